@@ -1,0 +1,75 @@
+"""Benches: questions, prompts, scorers. One file each, `class Bench(BaseBench)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from smx.options import Options
+
+
+@dataclass(frozen=True)
+class Question:
+    """One row of a bench. `scene` is the id the bench's dataset plugin uses for it."""
+
+    id: str
+    dataset: str  # the bench's own dataset column (scannet, arkitscenes, rooms …)
+    scene: str
+    type: str
+    text: str
+    options: tuple[str, ...] | None
+    truth: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A scorer's reading of one raw answer. `score` is in 0..1; unparsed answers score 0 and are counted."""
+
+    parsed: str | None
+    score: float
+
+
+class BaseBench(Options):
+    """Contract of a bench plugin. Fields are its options (prompt, where, …)."""
+
+    needs_root: ClassVar[bool] = True
+    dataset: ClassVar[str]  # the dataset plugin its scenes come from
+    scorers: ClassVar[tuple[str, ...]]  # first is the default; each is versioned in `scorer_version`
+    scorer_version: ClassVar[int] = 1
+
+    def dataset_options(self) -> dict[str, Any]:
+        """Options for the dataset plugin, so that both speak of the same scenes."""
+        return {}
+
+    def questions(self, root: Path | None) -> list[Question]:
+        """All questions that `where` keeps, sorted by (scene, id). `UserError` with file and line when broken."""
+        raise NotImplementedError
+
+    def training(self, root: Path | None) -> list[Question]:
+        """Training questions (for train and for chance/frequency); empty where the bench has none."""
+        return []
+
+    def training_dataset_options(self) -> dict[str, Any]:
+        """Options for the dataset plugin that holds the scenes of `training`."""
+        return {}
+
+    def digest(self, root: Path | None) -> str:
+        """Identity of the question file(s), hex."""
+        raise NotImplementedError
+
+    def render(self, question: Question) -> str:
+        """The user prompt that follows the video."""
+        raise NotImplementedError
+
+    def judge(self, question: Question, text: str, scorer: str) -> Verdict:
+        """Score one raw answer with one named scorer. Pure."""
+        raise NotImplementedError
+
+    def summarize(self, scored: Sequence[tuple[Question, Verdict]]) -> Mapping[str, Any]:
+        """`{"n", "unparsed", "types": {type: {"score", "n"}}, "tasks": {...}, "acc": {"micro", "macro"}, ...}`.
+
+        Works on any subset of types; a mean over nothing is None.
+        """
+        raise NotImplementedError

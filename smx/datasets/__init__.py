@@ -1,0 +1,80 @@
+"""Datasets: scenes on disk (or made on the fly) with frames and, where known, cameras and depth.
+
+One file per dataset, holding `class Dataset(BaseDataset)`. Everything a scene hands out is in smx's one
+convention: w2c 4x4 float64, OpenCV axes (x right, y down, z forward), metres where metric; K in pixels of
+the frame as decoded; depth float32 metres, NaN where invalid.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from smx.options import Options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Cameras of n frames. A lost pose is all-NaN in `w2c`, never an inverse of infinity."""
+
+    w2c: np.ndarray  # [n, 4, 4] float64, world to camera, OpenCV axes
+    K: np.ndarray  # [n, 3, 3] float64, pixels of the decoded frame
+    metric: bool = True  # translations are metres
+
+
+class Scene(ABC):
+    """One scene, opened. Frames are named by raw frame id (a video's index, an image's number)."""
+
+    id: str  # "scene0000_00", or "scannet/scene0000_00": a relative path without "..", safe as a folder
+    frame_ids: np.ndarray  # [N] int64, ascending
+    width: int  # of the decoded frames, pixels
+    height: int
+    fps: float | None  # None where frames carry no time
+
+    @abstractmethod
+    def timestamps(self) -> np.ndarray:
+        """[N] float64 seconds, aligned with `frame_ids`; `frame_id / (fps or 1)` where unknown."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """(id, uint8 [H, W, 3] RGB) for each id in ascending order, in one forward pass.
+
+        Raises `smx.errors.SceneError` naming scene and file when a frame cannot be had.
+        """
+
+    def cameras(self, ids: Sequence[int]) -> Cameras | None:
+        """Cameras of `ids`, or None where the scene has none."""
+        return None
+
+    def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """(depth [h, w] float32 metres NaN where invalid, K [3, 3] in pixels of that depth map), or None."""
+        return None
+
+    @abstractmethod
+    def source(self) -> dict[str, Any]:
+        """What `sample.json` records of the origin: kind, file name, sha256 digest, size. No absolute path."""
+
+
+class BaseDataset(Options):
+    """Contract of a dataset plugin. Fields are its options; they are hashed into fingerprints."""
+
+    needs_root: ClassVar[bool] = True  # False where scenes are made on the fly
+    has_cameras: ClassVar[bool] = False  # cameras are part of the layout (else: detected per scene)
+
+    def scenes(self, root: Path | None) -> list[str]:
+        """Ids of all scenes, sorted. `UserError` when `root` is missing or not of this layout."""
+        raise NotImplementedError
+
+    def open(self, root: Path | None, scene_id: str) -> Scene:
+        """Open one scene. `SceneError` when it is broken, `UserError` when there is none of that name."""
+        raise NotImplementedError
+
+    def digest(self, root: Path | None) -> str:
+        """Identity of the data under `root`, hex; cheap (names, sizes, heads and tails), no path in it."""
+        raise NotImplementedError

@@ -1,0 +1,47 @@
+"""The one error a user can cause, and the helper that names the closest valid choice."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can put right: what is wrong, and what to type next.
+
+    Caught once, at the command line, where it becomes `message`, `hint` and exit code 2.
+    Anything else that escapes is a bug and keeps its traceback.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+def closest(name: str, valid: Iterable[str]) -> list[str]:
+    """`valid`, the names most like `name` first, the rest in alphabetical order."""
+    choices = sorted(set(valid))
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.55)
+    return near + [c for c in choices if c not in near]
+
+
+def unknown(what: str, name: str, valid: Iterable[str], hint: str = "") -> UserError:
+    """A `UserError` for a name that does not exist: `unknown sampler 'x'`, did you mean …, all choices.
+
+    `what` is the singular word of product.md ("sampler"); `hint` is added on a line of its own.
+    """
+    choices = closest(name, valid)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.55)
+    lines = [f"did you mean {near[0]}?"] if near else []
+    lines.append(f"valid: {', '.join(choices)}" if choices else f"there is no {what} here yet")
+    if hint:
+        lines.append(hint)
+    return UserError(f"unknown {what} {name!r}", "\n".join(lines))
+
+
+class SceneError(Exception):
+    """One scene (or one frame of it) cannot be used. Recorded for that item; the shard goes on."""

@@ -1,0 +1,112 @@
+"""Base models: what a variant file's `base:` may name. One file each, `class Model(BaseVLM)`.
+
+The class itself is light (options only); torch and transformers are imported by `load`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from smx.options import Options
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+@dataclass(frozen=True)
+class SceneInput:
+    """The chosen frames of one scene, in list order."""
+
+    scene: str
+    frames: np.ndarray  # [n, H, W, 3] uint8 RGB
+    timestamps: np.ndarray  # [n] float64 seconds
+    w2c: np.ndarray | None = None  # [n, 4, 4] float64, OpenCV axes
+    K: np.ndarray | None = None  # [n, 3, 3] pixels of `frames`
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question, ready to be asked: `text` is the whole user prompt after the video."""
+
+    id: str
+    text: str
+    type: str  # question type of the bench
+    options: tuple[str, ...] | None = None  # None for open (numerical, short) answers
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said, raw."""
+
+    text: str
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+
+
+class Runner(ABC):
+    """A loaded model, on one device. Built by `Model.load`, used by eval and train."""
+
+    untrained: bool = False  # weights are random: every table says so
+    info: dict[str, Any]  # recorded with the run: effective temporal stride, attention, dtype, parameters …
+
+    @abstractmethod
+    def answer(self, scene: SceneInput | None, queries: Sequence[Query], max_new_tokens: int) -> Iterator[Reply]:
+        """Greedy answers, in order, each yielded as soon as it is known. `scene` is None for blind models.
+
+        An exception for one query must not spoil the next: the caller calls again with the remaining ones.
+        """
+
+    # Only for models that can be trained:
+
+    def module(self) -> torch.nn.Module:
+        """The trainable module; its forward takes a collated batch and returns an object with `.loss`."""
+        raise NotImplementedError
+
+    def example(self, scene: SceneInput, query: Query, answer: str) -> dict[str, torch.Tensor]:
+        """One training example. Loss only on the answer's tokens."""
+        raise NotImplementedError
+
+    def collate(self, examples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Examples of different lengths into one batch for `module().forward(**batch)`."""
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors), config and tokenizer so that `Model.load(folder)` reads them back."""
+        raise NotImplementedError
+
+
+class BaseVLM(Options):
+    """Contract of a base model. Fields are what a variant file may say besides `base` and `checkpoint`."""
+
+    needs_frames: ClassVar[bool] = True  # False for answers without looking (chance, frequency)
+    needs_cameras: ClassVar[bool] = False  # pose variants override `wants_cameras`
+    needs_checkpoint: ClassVar[bool] = False  # True where there is nothing to run without weights on disk
+    needs_training_answers: ClassVar[bool] = False  # chance and frequency look at the training answers
+    trainable: ClassVar[bool] = False
+
+    def wants_cameras(self) -> bool:
+        """Whether this configuration needs w2c and K of the frames."""
+        return self.needs_cameras
+
+    def check(self, checkpoint: Path | None) -> None:
+        """On the login node, before the queue, without torch: options and checkpoint fit together.
+
+        Raises `UserError` with what was found and what was expected (architecture, files, shapes in headers).
+        """
+
+    def load(
+        self,
+        checkpoint: Path | None,
+        *,
+        seed: int,
+        device: str,
+        dtype: str,
+        training: Sequence[tuple[Query, str]] = (),
+    ) -> Runner:
+        """Load (or, without a checkpoint and where allowed, build with `seed`) and be ready to answer."""
+        raise NotImplementedError

@@ -1,0 +1,59 @@
+"""The base of everything that is configured: frozen pydantic models whose errors speak plainly."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from smx.errors import UserError, closest
+
+
+class Options(BaseModel):
+    """Frozen, typed options: unknown keys are refused, fields are hashed into fingerprints.
+
+    A plugin class derives from this through its kind's base class. `version` counts changes of
+    behaviour: raise it when the same options would give other results, and old runs stay apart.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+    version: ClassVar[int] = 1
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], what: str) -> Self:
+        """Validate `values`; `what` names the object in messages ("sampler mergeaware_sa").
+
+        Raises `UserError`: a wrong key names the closest valid one, a wrong value what is allowed.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise explain(error, what, cls) from None
+
+
+def explain(error: ValidationError, what: str, cls: type[BaseModel]) -> UserError:
+    """A pydantic error as one `UserError`, a line per problem."""
+    lines, hints = [], []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            valid = closest(str(problem["loc"][-1]), _fields_at(cls, problem["loc"][:-1]))
+            lines.append(f"{what}: unknown key {where!r}")
+            if valid:
+                hints.append(f"did you mean {valid[0]}? valid keys: {', '.join(valid)}")
+        elif problem["type"] == "missing":
+            lines.append(f"{what}: {where!r} is missing")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            value = f" (got {problem['input']!r})" if where and not isinstance(problem["input"], dict) else ""
+            lines.append(f"{what}: {where + ': ' if where else ''}{message}{value}")
+    return UserError("\n".join(lines), "\n".join(dict.fromkeys(hints)))
+
+
+def _fields_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    for part in loc:
+        field = cls.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            cls = inner
+    return list(cls.model_fields)

@@ -1,0 +1,63 @@
+"""Samplers: rules that order and pick n frames of a scene. One short file each, `class Sampler(BaseSampler)`.
+
+The list a sampler returns is ordered: positions 2k and 2k+1 are merged into one tubelet by the vision
+encoder, so consecutive pairs are part of the result.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from smx.options import Options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from smx.geometry.voxels import VoxelSets
+
+
+class View(Protocol):
+    """What a sampler may look at. Geometry is computed only when asked for, and cached."""
+
+    @property
+    def scene(self) -> str:
+        """Scene id."""
+
+    @property
+    def frame_ids(self) -> np.ndarray:
+        """[N] int64: every raw frame id of the scene, ascending."""
+
+    @property
+    def candidates(self) -> np.ndarray:
+        """[T] int64 raw frame ids: linspace(0, N-1, min(128, N)) truncated, as positions in `frame_ids`."""
+
+    def w2c(self, ids: Sequence[int]) -> np.ndarray:
+        """[n, 4, 4] float64 of those frames. `SceneError` where a camera is missing or not finite."""
+
+    def metric(self) -> bool:
+        """Whether camera translations are metres."""
+
+    def voxels(self, ids: Sequence[int]) -> VoxelSets:
+        """Occupied voxels of those frames, on the grid fitted to the candidates."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An ordered pick. `ids` and `fill` have length n; pairs are (ids[2k], ids[2k+1])."""
+
+    ids: list[int]
+    fill: list[bool]  # True where the rule ran dry and the frame only fills up to n
+    notes: dict[str, Any] = field(default_factory=dict)  # what the sampler wants recorded (window used …)
+
+
+class BaseSampler(Options):
+    """Contract of a sampler plugin. Fields are its options."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()  # subset of {"cameras", "voxels"}
+
+    @abstractmethod
+    def choose(self, view: View, n: int, seed: int) -> Choice:
+        """Pick n frames (n even, n <= number of frames). Deterministic for (scene, options, seed)."""
