@@ -1,0 +1,55 @@
+"""What every command shares: the workspace, the console, and how a line is said."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smx.project import Workspace, find
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_chosen: Path | None = None
+_told = False
+
+
+def choose_workspace(path: Path | None) -> None:
+    """Remember the global `--workspace` option for this call."""
+    global _chosen, _told
+    _chosen, _told = path, False
+
+
+def workspace(*, quiet: bool = False) -> Workspace:
+    """The workspace of this call; says once, on stderr, when the built-in defaults are used."""
+    global _told
+    found = find(_chosen)
+    if found.how == "default" and not quiet and not _told:
+        say(f"No workspace here or above: using {found.root} with the built-in defaults (smx init makes one).")
+        _told = True
+    return found
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr, so that piped output stays data."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def out(text: str) -> None:
+    """A line of the command's output, on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def out_json(data: Any) -> None:
+    """Data for programs, on stdout."""
+    out(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console. Names and messages are printed as text, never as markup."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, highlight=False)

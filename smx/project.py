@@ -1,0 +1,134 @@
+"""Find the workspace: the folder that holds `experiments/`, `registry.db`, `runs/` and `samples/`.
+
+In order: `--workspace`, `SMX_WORKSPACE`, the nearest folder above the current one that is a workspace, else
+the current folder with the built-in defaults (and a line that says so).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smx import plugins
+from smx.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from smx.site import Site
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where everything of one lab is. Paths only; nothing is created by looking."""
+
+    root: Path
+    how: str  # how it was found: "--workspace", "SMX_WORKSPACE", "found above", "default"
+
+    @property
+    def experiments(self) -> Path:
+        """What the lab writes: site file, variants, matrices, history."""
+        return self.root / "experiments"
+
+    @property
+    def registry(self) -> Path:
+        """The ledger, one SQLite file."""
+        return self.root / "registry.db"
+
+    @cached_property
+    def site(self) -> Site | None:
+        """`experiments/site.yaml`, or None where there is none."""
+        from smx.site import read
+
+        path = self.experiments / "site.yaml"
+        return read(path) if path.exists() else None
+
+    @cached_property
+    def runs(self) -> Path:
+        """Run folders; `storage.runs` of the site file, else `runs/` in the workspace."""
+        return self._stored("runs")
+
+    @cached_property
+    def samples(self) -> Path:
+        """Sample sets; `storage.samples` of the site file, else `samples/` in the workspace."""
+        return self._stored("samples")
+
+    @property
+    def cache(self) -> Path:
+        """What can be computed again (voxels per scene). Safe to delete."""
+        return self.samples.parent / "cache"
+
+    def variant_files(self) -> dict[str, Path]:
+        """Name -> YAML of every model variant; the workspace's own come before the built-in ones."""
+        found: dict[str, Path] = {}
+        for folder in (self.experiments / "models", builtin("experiments") / "models"):
+            for path in sorted(folder.glob("*.yaml")):
+                found.setdefault(path.stem, path)
+        return dict(sorted(found.items()))
+
+    def experiment_files(self) -> dict[str, Path]:
+        """Name -> YAML of every matrix in `experiments/`."""
+        found = {p.stem: p for p in sorted(self.experiments.glob("*.yaml")) if p.name != "site.yaml"}
+        return dict(sorted(found.items()))
+
+    def require_writable(self) -> None:
+        """`UserError` before any work starts in a workspace that cannot keep its results."""
+        for folder in (self.root, self.runs, self.samples):
+            place = next(p for p in (folder, *folder.parents) if p.exists())
+            if not place.is_dir():
+                raise UserError(f"{place} is a file, not a folder", "choose another folder with --workspace")
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise UserError(f"cannot write to {place}", "choose another folder with --workspace, or mend its rights")
+
+    def _stored(self, kind: str) -> Path:
+        place = getattr(self.site.storage, kind) if self.site else None
+        return Path(os.path.expandvars(place)).expanduser() if place else self.root / kind
+
+
+def find(explicit: Path | None = None) -> Workspace:
+    """The workspace to use. `UserError` when one is named that does not exist."""
+    named = explicit or (Path(os.environ["SMX_WORKSPACE"]) if os.environ.get("SMX_WORKSPACE") else None)
+    if named is not None:
+        how = "--workspace" if explicit else "SMX_WORKSPACE"
+        if not named.is_dir():
+            raise UserError(f"workspace {str(named)!r} ({how}) is not a folder", f"smx init {named}")
+        return _opened(named.resolve(), how)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if is_workspace(folder):
+            return _opened(folder, "found above")
+    return _opened(here, "default")
+
+
+def is_workspace(folder: Path) -> bool:
+    """A folder with a registry, or with variants or a site file of its own under `experiments/`."""
+    return (
+        (folder / "registry.db").is_file()
+        or (folder / "experiments" / "models").is_dir()
+        or (folder / "experiments" / "site.yaml").is_file()
+    )
+
+
+def builtin(part: str) -> Path:
+    """`experiments` or `templates` as shipped: inside the wheel, else beside the package in a checkout."""
+    package = Path(__file__).parent
+    packed = package / "_builtin" / part
+    return packed if packed.is_dir() else package.parent / part
+
+
+def experiment_file(workspace: Workspace, given: str) -> Path:
+    """A matrix by path or by its name in `experiments/`."""
+    path = Path(given)
+    if path.is_file():
+        return path
+    known = workspace.experiment_files()
+    if given in known:
+        return known[given]
+    raise unknown("experiment", given, known, "smx new NAME copies a template; smx list experiments shows yours")
+
+
+def _opened(root: Path, how: str) -> Workspace:
+    workspace = Workspace(root, how)
+    plugins.add_folder(workspace.experiments / "plugins")
+    return workspace

@@ -1,0 +1,33 @@
+"""The site file, `experiments/site.yaml`: where things are here. Optional."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from smx.options import Options
+from smx.yamlfile import read_yaml
+
+
+class Storage(Options):
+    """Big storage for what grows. Relative paths are refused later by whoever uses them."""
+
+    runs: str | None = Field(None, description="folder for run folders; default runs/ in the workspace")
+    samples: str | None = Field(None, description="folder for sample sets; default samples/ in the workspace")
+
+
+class Site(Options):
+    """What one lab writes once about its machines and disks."""
+
+    executor: str = Field("inline", description="default executor: inline or local")
+    executors: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options of each executor")
+    data: dict[str, str] = Field(default_factory=dict, description="root folder of each dataset and bench")
+    checkpoints: dict[str, str] = Field(default_factory=dict, description="local folder of each hub id or variant")
+    storage: Storage = Field(default_factory=Storage, description="where runs and samples are kept")
+
+
+def read(path: Path) -> Site:
+    """Read and check a site file. `UserError` names a misspelt key and the closest valid one."""
+    return Site.parse(read_yaml(path), str(path))
