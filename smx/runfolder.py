@@ -1,0 +1,250 @@
+"""The run folder: the only thing that passes between the login node and a job.
+
+    runs/<kind>/<name>-<fingerprint8>/
+        spec.json                     frozen before the first attempt
+        attempts/<n>/plan.json        items, shards, paths, provenance of this attempt
+        attempts/<n>/handle.json      what the executor answered
+        attempts/<n>/shards/<k>/items.jsonl  heartbeat.json  exit.json
+        attempts/<n>/log.out  log.err
+        result.json                   derived from the items; may be made again at any time
+
+Every whole-file write goes to a temporary name, fsync, rename. A torn last line of a jsonl is ignored by
+readers and cut off by the next writer. A reader never needs a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+
+def now() -> str:
+    """This moment, ISO 8601 UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """`data` at `path`, whole or not at all, and still there after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """`data` as readable JSON, atomically."""
+    write_atomic(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file, or None where there is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class ShardFolder:
+    """One array task of one attempt. Written by the job alone."""
+
+    path: Path
+
+    def begin(self) -> None:
+        """Make the folder; cut a line torn by an earlier kill, so that appending continues cleanly."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        items = self.path / "items.jsonl"
+        if items.exists():
+            data = items.read_bytes()
+            whole = data.rfind(b"\n") + 1
+            if whole != len(data):
+                with items.open("r+b") as file:
+                    file.truncate(whole)
+                    os.fsync(file.fileno())
+
+    def append(self, record: dict[str, Any]) -> None:
+        """One finished or failed item, on disk when this returns."""
+        line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+        with (self.path / "items.jsonl").open("ab", buffering=0) as file:
+            written = 0
+            while written < len(line):
+                written += file.write(line[written:])
+            os.fsync(file.fileno())
+
+    def items(self) -> Iterator[dict[str, Any]]:
+        """Recorded items, oldest first. A torn last line is no item."""
+        try:
+            data = (self.path / "items.jsonl").read_bytes()
+        except FileNotFoundError:
+            return
+        for line in data[: data.rfind(b"\n") + 1].splitlines():
+            yield json.loads(line)
+
+    def beat(self, state: dict[str, Any]) -> None:
+        """Rewrite heartbeat.json."""
+        write_json(self.path / "heartbeat.json", {**state, "at": now()})
+
+    def heartbeat(self) -> dict[str, Any] | None:
+        """The last heartbeat, if any."""
+        return read_json(self.path / "heartbeat.json")
+
+    def end(self, how: str, **details: Any) -> None:
+        """Write exit.json, last: `how` is done, failed, cancelled or preempted."""
+        write_json(self.path / "exit.json", {"how": how, "at": now(), **details})
+
+    def exit(self) -> dict[str, Any] | None:
+        """How the shard ended, once it has."""
+        return read_json(self.path / "exit.json")
+
+
+@dataclass(frozen=True)
+class AttemptFolder:
+    """One try at a run."""
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        """1..n."""
+        return int(self.path.name)
+
+    @property
+    def run(self) -> RunFolder:
+        """The run it belongs to."""
+        return RunFolder(self.path.parent.parent)
+
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """plan.json, frozen when the attempt was submitted."""
+        plan = read_json(self.path / "plan.json")
+        assert isinstance(plan, dict), f"{self.path} has no plan.json"
+        return plan
+
+    @property
+    def planned(self) -> bool:
+        """False while the launcher is still writing it (or died before it was written)."""
+        return (self.path / "plan.json").exists()
+
+    def shard(self, index: int) -> ShardFolder:
+        """The folder of shard `index`."""
+        return ShardFolder(self.path / "shards" / str(index))
+
+    def shards(self) -> list[ShardFolder]:
+        """All shards of the plan, begun or not."""
+        return [self.shard(k) for k in range(len(self.plan["shards"]))]
+
+    def handle(self) -> dict[str, Any] | None:
+        """What the executor answered; None until then."""
+        return read_json(self.path / "handle.json")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run: one spec, its attempts, its result."""
+
+    path: Path
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """spec.json: `{schema, fingerprint, kind, name, spec, plugins, inputs, labels, created}`."""
+        spec = read_json(self.path / "spec.json")
+        assert isinstance(spec, dict), f"{self.path} has no spec.json"
+        return spec
+
+    def attempt(self, number: int) -> AttemptFolder:
+        """Attempt `number`, whether or not it exists."""
+        return AttemptFolder(self.path / "attempts" / str(number))
+
+    def attempts(self) -> list[AttemptFolder]:
+        """Planned attempts, oldest first."""
+        folder = self.path / "attempts"
+        if not folder.is_dir():
+            return []
+        numbers = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+        return [a for a in map(self.attempt, numbers) if a.planned]
+
+    def outcome(self, without: frozenset[int] = frozenset()) -> Outcome:
+        """Per item the newest success, else the newest failure, over all attempts but `without`."""
+        done: dict[str, dict[str, Any]] = {}
+        failed: dict[str, dict[str, Any]] = {}
+        for attempt in self.attempts():
+            if attempt.number in without:
+                continue
+            for shard in attempt.shards():
+                for record in shard.items():
+                    kept = {**record, "attempt": attempt.number}
+                    (done if record["ok"] else failed)[record["item"]] = kept
+        return Outcome(done, {k: v for k, v in failed.items() if k not in done})
+
+    def result(self) -> dict[str, Any] | None:
+        """result.json, if it has been derived."""
+        return read_json(self.path / "result.json")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of a run's items: id -> newest record."""
+
+    done: dict[str, dict[str, Any]]
+    failed: dict[str, dict[str, Any]]
+
+
+def run_folders(runs: Path) -> Iterator[RunFolder]:
+    """Every run folder under `runs`, in a stable order."""
+    for path in sorted(runs.glob("*/*/spec.json")):
+        yield RunFolder(path.parent)
+
+
+def probe(line: str) -> None:
+    """Append `line` to the file SMX_PROBE names: an audit of what was computed, and how often."""
+    target = os.environ.get("SMX_PROBE")
+    if target:
+        with Path(target).open("ab", buffering=0) as file:
+            file.write((line + "\n").encode())
+
+
+def this_process() -> dict[str, Any]:
+    """Host, pid and start time of this process: enough to tell later whether it still lives."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "start": start_time(os.getpid())}
+
+
+def start_time(pid: int) -> int | None:
+    """Start of a process in clock ticks since boot (a reused pid has another one), or None when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def is_alive(process: dict[str, Any]) -> bool | None:
+    """Whether the process of `this_process` still runs; None when it is on another host."""
+    if process["host"] != socket.gethostname():
+        return None
+    return process["start"] is not None and start_time(process["pid"]) == process["start"]
