@@ -57,6 +57,7 @@ class BaseSampler(Options):
     """Contract of a sampler plugin. Fields are its options."""
 
     needs: ClassVar[frozenset[str]] = frozenset()  # subset of {"cameras", "voxels"}
+    seeded: ClassVar[bool] = False  # True where the seed changes the pick; else every seed is the same sample set
 
     @abstractmethod
     def choose(self, view: View, n: int, seed: int) -> Choice:

@@ -1,0 +1,217 @@
+"""What a run is: frozen, fully resolved specs of gen, train and eval, and their fingerprints.
+
+A fingerprint is the identity of a run: the hash of the resolved spec (defaults written out), the schema
+version, the version of every plugin it names and the digests of its inputs. Names, paths, resources and
+executors are no part of it: the same work has the same fingerprint on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from smx import plugins
+from smx.errors import UserError, unknown
+from smx.geometry.view import GeometryOptions
+from smx.options import Options
+
+SCHEMA = 1  # raise when a field changes its meaning: every fingerprint changes with it
+
+KINDS = ("gen", "train", "eval")
+
+
+class SampleSpec(Options):
+    """Which frames a model sees: the identity of a sample set, whatever dataset it is applied to."""
+
+    sampler: str = Field("uniform", description="rule that orders and picks frames; smx list samplers")
+    sampler_options: dict[str, Any] = Field(default_factory=dict, description="options of the sampler")
+    frames: int = Field(16, ge=0, description="how many frames of a scene are chosen; even")
+    geometry: GeometryOptions = Field(default_factory=GeometryOptions, description="where points and cameras come from")
+    seed: int = Field(0, ge=0, description="seed of everything random in the run")
+    image_format: Literal["png", "jpg"] = Field("png", description="how chosen frames are written")
+
+
+class GenSpec(SampleSpec):
+    """Choose frames of every scene of a dataset and save them with cameras, pairs and overlap."""
+
+    kind: Literal["gen"] = "gen"
+    dataset: str = Field("rooms", description="where scenes come from; smx list datasets")
+    dataset_options: dict[str, Any] = Field(default_factory=dict, description="options of the dataset")
+    scenes: tuple[str, ...] = Field(("*",), description="globs of scene ids to use")
+
+
+class Recipe(Options):
+    """How a model is fine-tuned. Defaults: the published recipe of Spatial-MLLM; base models may bring their own."""
+
+    steps: int = Field(0, ge=0, description="optimizer steps; 0 means `epochs` over the data")
+    epochs: float = Field(1.0, gt=0, description="passes over the data when steps is 0")
+    batch: int = Field(1, ge=1, description="examples per forward pass")
+    accumulate: int = Field(8, ge=1, description="forward passes per optimizer step")
+    lr: float = Field(7e-6, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.1, ge=0)
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising learning rate")
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    save_every: int = Field(500, ge=1, description="steps between checkpoints; what a kill can cost at most")
+    keep: int = Field(2, ge=1, description="checkpoints kept while training")
+
+
+class TrainSpec(SampleSpec):
+    """Fine-tune a variant on the training questions of one or more benches."""
+
+    kind: Literal["train"] = "train"
+    model: str = Field("tiny", description="variant; smx list models")
+    variant: dict[str, Any] = Field(default_factory=dict, description="the variant's content, resolved")
+    data: tuple[str, ...] = Field(("rooms",), description="benches whose training questions are used")
+    data_options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options of each bench")
+    recipe: Recipe = Field(default_factory=Recipe)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+class EvalSpec(SampleSpec):
+    """Ask a variant every question of a bench."""
+
+    kind: Literal["eval"] = "eval"
+    model: str = Field("tiny", description="variant; smx list models")
+    variant: dict[str, Any] = Field(default_factory=dict, description="the variant's content, resolved")
+    bench: str = Field("rooms", description="benchmark; smx list benches")
+    bench_options: dict[str, Any] = Field(default_factory=dict, description="options of the bench (prompt, where …)")
+    max_new_tokens: int = Field(16, ge=1, description="longest answer, in tokens")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+AnySpec = GenSpec | TrainSpec | EvalSpec
+SPECS: dict[str, type[GenSpec] | type[TrainSpec] | type[EvalSpec]] = {
+    "gen": GenSpec,
+    "train": TrainSpec,
+    "eval": EvalSpec,
+}
+
+# What is not identity: names for people.
+_NAMES = {"model"}
+
+
+class Variant(Options):
+    """A model variant, `experiments/models/<name>.yaml`: a base model and its options."""
+
+    model_config = Options.model_config | {"extra": "allow"}
+
+    base: str = Field(description="base model; smx list models")
+    description: str = Field("", description="one line for smx list models")
+    checkpoint: str | None = Field(None, description="hub id or folder of the published weights")
+    trained_stride: float | None = Field(None, description="temporal stride the checkpoint was trained with")
+    stand_in: str | None = Field(None, description="variant that serves where nothing is configured at all")
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Variant:
+        if self.base in plugins.names("models"):
+            self.options()
+        return self
+
+    def options(self) -> Any:
+        """The base model's own options, as its plugin class. `UserError` when they do not fit it."""
+        cls = plugins.load("models", self.base)
+        return cls.parse(self.model_extra or {}, f"variant of base {self.base!r}")
+
+    def resolved(self) -> dict[str, Any]:
+        """What is hashed: base and every option with its default written out."""
+        return {"base": self.base, **self.options().model_dump(mode="json")}
+
+
+def build(kind: str, values: Mapping[str, Any]) -> AnySpec:
+    """A checked spec with every option resolved to its default.
+
+    Raises `UserError` for unknown names (closest first), keys and values.
+    """
+    cls = SPECS[kind]
+    spec = cls.parse(dict(values), f"{kind} spec")
+    changes: dict[str, Any] = {}
+    if spec.sampler != "none":
+        sampler = plugins.load("samplers", spec.sampler)
+        options = sampler.parse(spec.sampler_options, f"sampler {spec.sampler}")
+        changes["sampler_options"] = options.model_dump(mode="json")
+        if isinstance(spec, GenSpec) and not sampler.seeded:
+            changes["seed"] = 0  # nothing random in it: every seed is the same run
+    if isinstance(spec, GenSpec):
+        changes["dataset_options"] = _resolved("datasets", spec.dataset, spec.dataset_options)
+    if isinstance(spec, EvalSpec):
+        changes["bench_options"] = _resolved("benches", spec.bench, spec.bench_options)
+    if isinstance(spec, TrainSpec):
+        strangers = set(spec.data_options) - set(spec.data)
+        if strangers:
+            raise unknown("train data", sorted(strangers)[0], spec.data, "data_options may only name what is in data")
+        changes["data_options"] = {d: _resolved("benches", d, spec.data_options.get(d, {})) for d in spec.data}
+    return spec.model_copy(update=changes)
+
+
+def sample_set(spec: SampleSpec) -> str:
+    """Fingerprint of the sample set `spec` reads or makes: no dataset, no scenes, 64 hex digits."""
+    sampler = plugins.load("samplers", spec.sampler)
+    content = {name: value for name, value in spec.model_dump(mode="json").items() if name in SampleSpec.model_fields}
+    if not sampler.seeded:
+        content["seed"] = 0
+    return digest({"schema": SCHEMA, "samples": content, "plugins": {f"samplers/{spec.sampler}": sampler.version}})
+
+
+def named_plugins(spec: AnySpec) -> dict[str, int]:
+    """Version of every plugin the spec names: `{"samplers/sa": 1, …}`."""
+    found = [] if spec.sampler == "none" else [("samplers", spec.sampler)]
+    if isinstance(spec, GenSpec):
+        found.append(("datasets", spec.dataset))
+    if isinstance(spec, EvalSpec):
+        found += [("benches", spec.bench), ("models", spec.variant["base"])]
+    if isinstance(spec, TrainSpec):
+        found += [("benches", d) for d in spec.data] + [("models", spec.variant["base"])]
+    return {f"{kind}/{name}": plugins.load(kind, name).version for kind, name in found}
+
+
+def fingerprint(spec: AnySpec, inputs: Mapping[str, str]) -> str:
+    """Identity of the run: 64 hex digits. `inputs`: role -> digest of sample set, checkpoint, data."""
+    content = spec.model_dump(mode="json", exclude=_NAMES)
+    return digest({"schema": SCHEMA, "spec": content, "plugins": named_plugins(spec), "inputs": dict(inputs)})
+
+
+def digest(content: Any) -> str:
+    """sha256 of canonical JSON: sorted keys, no spaces, ASCII, shortest floats."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of everything written by hand, for editors."""
+    from smx.site import Site
+    from smx.sweep import Experiment
+
+    return {
+        "experiment": Experiment.model_json_schema(),
+        "variant": Variant.model_json_schema(),
+        "site": Site.model_json_schema(),
+        **{kind: cls.model_json_schema() for kind, cls in SPECS.items()},
+    }
+
+
+def nest(pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"recipe.lr": 1}` -> `{"recipe": {"lr": 1}}`. `UserError` when a key is both a value and a group."""
+    nested: dict[str, Any] = {}
+    for key, value in pairs.items():
+        *groups, last = key.split(".")
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                raise UserError(f"{key!r} sets a key inside {group!r}, which already has a value")
+        if isinstance(value, Mapping) and isinstance(place.get(last), dict):
+            place[last] = {**place[last], **nest(value)}
+        else:
+            place[last] = nest(value) if isinstance(value, Mapping) else value
+    return nested
+
+
+def _resolved(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    cls = plugins.load(kind, name)
+    resolved: dict[str, Any] = cls.parse(dict(options), f"{plugins.WORD[kind]} {name}").model_dump(mode="json")
+    return resolved
