@@ -1,0 +1,50 @@
+# make setup   a .venv with smx and the exact versions of constraints.txt in it; again: nothing to do
+# make demo    the whole story on the built-in rooms, from chosen frames to the table
+# make test    everything CI checks: lint, format, types, tests
+
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+
+# What the environment was made from. It is written last, so an interrupted set-up starts over.
+STAMP := $(VENV)/setup.stamp
+WANTED := $(shell cat pyproject.toml constraints.txt | cksum) in $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types unit
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+setup:
+	@if [ "$$(cat $(STAMP) 2>/dev/null)" = "$(WANTED)" ] && $(BIN)/python -c '' 2>/dev/null; then exit 0; fi; set -e; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "setup: smx needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }; \
+	echo "setup: environment in $(VENV), with $$($(PYTHON) -V)"; \
+	rm -f $(STAMP); \
+	$(BIN)/python -c '' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+	  { echo "setup: $(PYTHON) cannot make environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.txt; \
+	echo "setup: installing smx and what it needs, as pinned in constraints.txt (torch is large; minutes on a slow network)"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $(VENV)/dev.txt -e .; \
+	echo "$(WANTED)" > $(STAMP); \
+	echo "setup: done; . $(BIN)/activate puts smx on the path"
+
+demo: setup
+	@$(BIN)/smx demo
+
+# Types are checked while the tests run. -k: a failure of one does not hide what the others say.
+test: setup
+	@$(MAKE) --no-print-directory -k -j2 lint types unit
+
+lint:
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types:
+	$(BIN)/mypy
+
+# One thread for each worker's maths: workers are the parallelism here.
+unit:
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
