@@ -27,7 +27,7 @@ setup:
 	  { echo "setup: $(PYTHON) cannot make environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.txt; \
 	echo "setup: installing smx and what it needs, as pinned in constraints.txt (torch is large; minutes on a slow network)"; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $(VENV)/dev.txt -e .; \
+	$(BIN)/python -m pip install $$([ -t 1 ] || echo -qq) --disable-pip-version-check -c constraints.txt -r $(VENV)/dev.txt -e .; \
 	echo "$(WANTED)" > $(STAMP); \
 	echo "setup: done; . $(BIN)/activate puts smx on the path"
 
