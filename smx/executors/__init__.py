@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from smx.options import Options
 
@@ -20,13 +20,11 @@ from smx.options import Options
 class Job:
     """One attempt of one run: `shards` tasks that each call `entry(attempt folder, shard index)`."""
 
-    key: str  # unique, stable: names the attempt in this submission ("<fingerprint>#<attempt>")
     entry: str  # "package.module:function", called with (Path, int), returns an exit code
-    folder: Path  # the attempt's folder; logs go to log.out and log.err in it
+    folder: Path  # the attempt's folder; its absolute path is the job's identity
     shards: int = 1
-    after: tuple[str, ...] = ()  # keys of jobs in this submission, or handles of earlier ones, that must end well
+    after: tuple[Path, ...] = ()  # attempt folders, of this or an earlier submission, that must end well first
     resources: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Word(StrEnum):
@@ -52,15 +50,16 @@ class Fact:
 class BaseExecutor(Options):
     """Contract of an executor plugin. Fields are its options (from the site file)."""
 
-    blocking: ClassVar[bool] = False  # True where `submit` returns only after the work is done
+    def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
+        """Hand over `jobs`; one handle (plain JSON) per job, None for one that was refused.
 
-    def submit(self, submission: str, jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
-        """Start `jobs`; returns key -> handle (plain JSON), for each job that was accepted.
-
-        `submission` is an id that was written down before this call: a second call with the same id must
-        find the first one's jobs rather than start them again.
+        `submission` is an id that was written down before this call; `folder` is the submission's own, for
+        scripts and queues. A second call with the same id must find the first one's jobs, not start them again.
         """
         raise NotImplementedError
+
+    def drive(self) -> None:
+        """Do the work, for an executor that works in the calling process. Others have nothing to do here."""
 
     def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
         """One fact per shard for each handle, in order. Never raises because a source is down."""

@@ -1,0 +1,53 @@
+"""A cell: one run as it was asked for, resolved and checked, before anyone decides whether it is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from smx.spec import AnySpec
+
+
+@dataclass(frozen=True)
+class Item:
+    """The smallest unit that can fail alone. Items of one group (a scene) stay in one shard."""
+
+    id: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: identity, items, and where its inputs are on this machine."""
+
+    spec: AnySpec
+    fingerprint: str  # 64 hex digits
+    name: str  # readable part of the folder name
+    folder: Path  # where the run is kept
+    items: tuple[Item, ...]
+    plugins: dict[str, int]  # versions that entered the fingerprint
+    inputs: dict[str, str]  # role -> digest that entered the fingerprint
+    paths: dict[str, str | None]  # role -> place on this machine; no part of the identity
+    labels: dict[str, Any] = field(default_factory=dict)  # untrained, stand_in_for, experiment
+    needs: tuple[str, ...] = ()  # fingerprints of cells that must have run before
+
+    @property
+    def kind(self) -> str:
+        """gen, train or eval."""
+        return self.spec.kind
+
+    @property
+    def title(self) -> str:
+        """How people see it, and the folder's name: name and eight digits."""
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with a cell, and why."""
+
+    cell: Cell
+    action: str  # "run", "skip" (nothing to do) or "wait" (someone else is at it)
+    reason: str
+    items: tuple[Item, ...] = ()  # what is left to do, for action "run"

@@ -1,0 +1,95 @@
+"""The local executor's driver: works through a queue file, some tasks at a time, until nothing is left.
+
+    python -m smx.executors._driver FOLDER          the queue in FOLDER
+    python -m smx.executors._driver FOLDER TASK     one task of it (what the driver starts)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from smx.executors._watch import call, skip, standing
+from smx.runfolder import AttemptFolder, read_json, start_time, this_process, write_json
+
+_LOOK = 0.5  # seconds between looks at producers outside this queue; own children wake the driver at once
+
+
+def main(folder: Path) -> None:
+    """Drive the queue in `folder`."""
+    for ignored in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(ignored, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    queue = read_json(folder / "queue.json")
+    write_json(folder / "driver.json", this_process())
+    waiting: list[int] = list(range(len(queue["tasks"])))
+    running: dict[int, subprocess.Popen[bytes]] = {}
+    threads = max(1, (os.cpu_count() or 1) // min(queue["slots"], len(waiting)))
+    while waiting or running:
+        for task in [t for t, process in running.items() if process.poll() is not None]:
+            del running[task]
+        for task in list(waiting):
+            verdict = _verdict(folder, task, queue["tasks"][task])
+            if verdict == "live":
+                continue
+            if verdict == "good" and len(running) >= queue["slots"]:
+                break
+            waiting.remove(task)
+            if verdict == "good":
+                running[task] = _start(folder, task, queue["tasks"][task], threads)
+            else:
+                skip(Path(queue["tasks"][task]["folder"]), queue["tasks"][task]["shard"], verdict)
+        if running or waiting:
+            signal.sigtimedwait({signal.SIGCHLD}, _LOOK)
+
+
+def _verdict(folder: Path, task: int, entry: dict[str, Any]) -> str:
+    """"good" to start, "live" to wait, else the reason it never will."""
+    if (folder / f"task-{task}.cancel.json").exists():
+        return "cancelled before it began"
+    for producer in map(Path, entry["after"]):
+        state = standing(producer)
+        if state == "bad":
+            return f"dependency {producer.parent.parent.name} did not succeed"
+        if state == "live":
+            return "live"
+    return "good"
+
+
+def _start(folder: Path, task: int, entry: dict[str, Any], threads: int) -> subprocess.Popen[bytes]:
+    attempt = Path(entry["folder"])
+    environment = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads), **os.environ}
+    with (attempt / "log.out").open("ab") as out, (attempt / "log.err").open("ab") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smx.executors._driver", str(folder), str(task)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,  # its own group: it can be cancelled whole, and outlives the driver
+            env=environment,
+        )
+    write_json(
+        folder / f"task-{task}.json",
+        {"host": this_process()["host"], "pid": process.pid, "start": start_time(process.pid)},
+    )
+    return process
+
+
+def _task(folder: Path, task: int) -> int:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    entry = read_json(folder / "queue.json")["tasks"][task]
+    attempt = Path(entry["folder"])
+    if AttemptFolder(attempt).shard(entry["shard"]).exit() is not None:
+        return 0
+    return call(entry["entry"], attempt, entry["shard"])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        sys.exit(_task(Path(sys.argv[1]), int(sys.argv[2])))
+    main(Path(sys.argv[1]))

@@ -1,0 +1,62 @@
+"""Which runs are needed, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from smx import sampleset
+from smx.cell import Cell, Decision, Item
+from smx.registry.store import Registry
+from smx.runfolder import RunFolder
+from smx.spec import GenSpec, sample_set
+
+
+def decide(cells: Sequence[Cell], registry: Registry, *, asked: set[str], retry: bool) -> list[Decision]:
+    """A decision per cell, in order. Expects `registry` synced.
+
+    `asked`: fingerprints the user named; the others only serve them and are skipped when their output is
+    already there. `retry`: also do items again that failed in a run that is done.
+    """
+    return [_decide(cell, registry, cell.fingerprint in asked, retry) for cell in cells]
+
+
+def sample_folder(cell: Cell, scene: str) -> Path:
+    """Where a gen cell keeps one scene."""
+    assert isinstance(cell.spec, GenSpec)
+    spec = cell.spec
+    root = Path(str(cell.paths["samples"]))
+    return sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], spec.dataset, scene)
+
+
+def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decision:
+    live = registry.attempts(cell.fingerprint, live=True)
+    if live:
+        return Decision(cell, "wait", f"in flight: attempt {live[-1].attempt} ({live[-1].state}, {live[-1].executor})")
+    outcome = RunFolder(cell.folder).outcome()
+    done = outcome.done.keys()
+    if cell.kind == "gen" and not asked:
+        # Another run may have made the same frames of the same scenes.
+        missing = [i for i in cell.items if not (sample_folder(cell, i.id) / "sample.json").exists()]
+        if not missing:
+            return Decision(cell, "skip", "sample set complete")
+        if all(i.id in outcome.failed for i in missing) and not retry:
+            return Decision(cell, "skip", f"sample set lacks {len(missing)} failed scenes (--retry tries them again)")
+    todo = tuple(item for item in cell.items if not _kept(cell, item, done))
+    if not todo:
+        return Decision(cell, "skip", f"done, {len(cell.items)}/{len(cell.items)} items")
+    row = registry.run(cell.fingerprint)
+    if row is not None and row.state == "done" and not retry:
+        n = len(cell.items)
+        return Decision(cell, "skip", f"done, {n - len(todo)}/{n} items; --retry tries the {len(todo)} failed again")
+    if row is None or not registry.attempts(cell.fingerprint):
+        return Decision(cell, "run", "new", todo)
+    return Decision(cell, "run", f"{row.state} before: {len(todo)} of {len(cell.items)} items left", todo)
+
+
+def _kept(cell: Cell, item: Item, done: object) -> bool:
+    """Whether an item's result is recorded and still there (samples may have been deleted by hand)."""
+    assert hasattr(done, "__contains__")
+    if item.id not in done:
+        return False
+    return cell.kind != "gen" or (sample_folder(cell, item.id) / "sample.json").exists()

@@ -1,0 +1,307 @@
+"""From what was asked for (a flat request) to cells: names checked, inputs found, items listed.
+
+Everything that can be known before the queue is checked here: variants, options, data roots, checkpoints,
+scenes and questions. The built-in stand-ins are decided here too: where nothing is configured (no site
+file, no data or checkpoint argument, not on SLURM), rooms serve for data and the tiny model for weights.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from smx import plugins
+from smx.benches import BaseBench, Question
+from smx.cell import Cell, Item
+from smx.datasets import BaseDataset
+from smx.digests import checkpoint_digest
+from smx.errors import UserError, unknown
+from smx.models import BaseVLM
+from smx.project import Workspace
+from smx.runfolder import read_json
+from smx.spec import EvalSpec, GenSpec, SampleSpec, TrainSpec, Variant, build, fingerprint, named_plugins, sample_set
+from smx.yamlfile import read_yaml
+
+# Keys of a request that say where something is on this machine; they are no part of a spec.
+PLACES = ("root", "checkpoint")
+
+
+@dataclass
+class Resolver:
+    """Resolves requests against one workspace. Questions and scene lists are read once."""
+
+    workspace: Workspace
+    stand_ins: bool = True  # False on SLURM
+    trained: Mapping[str, Cell] = field(default_factory=dict)  # train cells and runs a checkpoint may name
+    said: list[str] = field(default_factory=list)  # lines for the user: which stand-in serves for what
+    _questions: dict[Any, list[Question]] = field(default_factory=dict)
+    _listed: dict[Any, tuple[list[str], str]] = field(default_factory=dict)
+
+    def gen(self, request: Mapping[str, Any]) -> list[Cell]:
+        """One gen cell."""
+        values, places = _split(request)
+        if "dataset" not in values:
+            values["dataset"] = self._default_dataset(places)
+        return [self._gen_cell(build("gen", values), places.get("root"))]
+
+    def train(self, request: Mapping[str, Any]) -> list[Cell]:
+        """A train cell, after the gen cells that make its sample sets."""
+        values, places = _split(request)
+        variant, values["model"], labels = self._variant(values.get("model", "tiny"), places, trains=True)
+        base = plugins.load("models", variant.base)
+        values["variant"] = variant.resolved()
+        values["recipe"] = {**base.recipe, **values.get("recipe", {})}
+        spec = build("train", values)
+        assert isinstance(spec, TrainSpec)
+        if not base.trainable:
+            raise UserError(f"model {spec.model!r} has no weights to train", "smx list models shows which can be trained")
+        checkpoint, digests, _ = self._checkpoint(variant, spec.model, places)
+        variant.options().check(checkpoint)
+        inputs, paths, needs, count, gens = {**digests}, {"checkpoint": _text(checkpoint)}, [], 0, []
+        for name in spec.data:
+            bench: BaseBench = plugins.load("benches", name).parse(spec.data_options[name], f"bench {name}")
+            root = self._root(name, bench.needs_root, places)
+            questions = bench.training(root)
+            if not questions:
+                raise UserError(f"bench {name!r} has no training questions", "smx list benches")
+            count += len(questions)
+            inputs[f"data:{name}"] = bench.digest(root)
+            paths[f"bench:{name}"] = _text(root)
+            gen = self._gen_for(spec, bench, bench.training_dataset_options(), root, {q.scene for q in questions})
+            gens.append(gen)
+            needs.append(gen.fingerprint)
+            inputs[f"frames:{name}"] = gen.inputs["dataset"]
+        inputs["sample_set"] = sample_set(spec)
+        steps = spec.recipe.steps or max(1, round(spec.recipe.epochs * count / (spec.recipe.batch * spec.recipe.accumulate)))
+        every = spec.recipe.save_every
+        items = tuple(Item(f"steps-{a + 1:06d}-{min(a + every, steps):06d}", "train") for a in range(0, steps, every))
+        name = f"{spec.model}-{'+'.join(spec.data)}-{spec.sampler}-{spec.frames}f"
+        paths["samples"] = str(self.workspace.samples)
+        return [*gens, self._cell(spec, name, items, inputs, paths, labels, tuple(needs))]
+
+    def eval(self, request: Mapping[str, Any]) -> list[Cell]:
+        """An eval cell, after the gen cell that makes its sample set (where the model looks at frames)."""
+        values, places = _split(request)
+        asked = values.get("bench", "rooms")
+        bench_class = plugins.load("benches", asked)
+        labels: dict[str, Any] = {}
+        if bench_class.needs_root and self._may_stand_in(places) and not self._site_root(asked):
+            values["bench"] = "rooms"
+            labels["stand_in_for"] = {"bench": asked}
+            values.pop("bench_options", None)
+            self._say(f"No data for bench {asked!r} is configured: the built-in rooms serve instead (bench `rooms`).")
+        variant, values["model"], more = self._variant(values.get("model", "tiny"), places)
+        labels["stand_in_for"] = {**labels.get("stand_in_for", {}), **more.pop("stand_in_for", {})}
+        labels = {**labels, **more}
+        if not labels["stand_in_for"]:
+            del labels["stand_in_for"]
+        model: BaseVLM = variant.options()
+        if not model.needs_frames:  # one run, whatever the sampler: nothing is looked at
+            values |= {"sampler": "none", "frames": 0, "sampler_options": {}, "geometry": {}}
+        values["variant"] = variant.resolved()
+        spec = build("eval", values)
+        assert isinstance(spec, EvalSpec)
+        checkpoint, digests, needs = self._checkpoint(variant, spec.model, places)
+        model.check(checkpoint)
+        if type(model).trainable and checkpoint is None:
+            labels["untrained"] = True
+        bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
+        root = self._root(spec.bench, bench.needs_root, places)
+        questions = self._ask(spec.bench, bench, root)
+        inputs = {"bench": bench.digest(root), **digests}
+        paths = {"bench": _text(root), "samples": str(self.workspace.samples), "checkpoint": _text(checkpoint)}
+        cells = []
+        if model.needs_frames:
+            gen = self._gen_for(spec, bench, bench.dataset_options(), root, {q.scene for q in questions})
+            cells.append(gen)
+            needs = (*needs, gen.fingerprint)
+            inputs |= {"sample_set": sample_set(spec), "frames": gen.inputs["dataset"]}
+        items = tuple(Item(q.id, q.scene) for q in questions)
+        name = f"{spec.model}-{spec.bench}" + (f"-{spec.sampler}-{spec.frames}f" if model.needs_frames else "")
+        return [*cells, self._cell(spec, name, items, inputs, paths, labels, needs)]
+
+    def _gen_cell(self, spec: Any, root_given: str | None) -> Cell:
+        assert isinstance(spec, GenSpec)
+        dataset: BaseDataset = plugins.load("datasets", spec.dataset).parse(
+            spec.dataset_options, f"dataset {spec.dataset}"
+        )
+        root = self._root(spec.dataset, dataset.needs_root, {"root": root_given})
+        scenes, digest = self._scenes(spec.dataset, dataset, root)
+        chosen = [s for s in scenes if any(s == g or fnmatch.fnmatchcase(s, g) for g in spec.scenes)]
+        if not chosen:
+            raise UserError(
+                f"no scene of dataset {spec.dataset!r} matches {', '.join(spec.scenes)}",
+                f"scenes: {', '.join(scenes[:8])}{' …' if len(scenes) > 8 else ''}",
+            )
+        plugins.load("samplers", spec.sampler).parse(spec.sampler_options, f"sampler {spec.sampler}").check_frames(
+            spec.frames
+        )
+        paths = {"dataset": _text(root), "samples": str(self.workspace.samples)}
+        items = tuple(Item(s, s) for s in chosen)
+        name = f"{spec.sampler}-{spec.frames}f-{spec.dataset}"
+        return self._cell(spec, name, items, {"dataset": digest}, paths, {}, ())
+
+    def _gen_for(
+        self, spec: SampleSpec, bench: BaseBench, options: dict[str, Any], root: Path | None, scenes: set[str]
+    ) -> Cell:
+        """The gen cell that makes what an eval or train cell looks at: the same frames, the bench's scenes."""
+        shared = {name: getattr(spec, name) for name in SampleSpec.model_fields}
+        dataset = plugins.load("datasets", bench.dataset).parse(options, f"dataset {bench.dataset}")
+        known, _ = self._scenes(bench.dataset, dataset, root)
+        missing = sorted(scenes - set(known))
+        # Scenes that are missing on disk fail alone, as items; all missing means a wrong folder.
+        if len(missing) == len(scenes):
+            raise UserError(
+                f"none of the {len(scenes)} scenes the questions are about is under {root} (e.g. {missing[0]})",
+                "give the folder that holds the videos with --root",
+            )
+        wanted = ("*",) if scenes >= set(known) else tuple(sorted(scenes & set(known)))
+        values = {**shared, "dataset": bench.dataset, "dataset_options": options, "scenes": wanted}
+        return self._gen_cell(build("gen", values), _text(root))
+
+    def _cell(self, spec: Any, name: str, items: Any, inputs: Any, paths: Any, labels: Any, needs: Any) -> Cell:
+        mark = fingerprint(spec, inputs)
+        folder = run_path(self.workspace.runs, spec.kind, name, mark)
+        if spec.kind == "train":
+            paths = {**paths, "output": str(folder / "checkpoint")}
+        return Cell(spec, mark, name, folder, items, named_plugins(spec), inputs, paths, labels, needs)
+
+    def _variant(
+        self, name: str, places: Mapping[str, Any], *, trains: bool = False
+    ) -> tuple[Variant, str, dict[str, Any]]:
+        """The variant, its name and labels; its stand-in where its weights are nowhere and nothing is configured."""
+        variant = self._read_variant(name)
+        known = variant.base in plugins.names("models")
+        if known and (not plugins.load("models", variant.base).needs_checkpoint or self._find_weights(variant, name, places)):
+            return variant, name, {}
+        if variant.stand_in and self._may_stand_in(places):
+            verb = "trained" if trains else "asked, untrained,"
+            self._say(f"No weights for {name!r} are configured: {variant.stand_in!r} is {verb} instead.")
+            return self._read_variant(variant.stand_in), variant.stand_in, {"stand_in_for": {"model": name}}
+        if not known:
+            raise unknown("base model", variant.base, plugins.names("models"), f"variant {name!r} names it")
+        raise UserError(
+            f"model {name!r} needs weights ({variant.checkpoint or 'no checkpoint named'}) that are not here",
+            "give their folder: --checkpoint DIR, or `checkpoints:` in experiments/site.yaml",
+        )
+
+    def _read_variant(self, name: str) -> Variant:
+        files = self.workspace.variant_files()
+        if name not in files:
+            raise unknown("model", name, files, "smx list models")
+        return Variant.parse(read_yaml(files[name]), str(files[name]))
+
+    def _find_weights(self, variant: Variant, name: str, places: Mapping[str, Any]) -> Path | None:
+        if places.get("checkpoint"):
+            return Path(places["checkpoint"])
+        configured = self.workspace.site.checkpoints if self.workspace.site else {}
+        for key in (name, variant.checkpoint):
+            if key and key in configured:
+                return Path(configured[key]).expanduser()
+        if variant.checkpoint and (Path(variant.checkpoint).is_absolute() or variant.checkpoint.startswith(".")):
+            return Path(variant.checkpoint)
+        return None
+
+    def _checkpoint(
+        self, variant: Variant, name: str, places: Mapping[str, Any]
+    ) -> tuple[Path | None, dict[str, str], tuple[str, ...]]:
+        """(folder, digests for the fingerprint, fingerprints it waits for) of the weights to load."""
+        given = places.get("checkpoint")
+        if given and not plugins.load("models", variant.base).trainable:
+            raise UserError(f"model {name!r} has no weights, so --checkpoint means nothing to it")
+        if given in self.trained:
+            cell = self.trained[given]
+            assert isinstance(cell.spec, TrainSpec)
+            if cell.spec.variant != variant.resolved():
+                raise UserError(
+                    f"{cell.title} trained {cell.spec.model!r}, whose options differ from those of {name!r}",
+                    f"smx eval --model {cell.spec.model} --checkpoint {cell.title}",
+                )
+            return Path(str(cell.paths["output"])), {"checkpoint": f"train:{cell.fingerprint}"}, (cell.fingerprint,)
+        path = self._find_weights(variant, name, places)
+        if path is None:
+            return None, {}, ()
+        if not path.is_dir():
+            raise UserError(
+                f"checkpoint {str(path)!r} is neither a folder nor a train run",
+                f"train runs: {', '.join(c.title for c in self.trained.values()) or 'none yet (smx train)'}",
+            )
+        return path, {"checkpoint": checkpoint_digest(path)}, ()
+
+    def _root(self, name: str, needed: bool, places: Mapping[str, Any]) -> Path | None:
+        if not needed:
+            if places.get("root"):
+                raise UserError(f"{name!r} is made on the fly, so --root means nothing to it")
+            return None
+        place = places.get("root") or self._site_root(name)
+        if not place:
+            raise UserError(
+                f"where is {name!r}? no folder is configured for it",
+                f"--root DIR, or in experiments/site.yaml:  data: {{{name}: DIR}}",
+            )
+        root = Path(place).expanduser()
+        if not root.exists():
+            raise UserError(f"{name!r}: there is no folder {str(root)!r}", "check --root or `data:` in experiments/site.yaml")
+        return root.resolve()
+
+    def _site_root(self, name: str) -> str | None:
+        return self.workspace.site.data.get(name) if self.workspace.site else None
+
+    def _default_dataset(self, places: Mapping[str, Any]) -> str:
+        if places.get("root"):
+            return "frames"
+        if self.workspace.site is None:
+            self._say("No dataset is named or configured: the built-in rooms serve (dataset `rooms`).")
+            return "rooms"
+        known = [d for d in self.workspace.site.data if d in plugins.names("datasets")]
+        if len(known) == 1:
+            return known[0]
+        raise UserError("which dataset? none is named", f"--dataset NAME; configured: {', '.join(known) or 'none'}")
+
+    def _may_stand_in(self, places: Mapping[str, Any]) -> bool:
+        return self.stand_ins and self.workspace.site is None and not any(places.get(p) for p in PLACES)
+
+    def _scenes(self, name: str, dataset: BaseDataset, root: Path | None) -> tuple[list[str], str]:
+        key = (name, dataset, root)
+        if key not in self._listed:
+            self._listed[key] = dataset.scenes(root), dataset.digest(root)
+        return self._listed[key]
+
+    def _ask(self, name: str, bench: BaseBench, root: Path | None) -> list[Question]:
+        key = (name, bench.model_dump_json(), root)
+        if key not in self._questions:
+            self._questions[key] = bench.questions(root)
+        if not self._questions[key]:
+            raise UserError(f"bench {name!r}: no question is left by its filters", "check --where")
+        return self._questions[key]
+
+    def _say(self, line: str) -> None:
+        if line not in self.said:
+            self.said.append(line)
+
+
+def run_path(runs: Path, kind: str, name: str, mark: str) -> Path:
+    """The run's folder: eight digits of the fingerprint, more where another run has those already."""
+    for digits in range(8, len(mark) + 1, 4):
+        folder = runs / kind / f"{name}-{mark[:digits]}"
+        existing = read_json(folder / "spec.json")
+        if existing is None or existing["fingerprint"] == mark:
+            return folder
+    raise AssertionError(f"{runs / kind} holds another run with fingerprint {mark}")
+
+
+def unique(cells: Sequence[Cell]) -> list[Cell]:
+    """Each run once, producers before consumers, first mention first."""
+    return list({cell.fingerprint: cell for cell in cells}.values())
+
+
+def _split(request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    values = {k: v for k, v in request.items() if k not in PLACES and v is not None}
+    return values, {k: str(request[k]) for k in PLACES if request.get(k) is not None}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
