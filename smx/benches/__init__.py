@@ -55,6 +55,20 @@ class BaseBench(Options):
         """Options for the dataset plugin that holds the scenes of `training`."""
         return {}
 
+    def baseline_answers(self, root: Path | None) -> tuple[list[Question], str]:
+        """What chance and frequency may look at, and its name for the record.
+
+        The training questions where there are any, else the bench's own, as VSI-Bench's paper has it.
+        """
+        training = self.training(root)
+        if training:
+            return training, "answers of the training split"
+        return self.questions(root), "answers of the test split, as in the VSI-Bench paper"
+
+    def question_of(self, row: Mapping[str, Any], place: str) -> Question:
+        """A row of a file of predictions (`smx score`) as a question. `UserError` starting with `place`."""
+        raise NotImplementedError
+
     def digest(self, root: Path | None) -> str:
         """Identity of the question file(s), hex."""
         raise NotImplementedError

@@ -1,0 +1,91 @@
+"""Read tables of rows (jsonl, json, parquet) with a name for every row, so that faults can be pointed at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from smx.errors import UserError
+
+Row = dict[str, Any]
+
+
+def read_rows(path: Path) -> list[tuple[str, Row]]:
+    """Every row of `path` with its place ("line 12", "row 12"), counted from 1. `UserError` when unreadable."""
+    readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".parquet": _parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"{path}: cannot read files that end in {path.suffix!r}", f"valid: {', '.join(readers)}")
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    rows = list(reader(path))
+    if not rows:
+        raise UserError(f"{path} holds no rows")
+    return rows
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
+        yield f"line {number}", _object(path, f"line {number}", row)
+
+
+def _json(path: Path) -> Iterator[tuple[str, Row]]:
+    try:
+        content = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise UserError(
+            f"{path}, {place}: not valid JSON ({error.msg})", "a file with one object per line is named .jsonl"
+        ) from None
+    for number, row in enumerate(_list_in(path, content), start=1):
+        yield f"row {number}", _object(path, f"row {number}", row)
+
+
+def _list_in(path: Path, content: Any) -> list[Any]:
+    """The file's list of rows: the file itself, or the only list of objects one level down."""
+    if isinstance(content, list):
+        return content
+    lists = {k: v for k, v in content.items() if _is_rows(v)} if isinstance(content, dict) else {}
+    if len(lists) != 1:
+        found = f"several lists: {', '.join(lists)}" if lists else "no list of objects"
+        raise UserError(f"{path}: {found}", "a json file is a list of rows, or an object with one such list in it")
+    return next(iter(lists.values()))
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})") from None
+    for number, row in enumerate(table.to_pylist(), start=1):
+        yield f"row {number}", row
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _object(path: Path, place: str, row: Any) -> Row:
+    if not isinstance(row, dict):
+        raise UserError(f"{path}, {place}: expected an object with fields, found {type(row).__name__}")
+    return row

@@ -1,0 +1,208 @@
+"""What VSI-Bench and the built-in rooms share: types, prompts, filters, scorers and averages."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from smx.benches import BaseBench, Question, Verdict
+from smx.benches._scorers import official, positive, spatial_mllm
+from smx.errors import UserError, unknown
+
+# task -> its question types, in the order of the published tables
+TASKS: dict[str, tuple[str, ...]] = {
+    "object_counting": ("object_counting",),
+    "object_abs_distance": ("object_abs_distance",),
+    "object_size_estimation": ("object_size_estimation",),
+    "room_size_estimation": ("room_size_estimation",),
+    "object_rel_distance": ("object_rel_distance",),
+    "object_rel_direction": (
+        "object_rel_direction_easy",
+        "object_rel_direction_medium",
+        "object_rel_direction_hard",
+    ),
+    "route_planning": ("route_planning",),
+    "obj_appearance_order": ("obj_appearance_order",),
+}
+TYPES = tuple(t for types in TASKS.values() for t in types)
+NUMERICAL = frozenset(TYPES[:4])  # scored by MRA; metres, cm, m², or a count
+CHOICE = frozenset(TYPES[4:])  # scored by accuracy; the answer is the letter of an option
+
+SCORERS = {"official": official, "spatial-mllm": spatial_mllm}
+WHERE_KEYS = ("dataset", "id", "question_type", "scene_name")
+
+
+def parse_where(value: Any) -> Any:
+    """`"question_type=a|b,dataset=c"` or a mapping into `{key: sorted tuple of allowed values}`."""
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if any(not sign for _, sign, _ in pairs):
+            raise ValueError("expected KEY=VALUE,KEY=VALUE; alternatives as KEY=A|B")
+        value = {key.strip(): allowed for key, _, allowed in pairs}
+    if not isinstance(value, Mapping):
+        raise ValueError("expected KEY=VALUE,KEY=VALUE or a mapping")  # noqa: TRY004 (pydantic turns it into a UserError)
+    return {str(key): _alternatives(str(key), value[key]) for key in sorted(value, key=str)}
+
+
+def _alternatives(key: str, value: Any) -> tuple[str, ...]:
+    if key not in WHERE_KEYS:
+        raise unknown("filter", key, WHERE_KEYS, "filters look like question_type=room_size_estimation,dataset=scannet")
+    listed = value.split("|") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    allowed = tuple(sorted({str(item).strip() for item in listed}))
+    for name in allowed:
+        if key == "question_type" and name not in TYPES:
+            raise unknown("question type", name, TYPES)
+    return allowed
+
+
+Where = Annotated[dict[str, tuple[str, ...]], BeforeValidator(parse_where)]
+
+
+class VsiBench(BaseBench):
+    """A bench with VSI-Bench's ten question types; a subclass says where the questions come from."""
+
+    scorers: ClassVar[tuple[str, ...]] = tuple(SCORERS)
+
+    prompt: Literal["official", "spatial-mllm"] = "official"  # the latter has no line about the frames
+    where: Where = Field(default_factory=dict)  # which questions are asked; empty: all
+
+    def render(self, question: Question) -> str:
+        """The user prompt after the video, as lmms_eval's vsibench task or Spatial-MLLM v1.1 words it."""
+        lines = ["These are frames of a video."] if self.prompt == "official" else []
+        lines.append(question.text)
+        if question.type in CHOICE:
+            lines += ["Options:", *(question.options or ())]
+            lines.append("Answer with the option's letter from the given choices directly.")
+        else:
+            lines.append("Please answer the question using a single word or phrase.")
+        return "\n".join(lines)
+
+    def judge(self, question: Question, text: str, scorer: str) -> Verdict:
+        """Score one raw answer. `ValueError` for a numerical ground truth that is not a positive number."""
+        if scorer not in SCORERS:
+            raise unknown("scorer", scorer, SCORERS)
+        return SCORERS[scorer](text, question.truth, numerical=question.type in NUMERICAL)
+
+    def question_of(self, row: Mapping[str, Any], place: str) -> Question:
+        """A row of a file of predictions: only its type and ground truth must be there."""
+        return question_of(row, place, whole=False)
+
+    def summarize(self, scored: Sequence[tuple[Question, Verdict]]) -> dict[str, Any]:
+        """Scores by type and task, and six averages: acc (choice), mra (numerical), all; each micro and macro.
+
+        micro is the mean over items; macro the mean over the tasks present, a task being the mean of its types
+        present (so the three of relative direction count as one). A mean over nothing is None.
+        """
+        by_type: dict[str, list[float]] = defaultdict(list)
+        for question, verdict in scored:
+            by_type[question.type].append(verdict.score)
+        types = {t: {"score": _mean(by_type[t]), "n": len(by_type[t])} for t in TYPES if t in by_type}
+        tasks = {task: _task(types, members) for task, members in TASKS.items() if any(m in types for m in members)}
+        averages = {"acc": CHOICE, "mra": NUMERICAL, "all": CHOICE | NUMERICAL}
+        return {
+            "n": len(scored),
+            "unparsed": sum(verdict.parsed is None for _, verdict in scored),
+            "types": types,
+            "tasks": tasks,
+            **{name: _averages(by_type, tasks, members) for name, members in averages.items()},
+        }
+
+    def _keep(self, questions: Sequence[Question]) -> list[Question]:
+        """Those that `where` lets through, sorted by (scene, id). `UserError` when none is left."""
+        kept = [q for q in questions if all(_field(q, key) in allowed for key, allowed in self.where.items())]
+        if questions and not kept:
+            shown = ",".join(f"{key}={'|'.join(allowed)}" for key, allowed in self.where.items())
+            here = [f"{key} here: {', '.join(_some(questions, key))}" for key in self.where]
+            raise UserError(f"no question has {shown}", "\n".join(here))
+        return sorted(kept, key=lambda q: (q.scene, q.id))
+
+
+def question_of(row: Mapping[str, Any], place: str, *, whole: bool) -> Question:
+    """One row in VSI-Bench's columns as a `Question`. `UserError` starting with `place` when it cannot be one.
+
+    `whole` rows can be asked (id, scene, question, options); others only scored (type and ground truth).
+    """
+    kind = row.get("question_type")
+    if kind is None:
+        raise UserError(f"{place}: no 'question_type'", f"fields here: {', '.join(map(str, row)) or 'none'}")
+    if kind not in TYPES:
+        wrong = unknown("question type", str(kind), TYPES)
+        raise UserError(f"{place}: {wrong.message}", wrong.hint)
+    options = _options(row.get("options"), place)
+    if whole and kind in CHOICE and not options:
+        raise UserError(f"{place}: a question of type {kind} without options")
+    for column in ("id", "dataset", "scene_name", "question") if whole else ():
+        if row.get(column) in (None, ""):
+            raise UserError(f"{place}: no {column!r}", f"fields here: {', '.join(map(str, row))}")
+    dataset, scene = str(row.get("dataset", "")), str(row.get("scene_name", ""))
+    for name in (dataset, scene) if whole else ():
+        if name in (".", "..") or re.search(r"[/\\\x00-\x1f]", name):
+            raise UserError(f"{place}: {name!r} cannot be the name of a folder or file")
+    return Question(
+        id=str(row.get("id", "")),
+        dataset=dataset,
+        scene=f"{dataset}/{scene}",
+        type=kind,
+        text=str(row.get("question", "")),
+        options=options if kind in CHOICE else None,
+        truth=_truth(row.get("ground_truth"), kind, options, place),
+    )
+
+
+def _options(value: Any, place: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise UserError(f"{place}: options must be a list of texts, found {value!r}")
+    return tuple(value) or None
+
+
+def _truth(value: Any, kind: str, options: tuple[str, ...] | None, place: str) -> str:
+    truth = "" if value is None or isinstance(value, bool) else str(value).strip()
+    if not truth:
+        raise UserError(f"{place}: no 'ground_truth'", "a question without a known answer cannot be scored")
+    if kind in NUMERICAL:
+        try:
+            positive(truth)
+        except ValueError as error:
+            raise UserError(f"{place}: {error}", f"{kind} is scored by its relative error") from None
+        return truth
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(options) if options else 26]
+    if len(truth) != 1 or truth.upper() not in letters:
+        valid = f"valid: {', '.join(letters)}" if options else "expected one letter"
+        raise UserError(f"{place}: ground truth {truth!r} is not the letter of an option", valid)
+    return truth
+
+
+def _field(question: Question, key: str) -> str:
+    if key == "scene_name":
+        return question.scene.rpartition("/")[2]
+    return {"dataset": question.dataset, "id": question.id, "question_type": question.type}[key]
+
+
+def _some(questions: Sequence[Question], key: str) -> list[str]:
+    found = sorted({_field(q, key) for q in questions})
+    return found if len(found) <= 12 else [*found[:12], f"… ({len(found)} in all)"]
+
+
+def _task(types: Mapping[str, Mapping[str, Any]], members: tuple[str, ...]) -> dict[str, Any]:
+    present = [types[m] for m in members if m in types]
+    return {"score": _mean([t["score"] for t in present]), "n": sum(t["n"] for t in present)}
+
+
+def _averages(
+    by_type: Mapping[str, list[float]], tasks: Mapping[str, Mapping[str, Any]], members: frozenset[str]
+) -> dict[str, float | None]:
+    items = [score for kind in TYPES if kind in members for score in by_type.get(kind, ())]
+    return {
+        "micro": _mean(items),
+        "macro": _mean([task["score"] for name, task in tasks.items() if TASKS[name][0] in members]),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,73 @@
+"""`smx score`: score predictions that smx did not make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def score(
+    file: Annotated[Path, typer.Argument(help="Predictions: .jsonl, .json or .parquet.", show_default=False)],
+    bench: Annotated[str, typer.Option(help="Benchmark they answer: smx list benches.")] = "vsibench",
+    scorer: Annotated[
+        str | None, typer.Option(help="Scorer of the bench.", show_default="the bench's first: official")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, scores in 0..1.")] = False,
+) -> None:
+    """Score a file of predictions that smx did not make.
+
+    A row holds the bench's own fields (VSI-Bench: question_type, ground_truth, options) and the model's text as
+    prediction, pred, model_output, response or output; the result files of Spatial-MLLM and the sample logs of
+    lmms-eval are read as they are. A row that cannot be scored is an error naming its line, never a zero.
+
+    Example: smx score results_spatial-mllm.json --bench vsibench --scorer spatial-mllm
+    """
+    from smx.cli._common import console, out_json
+    from smx.report.scorefile import score_file
+
+    summary = score_file(file, bench, scorer)
+    if as_json:
+        out_json(summary)
+        return
+    screen = console()
+    unparsed = f", {summary['unparsed']} of them unparsed" if summary["unparsed"] else ""
+    screen.print(f"{summary['bench']}, scorer {summary['scorer']}: {summary['n']} answers{unparsed}. Scores in %.")
+    screen.print(_by_task(summary))
+    screen.print(_averages(summary))
+
+
+def _by_task(summary: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table("task", "type")
+    table.add_column("n", justify="right")
+    table.add_column("score", justify="right")
+    for task, scored in summary["tasks"].items():
+        table.add_row(task, "", str(scored["n"]), percent(scored["score"]))
+        types = [name for name in summary["types"] if name != task and name.startswith(task)]
+        for name in types:
+            table.add_row("", name, str(summary["types"][name]["n"]), percent(summary["types"][name]["score"]))
+    return table
+
+
+def _averages(summary: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table("average")
+    for name in ("micro", "macro"):
+        table.add_column(name, justify="right")
+    labels = {"acc": "acc (choice)", "mra": "mra (numerical)", "all": "all"}
+    for key, label in labels.items():
+        table.add_row(label, percent(summary[key]["micro"]), percent(summary[key]["macro"]))
+    return table
+
+
+def percent(score: float | None) -> str:
+    """A share as the published tables print it, a dash where there is nothing to average."""
+    return "-" if score is None else f"{100 * score:.2f}"

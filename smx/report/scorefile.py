@@ -1,0 +1,73 @@
+"""Score a file of predictions that smx did not make (`smx score`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smx import plugins
+from smx.benches._rows import read_rows
+from smx.errors import UserError, unknown
+
+# where other tools put the model's text, in order of preference; the last two are lmms-eval's
+TEXT_FIELDS = ("prediction", "pred", "model_output", "response", "output", "filtered_resps", "resps")
+
+
+def score_file(path: Path, bench_name: str, scorer: str | None = None) -> dict[str, Any]:
+    """Score every row of `path` (jsonl, json, parquet) with one scorer of a bench, by default its first.
+
+    Returns the bench's `summarize` with `bench` and `scorer` in front. Raises `UserError` naming file and line
+    for a row that cannot be scored: unknown question type, no ground truth, no text, the same id twice.
+    """
+    bench = plugins.load("benches", bench_name)()
+    name = scorer or bench.scorers[0]
+    if name not in bench.scorers:
+        raise unknown("scorer", name, bench.scorers)
+    scored = []
+    first_seen: dict[str, str] = {}
+    for place, row in read_rows(path):
+        where = f"{path}, {place}"
+        flat = unfold(row)
+        question = bench.question_of(flat, where)
+        if question.id:
+            if question.id in first_seen:
+                raise UserError(
+                    f"{where}: id {question.id!r} again (first: {first_seen[question.id]})",
+                    "every question counts once; remove the older answer",
+                )
+            first_seen[question.id] = place
+        scored.append((question, bench.judge(question, model_text(flat, where), name)))
+    return {"bench": bench_name, "scorer": name, **bench.summarize(scored)}
+
+
+def unfold(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One flat row: the question's own fields may sit in an object inside it (`sample`, `doc` …).
+
+    Fields of the row itself win over those of the object.
+    """
+    inner = [value for value in row.values() if isinstance(value, Mapping) and "question_type" in value]
+    flat: dict[str, Any] = {}
+    for fields in inner:
+        flat |= fields
+    return flat | {key: value for key, value in row.items() if value not in inner}
+
+
+def model_text(row: Mapping[str, Any], where: str) -> str:
+    """What the model said. `UserError` starting with `where` when no known field holds a text."""
+    name = next((field for field in TEXT_FIELDS if field in row), None)
+    if name is None:
+        raise UserError(
+            f"{where}: no model text", f"valid: {', '.join(TEXT_FIELDS)}; fields here: {', '.join(map(str, row))}"
+        )
+    text = row[name]
+    while isinstance(text, list) and len(text) == 1:
+        text = text[0]
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        return str(text)
+    if not isinstance(text, str):
+        raise UserError(
+            f"{where}: {name!r} is not one text but {text!r}",
+            "leave out rows that were never answered: they are no wrong answers",
+        )
+    return text
