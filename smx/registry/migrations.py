@@ -6,27 +6,34 @@ MIGRATIONS: list[tuple[str, str]] = [
     (
         "0001_first",
         """
+        create table migrations (
+            name text primary key,
+            applied text not null
+        );
+
         create table runs (
             fingerprint text primary key,       -- 64 hex digits
             kind text not null check (kind in ('gen', 'train', 'eval')),
             name text not null,                 -- readable part of the folder name
-            folder text not null,               -- relative to the workspace's runs folder: kind/name-fingerprint8
+            folder text not null unique,        -- relative to the workspace's runs folder: kind/name-fingerprint8
             variant text,                       -- null for gen
             sampler text,
             frames integer,
             bench text,                         -- eval
             dataset text,                       -- gen: dataset; train: data
             seed integer not null default 0,
-            spec text not null,                 -- the frozen spec, canonical JSON
             labels text not null default '{}',  -- JSON: untrained, stand_in_for, experiment …
             state text not null default 'new',
             items integer,                      -- how many items the run has
             done integer not null default 0,
             failed integer not null default 0,
             created text not null,              -- ISO 8601 UTC
-            updated text not null
-        );
+            updated text not null,
+            spec text not null                  -- the frozen spec, canonical JSON; last, because it is long
+        ) without rowid;
         create index runs_cell on runs (kind, variant, sampler, frames, bench);
+        create index runs_state on runs (state, kind);
+        create index runs_created on runs (created);
 
         create table submissions (
             id text primary key,                -- written before the scheduler is asked
@@ -36,7 +43,7 @@ MIGRATIONS: list[tuple[str, str]] = [
             script_digest text,
             created text not null,
             answer text                         -- what the scheduler said, verbatim
-        );
+        ) without rowid;
 
         create table attempts (
             fingerprint text not null references runs (fingerprint),
@@ -57,8 +64,11 @@ MIGRATIONS: list[tuple[str, str]] = [
             failure text,                       -- JSON {kind, line, evidence}
             provenance text not null default '{}',  -- JSON: git, versions, command, user, host
             primary key (fingerprint, attempt)
-        );
+        ) without rowid;
         create index attempts_state on attempts (state);
+        create index attempts_submission on attempts (submission);
+        create index attempts_job on attempts (job);
+        create index attempts_mark on attempts (mark) where mark is not null;
 
         create table shards (
             fingerprint text not null,
@@ -71,7 +81,7 @@ MIGRATIONS: list[tuple[str, str]] = [
             heartbeat text,
             primary key (fingerprint, attempt, shard),
             foreign key (fingerprint, attempt) references attempts (fingerprint, attempt)
-        );
+        ) without rowid;
 
         create table scores (
             fingerprint text not null references runs (fingerprint),
@@ -85,14 +95,15 @@ MIGRATIONS: list[tuple[str, str]] = [
             ci_low real,
             ci_high real,
             primary key (fingerprint, bench, scorer, metric, task)
-        );
+        ) without rowid;
 
         create table run_inputs (
             fingerprint text not null references runs (fingerprint),
             role text not null,                 -- 'sample_set', 'checkpoint', 'data'
             input text not null,                -- fingerprint of the run it comes from, or a digest
             primary key (fingerprint, role, input)
-        );
+        ) without rowid;
+        create index run_inputs_input on run_inputs (input);
 
         create table notes (
             fingerprint text not null,
@@ -100,34 +111,116 @@ MIGRATIONS: list[tuple[str, str]] = [
             author text not null default '',
             text text not null,
             primary key (fingerprint, created, text)
-        );
+        ) without rowid;
 
         create table tags (
             fingerprint text not null,
             tag text not null,
             primary key (fingerprint, tag)
-        );
+        ) without rowid;
+        create index tags_tag on tags (tag);
 
         create table imports (                  -- the lab's past: jobs and scores smx did not run
-            id integer primary key,
-            source text not null,
-            position integer not null,          -- order in the source file
+            digest text primary key,            -- of source and entry: importing twice changes nothing
+            file text not null,                 -- its name in experiments/history
+            source text not null,               -- where the facts come from, in words
+            position integer not null,          -- order in the file
             what text not null check (what in ('job', 'score')),
             date text,
             kind text,
             variant text,
+            detail text,                        -- what else tells it apart: checkpoint, adapted, input …
             sampler text,
             frames integer,
             bench text,
+            dataset text,
             jobs text not null default '[]',    -- JSON list of ids, the one that counts first
             mark text,
             note text,
+            failure text,
+            scorer text,
             metric text,
+            task text,
             value real,
             n integer,
-            entry text not null,                -- the whole entry, JSON
-            digest text not null unique         -- of source name and entry: importing twice changes nothing
-        );
+            entry text not null                 -- the whole entry, JSON
+        ) without rowid;
+        """,
+    ),
+    (
+        "0002_views",
+        """
+        -- runs that count in no table: an attempt is excluded and no other one is done
+        create view excluded_runs as
+        select distinct fingerprint from attempts a
+        where mark = 'excluded' and not exists (
+            select 1 from attempts b
+            where b.fingerprint = a.fingerprint and b.state = 'done' and b.mark is not 'excluded');
+
+        -- runs whose counting attempt (the latest done one that is not excluded) is doubtful
+        create view doubtful_runs as
+        select fingerprint from attempts a
+        where mark = 'doubtful' and state = 'done' and not exists (
+            select 1 from attempts b
+            where b.fingerprint = a.fingerprint and b.attempt > a.attempt
+              and b.state = 'done' and b.mark is not 'excluded');
+
+        -- the notes' view: newest day first, one row per cell, its job ids newest first
+        -- (?id doubtful, xid failed or excluded)
+        create view ledger as
+        select date, mark, kind, variant, detail, sampler, frames, bench, dataset, jobs, items, done, failed,
+               note, failure, run, origin, fingerprint
+        from (
+            select
+                date(at, 'localtime') as date, at, 0 as position,
+                case when fingerprint in (select fingerprint from excluded_runs) then 'excluded'
+                     when fingerprint in (select fingerprint from doubtful_runs) then 'doubtful'
+                     else state end as mark,
+                kind, variant,
+                nullif(trim(case when json_extract(labels, '$.untrained') then 'untrained ' else '' end
+                            || case when json_extract(labels, '$.stand_in_for') is not null
+                                    then 'stand-in ' else '' end
+                            || case when seed <> 0 then 'seed ' || seed else '' end), '') as detail,
+                sampler, frames, bench, dataset,
+                (select group_concat(id, ' ') from (
+                    select case when a.mark = 'doubtful' then '?'
+                                when a.mark = 'excluded' or a.state in ('failed', 'cancelled', 'preempted', 'lost')
+                                then 'x' else '' end || coalesce(a.job, '#' || a.attempt) as id
+                    from attempts a where a.fingerprint = r.fingerprint order by a.attempt desc)) as jobs,
+                items, done, failed,
+                (select group_concat(text, '; ') from (
+                    select text from notes t where t.fingerprint = r.fingerprint order by t.created)) as note,
+                case when state not in ('done', 'running', 'pending', 'waiting') then
+                    (select json_extract(a.failure, '$.line') from attempts a
+                     where a.fingerprint = r.fingerprint order by a.attempt desc limit 1) end as failure,
+                substr(folder, instr(folder, '/') + 1) as run, 'run' as origin, fingerprint
+            from (select *, coalesce((select max(a.created) from attempts a
+                                      where a.fingerprint = runs.fingerprint), created) as at from runs) r
+            union all
+            select
+                date, date as at, position, mark, kind, variant, detail, sampler, frames, bench, dataset,
+                (select group_concat(value, ' ') from (select value from json_each(i.jobs) order by key)),
+                null, null, null, note, failure, null, 'imported', null
+            from imports i where what = 'job'
+        )
+        order by date desc, origin desc, at desc, position;
+
+        -- every score that counts, with the cell it belongs to
+        create view score_table as
+        select
+            r.kind, r.variant, r.sampler, r.frames, s.bench, r.dataset, r.seed, s.scorer, s.metric, s.task,
+            s.value, s.n, s.unparsed, s.ci_low, s.ci_high,
+            r.state, r.items, r.done, r.failed, r.labels,
+            s.fingerprint in (select fingerprint from doubtful_runs) as doubtful,
+            'run' as origin, s.fingerprint, r.created
+        from runs r join scores s on s.fingerprint = r.fingerprint
+        where s.fingerprint not in (select fingerprint from excluded_runs)
+        union all
+        select
+            coalesce(kind, 'eval'), variant, sampler, frames, bench, dataset, 0, coalesce(scorer, ''), metric,
+            coalesce(task, ''), value, n, 0, null, null,
+            'done', n, n, 0, '{}', mark is 'doubtful', 'imported', null, date
+        from imports where what = 'score' and mark is not 'excluded';
         """,
     ),
 ]

@@ -1,0 +1,187 @@
+"""One connection to the registry's file: opening, migrating, short transactions, errors in plain words.
+
+Rollback journal (WAL is unsafe on network filesystems), foreign keys on, writers queue up to 30 s. Opening
+a file whose schema is current writes nothing, so it works on a read-only disk and leaves git clean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from smx.errors import UserError
+from smx.registry.migrations import MIGRATIONS
+from smx.runfolder import now
+
+BUSY_SECONDS = 30.0
+
+
+class Connection:
+    """A migrated connection to one file. Not shared between threads."""
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        self.path = path
+        self._depth = 0
+        self._connect(create=create)
+
+    def close(self) -> None:
+        """Give the file back. Twice is fine."""
+        self._db.close()
+
+    def query(self, sql: str, values: Iterable[object] = ()) -> sqlite3.Cursor:
+        """Run one statement (outside a transaction it is a transaction of its own)."""
+        try:
+            return self._db.execute(sql, tuple(values))
+        except sqlite3.Error as error:
+            raise explained(error, self.path) from error
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside happens, or nothing does. The write lock is taken first; nesting joins the outer one."""
+        if self._depth == 0:
+            self._begin()
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            if self._depth == 1:
+                self._db.rollback()
+            raise
+        else:
+            if self._depth == 1:
+                self._commit()
+        finally:
+            self._depth -= 1
+
+    def _connect(self, *, create: bool) -> None:
+        _check_place(self.path, create)
+        mode = "rwc" if create else "rw"
+        try:
+            self._db = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+            )
+        except sqlite3.Error as error:
+            raise explained(error, self.path) from error
+        try:
+            self._db.execute("pragma foreign_keys = on")
+            # Only a file that someone else turned to WAL is turned back: setting it always would lock.
+            if self._db.execute("pragma journal_mode").fetchone()[0] != "delete":
+                self._db.execute("pragma journal_mode = delete")
+            self._migrate()
+            self._file = _identity(self.path)
+        except sqlite3.Error as error:
+            self._db.close()
+            raise explained(error, self.path) from error
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _begin(self) -> None:
+        """Take the write lock, on the file that is at `path` now (`smx db rebuild` puts another one there)."""
+        while True:
+            self.query("begin immediate")
+            if _identity(self.path) == self._file:
+                return
+            self._db.rollback()
+            self._db.close()
+            self._connect(create=False)
+
+    def _commit(self) -> None:
+        try:
+            self._db.execute("commit")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.rollback()
+            raise explained(error, self.path) from error
+
+    def _migrate(self) -> None:
+        while pending(self._db, self.path):
+            self._db.execute("begin immediate")
+            try:
+                for name, script in pending(self._db, self.path)[:1]:  # again: another process may have been first
+                    for statement in statements(script):
+                        self._db.execute(statement)
+                    self._db.execute("insert into migrations values (?, ?)", (name, now()))
+                self._db.execute("commit")
+            except BaseException:
+                self._db.rollback()
+                raise
+
+
+def pending(db: sqlite3.Connection, path: Path) -> list[tuple[str, str]]:
+    """Migrations that `db` lacks. `UserError` for a file that is not ours, or ours from a newer smx."""
+    tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+    if "migrations" not in tables:
+        if tables:
+            raise UserError(
+                f"{path} is an SQLite file, but no smx registry (it holds {', '.join(sorted(tables)[:3])})",
+                "choose another folder with --workspace, or move that file away",
+            )
+        return MIGRATIONS
+    applied = {name for (name,) in db.execute("select name from migrations")}
+    newer = sorted(applied - {name for name, _ in MIGRATIONS})
+    if newer:
+        raise UserError(
+            f"{path} was written by a newer smx (it has {newer[-1]})",
+            "update smx here (pip install -U smx), or use another workspace with --workspace",
+        )
+    return [m for m in MIGRATIONS if m[0] not in applied]
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of an SQL script; each ends its line. (sqlite3's own executescript would commit first.)"""
+    gathered = ""
+    for line in script.splitlines(keepends=True):
+        gathered += line
+        if sqlite3.complete_statement(gathered):
+            yield gathered
+            gathered = ""
+    assert not gathered.strip(), f"unfinished statement: {gathered.strip()[:80]}"
+
+
+def explained(error: sqlite3.Error, path: Path) -> Exception:
+    """What a user can put right about `error`; a bug in our SQL stays as it is."""
+    text = str(error)
+    if "readonly" in text or "read-only" in text:
+        return UserError(f"cannot write to {path}: it, or its folder, is read-only", "mend its rights, or --workspace")
+    if "locked" in text or "busy" in text:
+        return UserError(
+            f"{path} has been busy for {BUSY_SECONDS:.0f} s: another program is writing to it",
+            f"try again; `fuser {path}` shows who has it open",
+        )
+    if "not a database" in text or "malformed" in text or "disk image" in text:
+        return UserError(
+            f"{path} is damaged or no SQLite file ({text})",
+            "smx db rebuild makes it again from the run folders (the old file is kept as .bak)",
+        )
+    if "full" in text or "I/O" in text:
+        return UserError(f"cannot write to {path}: {text}", "free some space there; nothing was changed")
+    if "unable to open" in text:
+        return UserError(f"cannot open {path}", "check that the folder exists and may be read and written")
+    return error
+
+
+def _check_place(path: Path, create: bool) -> None:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a registry", "move it away, or choose another folder: --workspace")
+    if path.exists():
+        if not os.access(path, os.R_OK):
+            raise UserError(f"cannot read {path}", "mend its rights, or choose another folder with --workspace")
+        return
+    if not create:
+        raise UserError(f"there is no registry at {path}", "smx init makes a workspace; smx db rebuild makes it again")
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent} for the registry", f"smx init {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to {path.parent}", "choose another folder with --workspace, or mend its rights")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,190 @@
+"""The registry's rows as frozen dataclasses: one class per table, one field per column."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, TypeVar
+
+from smx.runfolder import now
+
+LIVE = ("waiting", "pending", "running")  # states of an attempt that may still produce items
+_JSON = {"labels", "handle", "failure", "provenance"}
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One spec of kind gen, train or eval: one cell of a table."""
+
+    fingerprint: str
+    kind: str
+    name: str
+    folder: str  # below the workspace's runs folder
+    spec: str  # canonical JSON
+    variant: str | None = None
+    sampler: str | None = None
+    frames: int | None = None
+    bench: str | None = None
+    dataset: str | None = None
+    seed: int = 0
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    state: str = "new"
+    items: int | None = None
+    done: int = 0
+    failed: int = 0
+    created: str = field(default_factory=now)
+    updated: str = field(default_factory=now)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRow:
+    """One call of an executor, written down before it is made."""
+
+    id: str
+    executor: str
+    name: str
+    job: str | None = None
+    script_digest: str | None = None
+    created: str = field(default_factory=now)
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One try at a run."""
+
+    fingerprint: str
+    attempt: int
+    executor: str
+    state: str
+    items: int
+    submission: str | None = None
+    handle: Mapping[str, Any] | None = None
+    job: str | None = None
+    unknown_since: str | None = None
+    done: int = 0
+    failed: int = 0
+    mark: str | None = None
+    created: str = field(default_factory=now)
+    started: str | None = None
+    ended: str | None = None
+    failure: Mapping[str, Any] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def live(self) -> bool:
+        """Whether it may still produce items."""
+        return self.state in LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRow:
+    """One array task of an attempt."""
+
+    fingerprint: str
+    attempt: int
+    shard: int
+    state: str
+    host: str | None = None
+    done: int = 0
+    failed: int = 0
+    heartbeat: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One number of one run. `task` is empty where the metric is over all questions."""
+
+    fingerprint: str
+    bench: str
+    scorer: str
+    metric: str
+    value: float | None
+    n: int
+    task: str = ""
+    unparsed: int = 0
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputRow:
+    """What a run was made from: `input` is the fingerprint of another run, or a digest."""
+
+    fingerprint: str
+    role: str
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteRow:
+    """Something a person wanted remembered about a run."""
+
+    fingerprint: str
+    text: str
+    author: str = ""
+    created: str = field(default_factory=now)
+
+
+class CellScore(NamedTuple):
+    """One row of the view `score_table`: a number and its cell. A tuple, because there are many.
+
+    `labels` is JSON text; `origin` is "run" or "imported" (then `fingerprint` is None).
+    """
+
+    kind: str
+    variant: str | None
+    sampler: str | None
+    frames: int | None
+    bench: str
+    dataset: str | None
+    seed: int
+    scorer: str
+    metric: str
+    task: str
+    value: float | None
+    n: int
+    unparsed: int
+    ci_low: float | None
+    ci_high: float | None
+    state: str
+    items: int | None
+    done: int
+    failed: int
+    labels: str
+    doubtful: int
+    origin: str
+    fingerprint: str | None
+    created: str | None
+
+
+def columns(cls: type[Any]) -> tuple[str, ...]:
+    """Column names of a row class, in the order of its fields."""
+    found = _COLUMNS.get(cls)
+    if found is None:
+        found = _COLUMNS[cls] = tuple(f.name for f in fields(cls))
+    return found
+
+
+def to_sql(name: str, value: object) -> object:
+    """`value` as SQLite stores column `name` (JSON columns as canonical text)."""
+    if name in _JSON and value is not None:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return value
+
+
+def from_sql(cls: type[Row], values: tuple[Any, ...]) -> Row:
+    """One row of `cls` from values selected in the order of `columns(cls)`."""
+    names = columns(cls)
+    if not _JSON.isdisjoint(names):
+        values = tuple(_decode(n, v) for n, v in zip(names, values, strict=True))
+    return cls(*values)
+
+
+def _decode(name: str, value: Any) -> Any:
+    return json.loads(value) if name in _JSON and value is not None else value
+
+
+_COLUMNS: dict[type[Any], tuple[str, ...]] = {}

@@ -1,0 +1,391 @@
+"""The registry: what was run, how each attempt went, what came out. An index over the run folders.
+
+Only commands on the login node open it, in short transactions; a job knows nothing of it. Every method is a
+transaction of its own; wrap several in `with registry.transaction():` to make them one (and one fsync).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from smx.errors import UserError, closest
+from smx.registry.clauses import Filter, Where
+from smx.registry.connection import Connection
+from smx.registry.rows import (
+    LIVE,
+    AttemptRow,
+    CellScore,
+    InputRow,
+    NoteRow,
+    Row,
+    RunRow,
+    ScoreRow,
+    ShardRow,
+    SubmissionRow,
+    columns,
+    from_sql,
+    to_sql,
+)
+from smx.runfolder import now
+
+
+class Registry:
+    """One lab's `registry.db`. Use as a context manager, or `close` it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = True) -> Self:
+        """The registry at `path`, its schema brought up to date; made if absent and `create`.
+
+        `UserError` for a file from a newer smx, a file that is no registry, a missing or unwritable folder.
+        A read-only disk is no hindrance to reading.
+        """
+        return cls(Connection(path, create=create))
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self._connection.path
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
+        """All or nothing, holding the write lock from the start."""
+        return self._connection.transaction()
+
+    def query(self, sql: str, values: Iterable[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows of any select statement, as tuples."""
+        return iter(self._connection.query(sql, values))
+
+    # runs
+
+    def add_run(self, row: RunRow) -> bool:
+        """Insert a run; one that is there is kept and only gains labels. True if it is new."""
+        with self.transaction():
+            known = self.run(row.fingerprint)
+            if known is None:
+                self._put("insert", row)
+            else:
+                labels = _merged(known.labels, row.labels)
+                if labels != known.labels:
+                    self.update_run(row.fingerprint, labels=labels)
+            return known is None
+
+    def run(self, fingerprint: str) -> RunRow | None:
+        """The run with this whole fingerprint."""
+        return next(iter(self._rows(RunRow, "runs", "where fingerprint = ?", [fingerprint])), None)
+
+    def find(self, text: str) -> RunRow:
+        """The run a person means: fingerprint or the start of it, folder or its name, name, or a job id.
+
+        `UserError` when nothing fits (closest named) or several do (all listed).
+        """
+        text = text.strip().rstrip("/").rsplit("/", 1)[-1]  # a path to its folder names it too
+        exact = "where substr(folder, instr(folder, '/') + 1) = ?1 or fingerprint = ?1"
+        found = self._rows(RunRow, "runs", exact, [text])
+        if not found and text:
+            loose = """where name = ?1 or (fingerprint >= lower(?1) and fingerprint < lower(?1) || 'g')
+                       or fingerprint in (select fingerprint from attempts where job = ?1
+                                          or (job >= ?1 || '_' and job < ?1 || '`'))  -- an array's tasks: ?1_0, ?1_1
+                       order by created desc"""
+            found = self._rows(RunRow, "runs", loose, [text])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            listed = "\n".join(f"  {_title(r)}  {r.fingerprint[:12]}  {r.state}" for r in found[:12])
+            more = f"\n  … and {len(found) - 12} more" if len(found) > 12 else ""
+            raise UserError(f"{text!r} fits {len(found)} runs", f"name one of them:\n{listed}{more}")
+        raise self._not_found(text)
+
+    def runs(
+        self,
+        *,
+        kind: Filter = None,
+        variant: Filter = None,
+        sampler: Filter = None,
+        frames: Filter = None,
+        bench: Filter = None,
+        dataset: Filter = None,
+        state: Filter = None,
+        tag: Filter = None,
+        since: str | None = None,
+        limit: int | None = None,
+    ) -> list[RunRow]:
+        """Runs that fit every filter given (a value, or several to choose from), newest first.
+
+        `since`: ISO time; runs made, or tried again, at or after it.
+        """
+        wanted = {"kind": kind, "variant": variant, "sampler": sampler, "frames": frames, "bench": bench}
+        where = Where({**wanted, "dataset": dataset, "state": state})
+        where.add_tag(tag)
+        if since is not None:
+            tried = "fingerprint in (select fingerprint from attempts where created >= ?)"
+            where.add(f"(created >= ? or {tried})", [since, since])
+        order = "order by created desc, fingerprint" + (f" limit {int(limit)}" if limit is not None else "")
+        return self._rows(RunRow, "runs", f"{where.sql} {order}", where.values)
+
+    def update_run(self, fingerprint: str, **changes: object) -> None:
+        """Set columns of a run. `KeyError` when there is no such run."""
+        self._update(RunRow, "runs", {"fingerprint": fingerprint}, {"updated": now(), **changes})
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many runs there are of each (kind, state)."""
+        return {(k, s): n for k, s, n in self.query("select kind, state, count(*) from runs group by kind, state")}
+
+    # attempts
+
+    def reserve(
+        self,
+        wanted: Sequence[tuple[str, int]],
+        *,
+        submission: str,
+        executor: str,
+        provenance: Mapping[str, Any],
+    ) -> dict[str, int]:
+        """Claim the runs among `wanted` (fingerprint, number of items) that nobody is at: fingerprint -> attempt.
+
+        One transaction: whoever comes second finds the first one's attempts and gets none for those runs.
+        Each claimed run has a new attempt in state `waiting` that names `submission`, which is written too,
+        before any scheduler hears of it. Nothing is written when there is nothing to claim.
+        """
+        live = f"select fingerprint from attempts where state in {LIVE}"
+        with self.transaction():
+            busy = {fingerprint for (fingerprint,) in self.query(live)}
+            free = {fingerprint: items for fingerprint, items in wanted if fingerprint not in busy}
+            if not free:
+                return {}
+            self.put_submission(SubmissionRow(submission, executor, f"smx-{submission}"))
+            reserved = {}
+            for fingerprint, items in free.items():
+                last = "select coalesce(max(attempt), 0) from attempts where fingerprint = ?"
+                ((number,),) = self.query(last, [fingerprint])
+                reserved[fingerprint] = number + 1
+                attempt = AttemptRow(fingerprint, number + 1, executor, "waiting", items, submission)
+                self._put("insert", dataclasses.replace(attempt, provenance=provenance))
+                self.update_run(fingerprint, state="waiting")
+            return reserved
+
+    def release(self, fingerprint: str, attempt: int) -> bool:
+        """Take back a reservation that was never started; False if it is no such thing (any more).
+
+        A submission that is left with nothing, and was never answered, goes too.
+        """
+        unstarted = "fingerprint = ? and attempt = ? and state = 'waiting' and handle is null"
+        with self.transaction():
+            found = self._rows(AttemptRow, "attempts", f"where {unstarted}", [fingerprint, attempt])
+            if not found:
+                return False
+            self._connection.query(f"delete from attempts where {unstarted}", [fingerprint, attempt])
+            self._connection.query(
+                """delete from submissions where id = ? and job is null and answer is null
+                   and not exists (select 1 from attempts where submission = submissions.id)""",
+                [found[0].submission],
+            )
+            self.update_run(fingerprint, state=self._state_without_live(fingerprint))
+            return True
+
+    def attempts(self, fingerprint: str | None = None, *, live: bool = False) -> list[AttemptRow]:
+        """Attempts of one run, or of all, oldest first; `live`: only those that may still produce items."""
+        where = Where({"fingerprint": fingerprint, "state": LIVE if live else None})
+        return self._rows(AttemptRow, "attempts", f"{where.sql} order by fingerprint, attempt", where.values)
+
+    def update_attempt(self, fingerprint: str, attempt: int, **changes: object) -> None:
+        """Set columns of an attempt. `KeyError` when there is no such attempt."""
+        self._update(AttemptRow, "attempts", {"fingerprint": fingerprint, "attempt": attempt}, changes)
+
+    def put_attempt(self, row: AttemptRow) -> None:
+        """Insert an attempt, or replace everything known about it."""
+        self._put("upsert", row, key=("fingerprint", "attempt"))
+
+    def set_mark(self, fingerprint: str, attempt: int, mark: str | None) -> None:
+        """Mark an attempt `doubtful` or `excluded` (it then counts in no table), or None again."""
+        self.update_attempt(fingerprint, attempt, mark=mark)
+
+    def put_submission(self, row: SubmissionRow) -> None:
+        """Insert a submission, or replace everything known about it."""
+        self._put("upsert", row, key=("id",))
+
+    def set_submission(self, id: str, **changes: object) -> None:
+        """Set `job`, `answer`, `script_digest` of a submission. `KeyError` when there is none."""
+        self._update(SubmissionRow, "submissions", {"id": id}, changes)
+
+    def submissions(self, id: str | None = None) -> list[SubmissionRow]:
+        """One submission, or all, oldest first."""
+        where = Where({"id": id})
+        return self._rows(SubmissionRow, "submissions", f"{where.sql} order by created, id", where.values)
+
+    def put_shard(self, row: ShardRow) -> None:
+        """Insert a shard, or replace everything known about it."""
+        self._put("upsert", row, key=("fingerprint", "attempt", "shard"))
+
+    def shards(self, fingerprint: str, attempt: int) -> list[ShardRow]:
+        """Shards of an attempt, by index."""
+        where = "where fingerprint = ? and attempt = ? order by shard"
+        return self._rows(ShardRow, "shards", where, [fingerprint, attempt])
+
+    # scores
+
+    def replace_scores(self, fingerprint: str, rows: Iterable[ScoreRow]) -> None:
+        """Make `rows` all there is to say about how a run scored."""
+        with self.transaction():
+            self._connection.query("delete from scores where fingerprint = ?", [fingerprint])
+            for row in rows:
+                assert row.fingerprint == fingerprint, "a score of another run"
+                self._put("insert", row)
+
+    def scores(
+        self,
+        *,
+        variant: Filter = None,
+        sampler: Filter = None,
+        frames: Filter = None,
+        bench: Filter = None,
+        dataset: Filter = None,
+        state: Filter = None,
+        scorer: Filter = None,
+        metric: Filter = None,
+        task: Filter = None,
+        fingerprint: Filter = None,
+        tag: Filter = None,
+        since: str | None = None,
+        imported: bool = False,
+    ) -> list[CellScore]:
+        """Scores that count, each with its cell. `imported`: the lab's past too.
+
+        A run whose only done attempt is excluded has none.
+        """
+        wanted = {"variant": variant, "sampler": sampler, "frames": frames, "bench": bench, "dataset": dataset}
+        more = {"state": state, "scorer": scorer, "metric": metric, "task": task, "fingerprint": fingerprint}
+        where = Where({**wanted, **more, "origin": None if imported else "run"})
+        where.add_tag(tag)
+        if since is not None:
+            where.add("created >= ?", [since])
+        selected = f"select {', '.join(CellScore._fields)} from score_table {where.sql}"
+        return list(map(CellScore._make, self.query(selected, where.values)))
+
+    # what belongs to a run
+
+    def add_input(self, fingerprint: str, role: str, input: str) -> None:
+        """Record what a run is made from: the fingerprint of another run, or a digest."""
+        self._put("insert or ignore", InputRow(fingerprint, role, input))
+
+    def inputs(self, fingerprint: str | None = None, *, input: str | None = None) -> list[InputRow]:
+        """What a run is made from, or (with `input`) which runs are made from something."""
+        where = Where({"fingerprint": fingerprint, "input": input})
+        return self._rows(InputRow, "run_inputs", f"{where.sql} order by fingerprint, role, input", where.values)
+
+    def add_note(self, fingerprint: str, text: str, *, author: str = "", created: str | None = None) -> NoteRow:
+        """Keep a note on a run. The same one of the same moment twice is one."""
+        note = NoteRow(fingerprint, text, author, created or now())
+        self._put("insert or ignore", note)
+        return note
+
+    def notes(self, fingerprint: str | None = None) -> list[NoteRow]:
+        """Notes on one run, or on all, oldest first."""
+        where = Where({"fingerprint": fingerprint})
+        return self._rows(NoteRow, "notes", f"{where.sql} order by created, text", where.values)
+
+    def add_tag(self, fingerprint: str, *tags: str) -> None:
+        """Tag a run."""
+        with self.transaction():
+            for tag in tags:
+                self._connection.query("insert or ignore into tags values (?, ?)", [fingerprint, tag])
+
+    def remove_tag(self, fingerprint: str, *tags: str) -> None:
+        """Take tags off a run."""
+        with self.transaction():
+            for tag in tags:
+                self._connection.query("delete from tags where fingerprint = ? and tag = ?", [fingerprint, tag])
+
+    def tags(self, fingerprint: str | None = None) -> list[str]:
+        """Tags of one run, or all that are in use, in alphabetical order."""
+        where = Where({"fingerprint": fingerprint})
+        return [tag for (tag,) in self.query(f"select distinct tag from tags {where.sql} order by tag", where.values)]
+
+    # helpers
+
+    def _rows(self, cls: type[Row], table: str, rest: str, values: Sequence[object] = ()) -> list[Row]:
+        found = self.query(f"select {', '.join(columns(cls))} from {table} {rest}", values)
+        return [from_sql(cls, row) for row in found]
+
+    def _put(self, verb: str, row: Any, key: tuple[str, ...] = ()) -> None:
+        names = columns(type(row))
+        sql = f"{'insert' if verb == 'upsert' else verb} into {_TABLES[type(row)]} ({', '.join(names)})"
+        sql += f" values ({', '.join('?' * len(names))})"
+        if verb == "upsert":
+            # Not `insert or replace`: that deletes the row first, which its children forbid.
+            rest = ", ".join(f"{n} = excluded.{n}" for n in names if n not in key)
+            sql += f" on conflict ({', '.join(key)}) do update set {rest}"
+        self._connection.query(sql, [to_sql(name, getattr(row, name)) for name in names])
+
+    def _update(self, cls: type[Any], table: str, key: Mapping[str, object], changes: Mapping[str, object]) -> None:
+        assert changes.keys() <= set(columns(cls)), f"{table} has no {sorted(changes.keys() - set(columns(cls)))}"
+        if not changes:
+            return
+        assigned = ", ".join(f"{name} = ?" for name in changes)
+        where = " and ".join(f"{name} = ?" for name in key)
+        values = [*(to_sql(n, v) for n, v in changes.items()), *key.values()]
+        if not self._connection.query(f"update {table} set {assigned} where {where}", values).rowcount:
+            raise KeyError(f"no row of {table} with {dict(key)}")
+
+    def _state_without_live(self, fingerprint: str) -> str:
+        """How a run stands by its other attempts, until the next sync looks at its items."""
+        states = [a.state for a in self.attempts(fingerprint)]
+        row = self.run(fingerprint)
+        assert row is not None
+        if not states or states[-1] == "done":
+            return states[-1] if states else "new"
+        return "partial" if row.done else states[-1]
+
+    def _not_found(self, text: str) -> UserError:
+        past = "select file from imports i, json_each(i.jobs) j where cast(j.value as text) = ? limit 1"
+        for (file,) in self.query(past, [text]):
+            return UserError(f"job {text} is imported history ({file}): its run folder is not here", "smx ledger")
+        names = [f"{folder}".split("/", 1)[1] for (folder,) in self.query("select folder from runs")]
+        if not names:
+            return UserError(f"unknown run {text!r}: there are no runs here yet", "smx demo, or smx gen --help")
+        near = "\n".join(f"  {name}" for name in closest(text, names)[:3])
+        return UserError(f"unknown run {text!r}", f"the closest:\n{near}\nsmx ls shows them all")
+
+
+_TABLES: dict[type[Any], str] = {
+    RunRow: "runs",
+    SubmissionRow: "submissions",
+    AttemptRow: "attempts",
+    ShardRow: "shards",
+    ScoreRow: "scores",
+    InputRow: "run_inputs",
+    NoteRow: "notes",
+}
+
+
+def _title(row: RunRow) -> str:
+    return row.folder.split("/", 1)[-1]
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """`old` and `new`; mappings are merged, lists joined without repetition, else the new one holds."""
+    merged = dict(old)
+    for key, value in new.items():
+        known = merged.get(key)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merged(known, value)
+        elif isinstance(known, list) and isinstance(value, list):
+            merged[key] = known + [v for v in value if v not in known]
+        else:
+            merged[key] = value
+    return merged
