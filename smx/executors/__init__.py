@@ -58,6 +58,10 @@ class BaseExecutor(Options):
         """
         raise NotImplementedError
 
+    def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
+        """Handles of what a `submit` whose answer was lost did start; None where it started nothing."""
+        raise NotImplementedError
+
     def drive(self) -> None:
         """Do the work, for an executor that works in the calling process. Others have nothing to do here."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smx.executors._watch import call, skip, standing
-from smx.runfolder import AttemptFolder, read_json, start_time, this_process, write_json
+from smx.runfolder import AttemptFolder, is_alive, read_json, start_time, this_process, write_json
 
 _LOOK = 0.5  # seconds between looks at producers outside this queue; own children wake the driver at once
 
@@ -84,6 +84,12 @@ def _task(folder: Path, task: int) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     entry = read_json(folder / "queue.json")["tasks"][task]
     attempt = Path(entry["folder"])
+    # Written here too: a driver killed between starting this process and noting it must not hide it. And a
+    # task whose driver is already gone may have been given up and started elsewhere, so it does not begin.
+    write_json(folder / f"task-{task}.json", this_process())
+    if not is_alive(read_json(folder / "driver.json")):
+        skip(attempt, entry["shard"], "its driver process was gone before it began")
+        return 1
     if AttemptFolder(attempt).shard(entry["shard"]).exit() is not None:
         return 0
     return call(entry["entry"], attempt, entry["shard"])

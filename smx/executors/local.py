@@ -41,12 +41,10 @@ class Executor(BaseExecutor):
                     stderr=log,
                     start_new_session=True,  # closing the terminal or Ctrl-C in it does not reach the driver
                 )
-        handles: list[dict[str, Any] | None] = []
-        first = 0
-        for job in jobs:
-            handles.append({"executor": "local", "queue": str(folder), "tasks": [first, first + job.shards]})
-            first += job.shards
-        return handles
+        return _handles(folder, jobs)
+
+    def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:  # noqa: D102
+        return _handles(folder, jobs) if (folder / "driver.json").exists() else [None] * len(jobs)
 
     def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:  # noqa: D102
         return [[_fact(Path(h["queue"]), task) for task in range(*h["tasks"])] for h in handles]
@@ -60,6 +58,15 @@ class Executor(BaseExecutor):
                 started = read_json(queue / f"task-{task}.json")
                 if started and is_alive(started):
                     os.killpg(started["pid"], signal.SIGTERM)
+
+
+def _handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
+    places = {(t["folder"], t["shard"]): i for i, t in enumerate(read_json(folder / "queue.json")["tasks"])}
+    first = [places[str(job.folder), 0] for job in jobs]
+    return [
+        {"executor": "local", "queue": str(folder), "tasks": [a, a + job.shards]}
+        for a, job in zip(first, jobs, strict=True)
+    ]
 
 
 def _fact(queue: Path, task: int) -> Fact:

@@ -1,0 +1,170 @@
+"""What a job executes: one shard of one run, from its run folder alone. Never opens the registry."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from smx.cell import Item
+from smx.errors import SceneError, UserError
+from smx.runfolder import AttemptFolder, ShardFolder, now, probe, this_process
+from smx.spec import SPECS, AnySpec
+
+_BEAT = 15.0  # seconds between heartbeats while an item takes long
+
+
+class Cancelled(BaseException):
+    """SIGTERM: end after this, keep what is recorded. (A BaseException: no item may swallow it.)"""
+
+
+@dataclass
+class Shard:
+    """What gen, train and eval work with: the spec, where inputs are, and how to record items."""
+
+    spec: AnySpec
+    fingerprint: str
+    paths: dict[str, str | None]
+    items: list[Item]
+    attempt: AttemptFolder
+    folder: ShardFolder
+    done: int = 0
+    failed: int = 0
+
+    def path(self, role: str) -> Path | None:
+        """Where an input is on this machine."""
+        place = self.paths.get(role)
+        return None if place is None else Path(place)
+
+    def begin(self, item: str) -> float:
+        """Say that computing `item` starts now; returns the clock for `succeed`."""
+        probe(f"{self.fingerprint[:8]} {item}")
+        return time.perf_counter()
+
+    def succeed(self, item: str, data: dict[str, Any], started: float) -> None:
+        """Record a finished item."""
+        seconds = round(time.perf_counter() - started, 4)
+        self.folder.append({"item": item, "ok": True, "at": now(), "seconds": seconds, "data": data})
+        self.done += 1
+        self.beat(item)
+
+    def fail(self, item: str, error: BaseException) -> None:
+        """Record a failed item with its traceback; the shard goes on."""
+        self.folder.append({"item": item, "ok": False, "at": now(), "error": describe(error)})
+        self.failed += 1
+        self.beat(item)
+
+    def beat(self, last: str | None = None) -> None:
+        """Rewrite the heartbeat."""
+        self.folder.beat({**this_process(), "done": self.done, "failed": self.failed, "last": last})
+
+
+def main(folder: Path, index: int) -> int:
+    """Work through shard `index` of the attempt in `folder`. Returns the exit code; exit.json says how it ended."""
+    attempt = AttemptFolder(folder)
+    target = attempt.shard(index)
+    target.begin()
+    record = attempt.run.spec
+    recorded = {r["item"] for r in target.items()}  # a requeued job goes on where it was
+    shard = Shard(
+        spec=SPECS[record["kind"]].model_validate(record["spec"]),
+        fingerprint=record["fingerprint"],
+        paths=attempt.plan["paths"],
+        items=[Item(**i) for i in attempt.plan["shards"][index] if i["id"] not in recorded],
+        attempt=attempt,
+        folder=target,
+        failed=sum(not r["ok"] for r in target.items()),
+        done=sum(r["ok"] for r in target.items()),
+    )
+    try:
+        with _cancellable(), _heart(shard):
+            _work(shard)
+    except (KeyboardInterrupt, Cancelled) as stop:
+        target.end("cancelled", reason="interrupted" if isinstance(stop, KeyboardInterrupt) else "asked to stop")
+        if isinstance(stop, KeyboardInterrupt):
+            raise
+        return 130
+    except Exception as error:  # noqa: BLE001 - the shard's failure, recorded whole
+        target.end("failed", **describe(error))
+        return 1
+    too_many = shard.failed > attempt.plan["max_failed"]
+    if too_many:
+        line = f"{shard.failed} of {shard.failed + shard.done} items failed"
+        target.end("failed", kind="items", line=line)
+    else:
+        target.end("done", done=shard.done, failed=shard.failed)
+    _finish(attempt)
+    return 1 if too_many else 0
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """A failure as it is recorded: kind, one line, where in our own code, the traceback."""
+    kind = "missing-input" if isinstance(error, (SceneError, UserError, FileNotFoundError)) else "python"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "/smx/" in f.filename.replace("\\", "/")]
+    where = f"{Path(own[-1].filename).stem}.{own[-1].name}" if own else ""
+    first = (str(error).strip() or "no message").splitlines()[0]
+    line = first if isinstance(error, (SceneError, UserError)) else f"{type(error).__name__}: {first}"
+    trace = "".join(traceback.format_exception(error))
+    return {"kind": kind, "type": type(error).__name__, "line": line, "where": where, "traceback": trace}
+
+
+def _work(shard: Shard) -> None:
+    if shard.spec.kind == "gen":
+        from smx.node.gen import work
+    elif shard.spec.kind == "train":
+        from smx.node.train import work
+    else:
+        from smx.node.eval import work
+    shard.beat()
+    work(shard)
+
+
+def _finish(attempt: AttemptFolder) -> None:
+    """The last shard to end derives result.json; sync does it too, where no shard lived to."""
+    if all(s.exit() is not None for s in attempt.shards()):
+        from smx.node.result import derive
+
+        derive(attempt.run)
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """Turn SIGTERM into `Cancelled` while work is done (only possible in a main thread)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise Cancelled
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _heart(shard: Shard) -> Iterator[None]:
+    """Beat while an item takes long, so that others can tell slow from dead."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(_BEAT):
+            shard.beat()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

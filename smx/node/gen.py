@@ -1,0 +1,38 @@
+"""gen: choose frames of each scene and write them as a sample."""
+
+from __future__ import annotations
+
+from smx import plugins, sampleset
+from smx.node import Shard
+from smx.node.sampling import make_sample
+from smx.spec import GenSpec, sample_set
+
+
+def work(shard: Shard) -> None:
+    """Make one sample per scene; a broken scene is recorded and the rest goes on."""
+    spec = shard.spec
+    assert isinstance(spec, GenSpec)
+    dataset = plugins.load("datasets", spec.dataset).parse(spec.dataset_options, f"dataset {spec.dataset}")
+    sampler = plugins.load("samplers", spec.sampler).parse(spec.sampler_options, f"sampler {spec.sampler}")
+    identity = sample_set(spec)
+    root = shard.path("samples")
+    assert root is not None
+    for item in shard.items:
+        folder = sampleset.folder(root, spec.sampler, spec.frames, identity[:8], spec.dataset, item.id)
+        started = shard.begin(item.id)
+        try:
+            scene = dataset.open(shard.path("dataset"), item.id)
+            data = make_sample(
+                scene,
+                sampler_name=spec.sampler,
+                sampler=sampler,
+                n=spec.frames,
+                seed=spec.seed,
+                geometry=spec.geometry,
+                folder=folder,
+                extra={"sample_set": identity, "dataset": spec.dataset},
+            )
+        except Exception as error:  # noqa: BLE001 - recorded for this scene; the others go on
+            shard.fail(item.id, error)
+        else:
+            shard.succeed(item.id, data, started)

@@ -1,0 +1,197 @@
+"""Reserve attempts, write their folders, hand them to an executor. Nothing is started twice.
+
+Order of writes: registry row (reserved, so that nobody else starts the run) -> run folder -> submission
+folder -> executor -> handle. A crash between any two leaves a state that the next sync understands.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smx import plugins
+from smx.cell import Cell, Decision, Item
+from smx.errors import UserError
+from smx.executors import BaseExecutor, Job
+from smx.project import Workspace
+from smx.provenance import provenance
+from smx.registry.store import Registry, RunRow
+from smx.runfolder import AttemptFolder, RunFolder, now, this_process, write_json
+from smx.spec import SCHEMA, EvalSpec, GenSpec, TrainSpec
+
+ENTRY = "smx.node:main"
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a submission started. `executor.drive()` is still to be called."""
+
+    executor: BaseExecutor
+    attempts: list[tuple[Cell, AttemptFolder]]
+    taken: list[Cell]  # reserved by another command in the meantime
+
+
+def executor_for(workspace: Workspace, name: str | None) -> tuple[str, BaseExecutor]:
+    """The executor by name, with its options from the site file; the site's default, else inline."""
+    name = name or (workspace.site.executor if workspace.site else "inline")
+    options = workspace.site.executors.get(name, {}) if workspace.site else {}
+    executor: BaseExecutor = plugins.load("executors", name).parse(options, f"executor {name}")
+    return name, executor
+
+
+def submit(
+    workspace: Workspace,
+    registry: Registry,
+    decisions: Sequence[Decision],
+    *,
+    executor: tuple[str, BaseExecutor],
+    shards: int = 1,
+    max_failed: int | None = None,
+) -> Started:
+    """Start every decision whose action is "run". The caller has shown them to the user."""
+    name, driver = executor
+    wanted = [d for d in decisions if d.action == "run"]
+    submission = uuid.uuid4().hex[:12]
+    origin = {**provenance(), "submitter": this_process()}
+    for decision in wanted:
+        registry.add_run(_row(workspace, decision.cell))
+        for role, digest in decision.cell.inputs.items():
+            registry.add_input(decision.cell.fingerprint, role, digest)
+    reserved = registry.reserve(
+        [(d.cell.fingerprint, len(d.items)) for d in wanted], submission=submission, executor=name, provenance=origin
+    )
+    mine = [d for d in wanted if d.cell.fingerprint in reserved]
+    attempts: dict[str, AttemptFolder] = {}
+    for decision in mine:
+        number = reserved[decision.cell.fingerprint]
+        settings = {"executor": name, "submission": submission, "attempt": number, "origin": origin}
+        attempts[decision.cell.fingerprint] = _write(decision, settings, shards, max_failed)
+    jobs = [
+        Job(
+            entry=ENTRY,
+            folder=attempts[d.cell.fingerprint].path.resolve(),
+            shards=len(attempts[d.cell.fingerprint].plan["shards"]),
+            after=tuple(_producers(d.cell, decisions, attempts, registry)),
+        )
+        for d in mine
+    ]
+    if jobs:
+        folder = submission_folder(workspace, submission)
+        write_json(folder / "jobs.json", [str(job.folder) for job in jobs])
+        handles = driver.submit(submission, folder, jobs)
+        for decision, handle in zip(mine, handles, strict=True):
+            attempt = attempts[decision.cell.fingerprint]
+            if handle is None:
+                raise UserError(f"executor {name} refused {decision.cell.title}")
+            record_handle(registry, decision.cell.fingerprint, attempt, handle)
+    taken = [d.cell for d in wanted if d.cell.fingerprint not in reserved]
+    return Started(driver, [(d.cell, attempts[d.cell.fingerprint]) for d in mine], taken)
+
+
+def record_handle(registry: Registry, fingerprint: str, attempt: AttemptFolder, handle: Mapping[str, Any]) -> None:
+    """Keep what the executor answered, in the folder and in the registry."""
+    write_json(attempt.path / "handle.json", handle)
+    registry.update_attempt(fingerprint, attempt.number, handle=dict(handle))
+
+
+def submission_folder(workspace: Workspace, submission: str) -> Path:
+    """Where a submission keeps its queue or scripts."""
+    return workspace.runs / ".submissions" / submission
+
+
+def split(items: Sequence[Item], shards: int) -> list[list[Item]]:
+    """Items into at most `shards` parts of about equal size; a group stays together; order is kept."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.group, []).append(item)
+    parts: list[list[str]] = [[] for _ in range(min(shards, len(groups)))]
+    sizes = [0] * len(parts)
+    for group in sorted(groups, key=lambda g: (-len(groups[g]), g)):
+        smallest = sizes.index(min(sizes))
+        parts[smallest].append(group)
+        sizes[smallest] += len(groups[group])
+    order = {group: k for k, group in enumerate(groups)}
+    return [[item for group in sorted(part, key=order.__getitem__) for item in groups[group]] for part in parts]
+
+
+def _write(
+    decision: Decision, settings: Mapping[str, Any], shards: int, max_failed: int | None
+) -> AttemptFolder:
+    cell = decision.cell
+    run = RunFolder(cell.folder)
+    if not (cell.folder / "spec.json").exists():
+        write_json(
+            cell.folder / "spec.json",
+            {
+                "schema": SCHEMA,
+                "fingerprint": cell.fingerprint,
+                "kind": cell.kind,
+                "name": cell.name,
+                "spec": cell.spec.model_dump(mode="json"),
+                "plugins": cell.plugins,
+                "inputs": cell.inputs,
+                "labels": cell.labels,
+                "created": now(),
+            },
+        )
+    attempt = run.attempt(settings["attempt"])
+    if attempt.planned:
+        raise AssertionError(f"{attempt.path} exists, but the registry did not know it: smx db rebuild")
+    parts = [decision.items] if cell.kind == "train" else split(decision.items, shards)
+    write_json(
+        attempt.path / "plan.json",
+        {
+            "attempt": settings["attempt"],
+            "created": now(),
+            "executor": settings["executor"],
+            "submission": settings["submission"],
+            "entry": ENTRY,
+            "of": len(cell.items),
+            "max_failed": max(1, len(cell.items) // 100) if max_failed is None else max_failed,
+            "paths": cell.paths,
+            "submitter": settings["origin"]["submitter"],
+            "provenance": {k: v for k, v in settings["origin"].items() if k != "submitter"},
+            "shards": [[{"id": i.id, "group": i.group} for i in part] for part in parts],
+        },
+    )
+    return attempt
+
+
+def _producers(
+    cell: Cell, decisions: Sequence[Decision], attempts: Mapping[str, AttemptFolder], registry: Registry
+) -> list[Path]:
+    """Attempt folders this cell waits for: in this submission, or in flight from an earlier one."""
+    cells = {d.cell.fingerprint: d.cell for d in decisions}
+    found = []
+    for need in cell.needs:
+        if need in attempts:
+            found.append(attempts[need].path.resolve())
+        elif live := registry.attempts(need, live=True):
+            folder = cells[need].folder if need in cells else Path(str(cell.paths["checkpoint"])).parent
+            found.append(RunFolder(folder).attempt(live[-1].attempt).path.resolve())
+    return found
+
+
+def _row(workspace: Workspace, cell: Cell) -> RunRow:
+    spec = cell.spec
+    stamp = now()
+    return RunRow(
+        fingerprint=cell.fingerprint,
+        kind=spec.kind,
+        name=cell.name,
+        folder=cell.folder.relative_to(workspace.runs).as_posix(),
+        variant=None if isinstance(spec, GenSpec) else spec.model,
+        sampler=spec.sampler,
+        frames=spec.frames,
+        bench=spec.bench if isinstance(spec, EvalSpec) else None,
+        dataset=spec.dataset if isinstance(spec, GenSpec) else "+".join(spec.data) if isinstance(spec, TrainSpec) else None,
+        seed=spec.seed,
+        spec=spec.model_dump(mode="json"),
+        labels=cell.labels,
+        items=len(cell.items),
+        created=stamp,
+        updated=stamp,
+    )
