@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from smx.errors import UserError
 from smx.options import Options
 
 if TYPE_CHECKING:
     import numpy as np
 
     from smx.geometry.voxels import VoxelSets
+
+TUBELET = 2  # frames merged into one by the vision encoder (Qwen's temporal_patch_size)
 
 
 class View(Protocol):
@@ -62,3 +65,13 @@ class BaseSampler(Options):
     @abstractmethod
     def choose(self, view: View, n: int, seed: int) -> Choice:
         """Pick n frames (n even, n <= number of frames). Deterministic for (scene, options, seed)."""
+
+    def check_frames(self, n: int) -> None:
+        """`UserError` naming the two nearest valid counts, unless n is a positive multiple of `TUBELET`."""
+        if n > 0 and n % TUBELET == 0:
+            return
+        below = n - n % TUBELET
+        nearest = f"{below} or {below + TUBELET}" if below > 0 else f"{TUBELET} or {2 * TUBELET}"
+        raise UserError(
+            f"{n} frames cannot be paired: the vision encoder merges frames two by two", f"use {nearest} frames"
+        )

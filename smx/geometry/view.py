@@ -1,0 +1,198 @@
+"""What a sampler looks at: a scene's frames, cameras and the voxels each frame sees, computed when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pydantic import Field, field_validator
+
+from smx.errors import SceneError, UserError
+from smx.options import Options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from smx.geometry.voxels import VoxelGrid, VoxelSets
+
+WORKS_NOW = ("dataset",)
+_KEEP_BYTES = 256 << 20  # depth maps up to this size are kept between the two passes instead of read twice
+
+
+class GeometryOptions(Options):
+    """Where world points come from and how they become voxels."""
+
+    source: Literal["dataset", "file", "vggt"] = "dataset"
+    candidates: int = Field(128, ge=2)  # frames a sampler may weigh against each other
+    voxel_size: float | None = Field(None, gt=0)  # edge in metres; None: a twentieth of the scene's smallest side
+
+    @field_validator("source")
+    @classmethod
+    def _must_work_now(cls, source: str) -> str:
+        if source not in WORKS_NOW:
+            raise UserError(f"geometry source {source!r} does not work yet", f"works now: {', '.join(WORKS_NOW)}")
+        return source
+
+
+class CamerasLike(Protocol):
+    """`smx.datasets.Cameras`."""
+
+    @property
+    def w2c(self) -> np.ndarray: ...
+    @property
+    def K(self) -> np.ndarray: ...
+    @property
+    def metric(self) -> bool: ...
+
+
+class SceneLike(Protocol):
+    """The part of `smx.datasets.Scene` that geometry needs."""
+
+    id: str
+    frame_ids: np.ndarray
+
+    def cameras(self, ids: Sequence[int]) -> CamerasLike | None: ...
+    def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None: ...
+
+
+class SceneView:
+    """A scene as samplers see it (`smx.samplers.View`).
+
+    Depth maps are lifted one at a time into world points (float32, the unit of the cameras): once over the
+    candidates to fit the voxel grid, once to find each frame's voxels, which are cached. Any frame may be
+    asked for. A frame without pose or depth sees nothing; a scene without any is an error.
+    """
+
+    def __init__(self, scene: SceneLike, options: GeometryOptions) -> None:
+        self._scene = scene
+        self._options = options
+        self._cameras: CamerasLike | None = None
+        self._grid: VoxelGrid | None = None
+        self._keys: dict[int, np.ndarray] = {}
+        self._depths: dict[int, tuple[np.ndarray, np.ndarray] | None] = {}
+        self._kept = 0
+        self.depth_size: tuple[int, int] | None = None  # (width, height) of the depth maps, once one was read
+
+    @property
+    def scene(self) -> str:
+        """Scene id."""
+        return self._scene.id
+
+    @property
+    def frame_ids(self) -> np.ndarray:
+        """[N] int64 raw frame ids, ascending."""
+        return self._scene.frame_ids
+
+    @property
+    def candidates(self) -> np.ndarray:
+        """[T] int64 raw frame ids at linspace(0, N-1, min(candidates, N)), truncated."""
+        import numpy as np
+
+        total = len(self.frame_ids)
+        positions = np.linspace(0, total - 1, min(self._options.candidates, total)).astype(np.int64)
+        return np.asarray(self.frame_ids[positions])
+
+    def w2c(self, ids: Sequence[int]) -> np.ndarray:
+        """[n, 4, 4] float64 of those frames. `SceneError` where a camera is missing or not finite."""
+        import numpy as np
+
+        poses = self._all_cameras().w2c[self._positions(ids)]
+        lost = [int(i) for i, pose in zip(ids, poses, strict=True) if not np.isfinite(pose).all()]
+        if lost:
+            raise SceneError(f"scene {self.scene!r}: no camera for frame {', '.join(map(str, lost[:5]))}")
+        return np.asarray(poses)
+
+    def metric(self) -> bool:
+        """Whether camera translations are metres."""
+        return self._all_cameras().metric
+
+    def has_geometry(self) -> bool:
+        """Whether cameras and depth exist at all, so that `voxels` can answer."""
+        if self._cameras is None and (self._scene.cameras([int(self.frame_ids[0])])) is None:
+            return False
+        return any(self._depth(int(i)) is not None for i in self.candidates)
+
+    def grid(self) -> VoxelGrid:
+        """The voxel grid, fitted to the candidates' points."""
+        from smx.geometry.voxels import VoxelGrid, bounding_box, merge_boxes
+
+        if self._grid is None:
+            seen = (self._points(int(frame_id)) for frame_id in self.candidates)
+            boxes = [bounding_box(points) for points in seen if points is not None]
+            if not boxes:
+                raise SceneError(
+                    f"scene {self.scene!r} has no depth with a camera, and this sampler needs to know what each frame"
+                    " sees; uniform, random and mergeaware_uniform need no geometry"
+                )
+            try:
+                self._grid = VoxelGrid.fit(merge_boxes(boxes), self._options.voxel_size)
+            except SceneError as error:
+                raise SceneError(f"scene {self.scene!r}: {error}") from None
+        return self._grid
+
+    def voxels(self, ids: Sequence[int]) -> VoxelSets:
+        """Occupied voxels of those frames, row k for ids[k], on the grid fitted to the candidates."""
+        import numpy as np
+
+        from smx.geometry.voxels import VoxelSets
+
+        grid = self.grid()
+        for frame_id in map(int, ids):
+            if frame_id not in self._keys:
+                points = self._points(frame_id)
+                self._keys[frame_id] = np.empty(0, dtype=np.int64) if points is None else grid.keys(points)
+                self._forget(frame_id)
+        return VoxelSets.pack([self._keys[int(frame_id)] for frame_id in ids])
+
+    def _all_cameras(self) -> CamerasLike:
+        if self._cameras is None:
+            self._cameras = self._scene.cameras([int(i) for i in self.frame_ids])
+        if self._cameras is None:
+            raise SceneError(
+                f"scene {self.scene!r} has no cameras, and this sampler needs them;"
+                " uniform, random and mergeaware_uniform need none"
+            )
+        return self._cameras
+
+    def _points(self, frame_id: int) -> np.ndarray | None:
+        """[h*w, 3] float32 world points of a frame, NaN where depth is invalid; None without pose or depth."""
+        import numpy as np
+
+        from smx.geometry import _kernels
+
+        w2c = self._all_cameras().w2c[self._positions([frame_id])[0]]
+        if not np.isfinite(w2c).all():
+            return None
+        found = self._depth(frame_id)
+        if found is None:
+            return None
+        depth, intrinsics = found
+        depth = np.ascontiguousarray(depth, dtype=np.float32)
+        self.depth_size = (depth.shape[1], depth.shape[0])
+        points = np.empty((depth.size, 3), dtype=np.float32)
+        _kernels.unproject(depth, np.linalg.inv(intrinsics.astype(np.float64)), np.linalg.inv(w2c), points)
+        return points
+
+    def _depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
+        if frame_id not in self._depths:
+            found = self._scene.depth(frame_id)
+            size = 0 if found is None else found[0].nbytes
+            if self._kept + size > _KEEP_BYTES:
+                return found
+            self._depths[frame_id] = found
+            self._kept += size
+        return self._depths[frame_id]
+
+    def _forget(self, frame_id: int) -> None:
+        found = self._depths.pop(frame_id, None)
+        self._kept -= 0 if found is None else found[0].nbytes
+
+    def _positions(self, ids: Sequence[int]) -> np.ndarray:
+        import numpy as np
+
+        wanted = np.asarray(ids, dtype=np.int64)
+        positions = np.searchsorted(self.frame_ids, wanted)
+        found = np.take(self.frame_ids, positions, mode="clip") == wanted
+        if not found.all():
+            raise SceneError(f"scene {self.scene!r} has no frame {int(wanted[~found][0])}")
+        return positions

@@ -1,0 +1,64 @@
+"""What every sampler shares: scenes shorter than n, filling up, the seeded generator."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from smx.errors import SceneError
+from smx.samplers import BaseSampler, Choice, View
+
+
+def choose(sampler: BaseSampler, view: View, n: int, seed: int) -> Choice:
+    """Exactly n frames of the scene. The one entry point: samplers themselves never see a short scene.
+
+    A scene with N < n frames gives each frame once, then the last one again, flagged as fill.
+    Raises `UserError` for an odd n, `SceneError` for a scene without frames or without what the sampler needs.
+    """
+    sampler.check_frames(n)
+    ids = [int(i) for i in view.frame_ids]
+    if not ids:
+        raise SceneError(f"scene {view.scene!r} has no frames")
+    if len(ids) < n:
+        short = n - len(ids)
+        return Choice(ids + ids[-1:] * short, [False] * len(ids) + [True] * short, {"scene_frames": len(ids)})
+    choice = sampler.choose(view, n, seed)
+    assert len(choice.ids) == len(choice.fill) == n, f"{type(sampler).__module__} returned {len(choice.ids)} of {n}"
+    assert len(set(choice.ids)) == n, f"{type(sampler).__module__} chose a frame twice"
+    assert set(choice.ids) <= set(ids), f"{type(sampler).__module__} chose a frame that does not exist"
+    return choice
+
+
+def spread(total: int, n: int) -> np.ndarray:
+    """[n] int64 positions linspace(0, total-1, n), rounded to nearest, halves to even."""
+    return np.rint(np.linspace(0, total - 1, n)).astype(np.int64)
+
+
+def generator(scene: str, n: int, seed: int) -> np.random.Generator:
+    """PCG64 seeded by sha256 of scene, n and seed: the same on every machine."""
+    digest = hashlib.sha256(f"{scene}\n{n}\n{seed}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+
+
+def fill_up(chosen: Sequence[int], pools: Sequence[np.ndarray], n: int) -> list[int]:
+    """Frame ids that bring `chosen` up to n: each the one farthest in time from all chosen, ties to the lowest.
+
+    A later pool (all frames) is used only when the earlier (the candidates) is exhausted.
+    """
+    taken = list(chosen)
+    for pool in pools:
+        free = np.setdiff1d(pool, taken)
+        while len(taken) < n and len(free):
+            gap = np.abs(free[:, None] - np.asarray(taken)[None]).min(axis=1) if taken else -free
+            best = int(np.argmax(gap))
+            taken.append(int(free[best]))
+            free = np.delete(free, best)
+    return taken[len(chosen) :]
+
+
+def in_time_order(chosen: Sequence[int], fill: Sequence[int]) -> tuple[list[int], list[bool]]:
+    """All frames ascending, with the flag of each."""
+    flagged = sorted([(int(i), False) for i in chosen] + [(int(i), True) for i in fill])
+    return [i for i, _ in flagged], [f for _, f in flagged]
