@@ -23,8 +23,8 @@ class GeometryOptions(Options):
     """Where world points come from and how they become voxels."""
 
     source: Literal["dataset", "file", "vggt"] = "dataset"
-    candidates: int = Field(128, ge=2)  # frames a sampler may weigh against each other
-    voxel_size: float | None = Field(None, gt=0)  # edge in metres; None: a twentieth of the scene's smallest side
+    candidates: int = Field(default=128, ge=2)  # frames a sampler may weigh against each other
+    voxel_size: float | None = Field(default=None, gt=0)  # edge in metres; None: a twentieth of the scene's smallest side
 
     @field_validator("source")
     @classmethod

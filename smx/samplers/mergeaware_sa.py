@@ -27,8 +27,8 @@ class Sampler(BaseSampler):
     needs: ClassVar[frozenset[str]] = frozenset({"cameras", "voxels"})
     seeded: ClassVar[bool] = True  # what is filled is drawn
 
-    window: int = Field(30, ge=1)  # raw frame ids
-    min_overlap: float = Field(0.5, ge=0, le=1)
+    window: int = Field(default=30, ge=1)  # raw frame ids
+    min_overlap: float = Field(default=0.5, ge=0, le=1)
 
     def choose(self, view: View, n: int, seed: int) -> Choice:
         """The seed matters only where frames are filled."""

@@ -25,9 +25,9 @@ class Sampler(BaseSampler):
 
     seeded: ClassVar[bool] = True
 
-    window: int = Field(30, ge=1)  # raw frame ids
+    window: int = Field(default=30, ge=1)  # raw frame ids
     partner: Literal["random", "least"] = "random"
-    min_overlap: float = Field(0.5, ge=0, le=1)  # used by `least`
+    min_overlap: float = Field(default=0.5, ge=0, le=1)  # used by `least`
 
     def choose(self, view: View, n: int, seed: int) -> Choice:
         """`random` differs with the seed, `least` does not."""

@@ -1,0 +1,122 @@
+"""One scene of a gen run: choose its frames, measure them, write the sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from smx import sampleset
+from smx.datasets import Scene
+from smx.errors import SceneError
+from smx.geometry.view import GeometryOptions, SceneView
+from smx.samplers import BaseSampler, Choice
+from smx.samplers._common import choose
+
+
+def make_sample(
+    scene: Scene,
+    *,
+    sampler_name: str,
+    sampler: BaseSampler,
+    n: int,
+    seed: int,
+    geometry: GeometryOptions,
+    folder: Path,
+    extra: dict[str, Any],
+    image: Literal["png", "jpg"] = "png",
+) -> dict[str, Any]:
+    """Write the sample of `scene` to `folder` and return its summary; a complete one that is there is adopted.
+
+    `extra` is recorded as it is (dataset, fingerprint …) and must not change from one machine to another.
+    Summary: `frames`, `fill` (how many), `overlap` (mean over pairs) and `coverage`, None without geometry.
+    Raises `SceneError` when the scene cannot be sampled, `UserError` for an odd n.
+    """
+    sampler.check_frames(n)
+    if sampleset.is_complete(folder):
+        return summary(sampleset.read(folder).record)
+    view = SceneView(scene, geometry)
+    choice = choose(sampler, view, n, seed)
+    cameras = scene.cameras(choice.ids)
+    record = {
+        "sampler": sampler_name,
+        "sampler_version": sampler.version,
+        "options": sampler.model_dump(mode="json"),
+        "seed": seed,
+        "scene": scene.id,
+        **extra,
+        "source": {
+            **scene.source(),
+            "frames": len(scene.frame_ids),
+            "fps": scene.fps,
+            "width": scene.width,
+            "height": scene.height,
+        },
+        "candidates": view.candidates.tolist(),
+        "ids": choice.ids,
+        "timestamps": _timestamps(scene, choice.ids),
+        "fill": choice.fill,
+        **_measured(view, choice, geometry),
+        "notes": choice.notes,
+    }
+    frames = scene.decode(sorted(set(choice.ids)))
+    if cameras is None:
+        sampleset.write(folder, record, frames, None, None, False, image)
+    else:
+        sampleset.write(folder, record, frames, cameras.w2c, cameras.K, cameras.metric, image)
+    return summary(record)
+
+
+def summary(record: dict[str, Any]) -> dict[str, Any]:
+    """The few numbers of a sample that a run records for each scene."""
+    overlaps = [pair["overlap"] for pair in record["pairs"] if pair["overlap"] is not None]
+    return {
+        "frames": len(record["ids"]),
+        "fill": sum(record["fill"]),
+        "overlap": round(float(np.mean(overlaps)), 6) if overlaps else None,
+        "coverage": record["coverage"],
+    }
+
+
+def _timestamps(scene: Scene, ids: list[int]) -> list[float]:
+    return [float(t) for t in scene.timestamps()[np.searchsorted(scene.frame_ids, ids)]]
+
+
+def _measured(view: SceneView, choice: Choice, geometry: GeometryOptions) -> dict[str, Any]:
+    """Overlap and IoU of each pair, coverage of the candidates' voxels, and the grid they were counted on.
+
+    All null where the scene has no cameras or depth, or is flat: a sampler that needs none still works.
+    """
+    ids = np.asarray(choice.ids).reshape(-1, 2)
+    try:
+        grid = view.grid()
+    except SceneError as error:
+        unknown = [{"ids": pair, "overlap": None, "iou": None} for pair in ids.tolist()]
+        return {
+            "pairs": unknown,
+            "coverage": None,
+            "geometry": {**geometry.model_dump(mode="json"), "none": str(error)},
+        }
+    candidates = view.candidates.tolist()
+    sets = view.voxels(candidates + choice.ids)
+    first = np.arange(len(candidates), len(sets), 2)
+    overlap, iou = sets.overlap(first, first + 1), sets.iou(first, first + 1)
+    blind = np.minimum(sets.counts[first], sets.counts[first + 1]) == 0
+    pairs = [
+        {"ids": pair, "overlap": None if lost else round(float(o), 6), "iou": None if lost else round(float(u), 6)}
+        for pair, o, u, lost in zip(ids.tolist(), overlap, iou, blind, strict=True)
+    ]
+    chosen = np.arange(len(candidates), len(sets))
+    return {
+        "pairs": pairs,
+        "coverage": round(sets.coverage(chosen, of=np.arange(len(candidates))), 6),
+        "geometry": {
+            **geometry.model_dump(mode="json"),
+            "voxel_edge": float(grid.edge),
+            "box": [grid.low.tolist(), grid.high.tolist()],
+            "image_size": list(view.depth_size or ()),
+            "metric": view.metric(),
+            "reference_frame": "world of the dataset",
+        },
+    }
