@@ -136,9 +136,6 @@ class Resolver:
                 f"no scene of dataset {spec.dataset!r} matches {', '.join(spec.scenes)}",
                 f"scenes: {', '.join(scenes[:8])}{' …' if len(scenes) > 8 else ''}",
             )
-        plugins.load("samplers", spec.sampler).parse(spec.sampler_options, f"sampler {spec.sampler}").check_frames(
-            spec.frames
-        )
         paths = {"dataset": _text(root), "samples": str(self.workspace.samples)}
         items = tuple(Item(s, s) for s in chosen)
         name = f"{spec.sampler}-{spec.frames}f-{spec.dataset}"

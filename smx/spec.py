@@ -132,6 +132,7 @@ def build(kind: str, values: Mapping[str, Any]) -> AnySpec:
     changes: dict[str, Any] = {}
     if spec.sampler != "none":
         sampler = plugins.load("samplers", spec.sampler)
+        sampler.model_construct().check_frames(spec.frames)
         options = sampler.parse(spec.sampler_options, f"sampler {spec.sampler}")
         changes["sampler_options"] = options.model_dump(mode="json")
         if isinstance(spec, GenSpec) and not sampler.seeded:
@@ -176,9 +177,13 @@ def fingerprint(spec: AnySpec, inputs: Mapping[str, str]) -> str:
 
 
 def digest(content: Any) -> str:
-    """sha256 of canonical JSON: sorted keys, no spaces, ASCII, shortest floats."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """sha256 of the canonical JSON of `content`, hex."""
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def canonical(content: Any) -> str:
+    """JSON with sorted keys, no spaces, ASCII, shortest floats: the same text on every machine."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def schema() -> dict[str, Any]:

@@ -18,9 +18,10 @@ from smx.errors import UserError
 from smx.executors import BaseExecutor, Job
 from smx.project import Workspace
 from smx.provenance import provenance
-from smx.registry.store import Registry, RunRow
+from smx.registry.rows import RunRow
+from smx.registry.store import Registry
 from smx.runfolder import AttemptFolder, RunFolder, now, this_process, write_json
-from smx.spec import SCHEMA, EvalSpec, GenSpec, TrainSpec
+from smx.spec import SCHEMA, EvalSpec, GenSpec, TrainSpec, canonical
 
 ENTRY = "smx.node:main"
 
@@ -57,7 +58,7 @@ def submit(
     submission = uuid.uuid4().hex[:12]
     origin = {**provenance(), "submitter": this_process()}
     for decision in wanted:
-        registry.add_run(_row(workspace, decision.cell))
+        registry.add_run(run_row(workspace, decision.cell))
         for role, digest in decision.cell.inputs.items():
             registry.add_input(decision.cell.fingerprint, role, digest)
     reserved = registry.reserve(
@@ -175,7 +176,8 @@ def _producers(
     return found
 
 
-def _row(workspace: Workspace, cell: Cell) -> RunRow:
+def run_row(workspace: Workspace, cell: Cell) -> RunRow:
+    """A run as the registry keeps it."""
     spec = cell.spec
     stamp = now()
     return RunRow(
@@ -189,7 +191,7 @@ def _row(workspace: Workspace, cell: Cell) -> RunRow:
         bench=spec.bench if isinstance(spec, EvalSpec) else None,
         dataset=spec.dataset if isinstance(spec, GenSpec) else "+".join(spec.data) if isinstance(spec, TrainSpec) else None,
         seed=spec.seed,
-        spec=spec.model_dump(mode="json"),
+        spec=canonical(spec.model_dump(mode="json")),
         labels=cell.labels,
         items=len(cell.items),
         created=stamp,

@@ -15,7 +15,7 @@ from typing import Any
 
 from smx.cell import Item
 from smx.errors import SceneError, UserError
-from smx.runfolder import AttemptFolder, ShardFolder, now, probe, this_process
+from smx.runfolder import AttemptFolder, ShardFolder, now, probe, this_process, write_json
 from smx.spec import SPECS, AnySpec
 
 _BEAT = 15.0  # seconds between heartbeats while an item takes long
@@ -60,6 +60,10 @@ class Shard:
         self.folder.append({"item": item, "ok": False, "at": now(), "error": describe(error)})
         self.failed += 1
         self.beat(item)
+
+    def note(self, info: dict[str, Any]) -> None:
+        """Keep what the model says of itself: positions, attention backend, dtype, parameters."""
+        write_json(self.folder.path / "info.json", info)
 
     def beat(self, last: str | None = None) -> None:
         """Rewrite the heartbeat."""

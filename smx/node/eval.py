@@ -26,10 +26,11 @@ def work(shard: Shard) -> None:
     runner = model.load(
         shard.path("checkpoint"),
         seed=spec.seed,
-        device=device(),
+        device=device() if model.needs_frames else "cpu",
         dtype=spec.dtype,
         training=training_answers(bench, shard) if model.needs_training_answers else (),
     )
+    shard.note(runner.info)
     asked = [questions[item.id] for item in shard.items]
     for scene, group in groupby(asked, key=lambda q: q.scene):
         _ask_scene(shard, bench, runner, model, scene, list(group))
@@ -83,7 +84,7 @@ def _ask_scene(
         for question, started, reply in _replies(shard, runner, bench, view, left):
             left.remove(question)
             if isinstance(reply, Reply):
-                shard.succeed(question.id, _record(bench, runner, question, reply), started)
+                shard.succeed(question.id, _record(bench, question, reply), started)
             else:
                 shard.fail(question.id, reply)
                 break  # the generator is spent; go on with the next question in a new one
@@ -104,7 +105,7 @@ def _replies(
         yield question, started, reply
 
 
-def _record(bench: BaseBench, runner: Runner, question: Question, reply: Reply) -> dict[str, Any]:
+def _record(bench: BaseBench, question: Question, reply: Reply) -> dict[str, Any]:
     """Everything a scorer needs, so that a new one never needs the model again."""
     verdicts = {name: bench.judge(question, reply.text, name) for name in bench.scorers}
     return {
@@ -119,5 +120,4 @@ def _record(bench: BaseBench, runner: Runner, question: Question, reply: Reply) 
         "scores": {name: {"parsed": v.parsed, "score": v.score} for name, v in verdicts.items()},
         "prompt_tokens": reply.prompt_tokens,
         "new_tokens": reply.new_tokens,
-        "info": runner.info,
     }

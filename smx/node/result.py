@@ -1,0 +1,100 @@
+"""Derive result.json from a run's items: counts, scores, and which attempts and code versions they came from.
+
+Pure reading of the run folder: the same items give the same bytes, on the node, in sync and in a rebuild.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from statistics import fmean
+from typing import Any
+
+from smx import plugins
+from smx.benches import BaseBench, Question
+from smx.runfolder import Outcome, RunFolder, read_json, write_json
+from smx.spec import SPECS, AnySpec, EvalSpec, GenSpec
+
+
+def derive(run: RunFolder, without: frozenset[int] = frozenset()) -> dict[str, Any]:
+    """Write and return result.json. `without`: attempts that are marked excluded."""
+    outcome = run.outcome(without)
+    spec = SPECS[run.spec["kind"]].model_validate(run.spec["spec"])
+    attempts = [a for a in run.attempts() if a.number not in without]
+    of = max((a.plan["of"] for a in attempts), default=0)
+    used = Counter(record["attempt"] for record in outcome.done.values())
+    result = {
+        "fingerprint": run.spec["fingerprint"],
+        "items": of,
+        "done": len(outcome.done),
+        "failed": len(outcome.failed),
+        "from_attempts": {str(n): count for n, count in sorted(used.items())},
+        "code": sorted({_code(a.plan["provenance"]) for a in attempts if a.number in used}),
+        "info": _info(attempts, set(used)),
+        "errors": _errors(outcome),
+        **_kind_of_result(spec, outcome),
+    }
+    write_json(run.path / "result.json", result)
+    return result
+
+
+def _kind_of_result(spec: AnySpec, outcome: Outcome) -> dict[str, Any]:
+    if isinstance(spec, EvalSpec):
+        return {"scores": _scores(spec, outcome)}
+    if isinstance(spec, GenSpec):
+        return {"samples": _samples(outcome)}
+    losses = [loss for item in sorted(outcome.done) for loss in outcome.done[item]["data"]["losses"]]
+    return {"losses": losses}
+
+
+def _scores(spec: EvalSpec, outcome: Outcome) -> dict[str, Any]:
+    """`{"official@1": summary, …}` over the items that were answered; errors are no wrong answers."""
+    bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
+    asked = [(_question(item, outcome.done[item]["data"]), outcome.done[item]["data"]) for item in sorted(outcome.done)]
+    return {
+        f"{scorer}@{bench.scorer_version}": dict(
+            bench.summarize([(question, bench.judge(question, data["text"], scorer)) for question, data in asked])
+        )
+        for scorer in bench.scorers
+    }
+
+
+def _question(item: str, data: dict[str, Any]) -> Question:
+    options = None if data["options"] is None else tuple(data["options"])
+    return Question(item, data["dataset"], data["scene"], data["type"], data["question"], options, data["truth"])
+
+
+def _samples(outcome: Outcome) -> dict[str, Any]:
+    """Means over scenes of what each sample says of itself."""
+    rows = [record["data"] for record in outcome.done.values()]
+    keys = sorted({k for row in rows for k, v in row.items() if isinstance(v, (int, float))})
+    found = {k: [row[k] for row in rows if isinstance(row.get(k), (int, float))] for k in keys}
+    return {k: round(fmean(values), 6) for k, values in found.items()}
+
+
+def _errors(outcome: Outcome) -> list[dict[str, Any]]:
+    """Equal failures together, most frequent first, with the items they hit."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for item, record in outcome.failed.items():
+        error = record["error"]
+        groups.setdefault((error["kind"], error["line"], error["where"]), []).append(item)
+    ordered = sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+    return [{"kind": k, "line": line, "where": where, "items": sorted(items)} for (k, line, where), items in ordered]
+
+
+def _info(attempts: list[Any], used: set[int]) -> dict[str, Any]:
+    """What the model said of itself, from the newest attempt that contributed."""
+    for attempt in reversed(attempts):
+        if attempt.number in used:
+            for shard in attempt.shards():
+                info = read_json(shard.path / "info.json")
+                if info:
+                    return dict(info)
+    return {}
+
+
+def _code(provenance: dict[str, Any]) -> str:
+    """One code version: commit, with the digest of uncommitted changes, or the installed version."""
+    git = provenance.get("git")
+    if not git:
+        return f"smx {provenance['smx']}"
+    return git["commit"][:12] + (f"+{git['diff'][:8]}" if git["dirty"] else "")

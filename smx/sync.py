@@ -1,0 +1,285 @@
+"""Fold what run folders and executors say into the registry. States are derived, never guessed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from smx import plugins
+from smx.cell import Cell, Item
+from smx.executors import Fact, Job, Word
+from smx.node.result import derive
+from smx.project import Workspace
+from smx.registry.rows import LIVE, AttemptRow, RunRow, ScoreRow, ShardRow, SubmissionRow
+from smx.registry.store import Registry
+from smx.runfolder import AttemptFolder, RunFolder, ShardFolder, is_alive, now, read_json, run_folders
+from smx.spec import SPECS, AnySpec
+from smx.submit import record_handle, run_row, submission_folder
+
+# When shards end differently, the attempt is what its worst shard is.
+_WORST = ("lost", "failed", "cancelled", "preempted", "done")
+
+
+def sync(workspace: Workspace, registry: Registry) -> list[str]:
+    """Bring every live attempt up to date. Returns what could not be found out, in words."""
+    unknown = []
+    for row in registry.attempts(live=True):
+        run = registry.run(row.fingerprint)
+        assert run is not None
+        said = fold(workspace, registry, RunFolder(workspace.runs / run.folder), row)
+        if said:
+            unknown.append(f"{run.folder.split('/', 1)[1]} attempt {row.attempt}: {said}")
+    return unknown
+
+
+def adopt(workspace: Workspace, registry: Registry, cells: Iterable[Cell]) -> None:
+    """Take in run folders the registry does not know (it was deleted, or the folder was copied here)."""
+    for cell in cells:
+        run = RunFolder(cell.folder)
+        if registry.run(cell.fingerprint) is None and (cell.folder / "spec.json").exists():
+            take_in(workspace, registry, run)
+
+
+def rebuild(workspace: Workspace, registry: Registry) -> int:
+    """Fold every run folder into an (empty) registry; returns how many there were."""
+    count = 0
+    for run in run_folders(workspace.runs):
+        take_in(workspace, registry, run)
+        count += 1
+    return count
+
+
+def take_in(workspace: Workspace, registry: Registry, run: RunFolder) -> None:
+    """One run with all its attempts, from its folder alone."""
+    cell = cell_of(run)
+    row = run_row(workspace, cell)
+    fields = {name: getattr(row, name) for name in ("kind", "name", "folder", "variant", "sampler", "frames", "bench")}
+    with registry.transaction():
+        registry.add_run(
+            RunRow(
+                **fields,
+                fingerprint=row.fingerprint,
+                spec=row.spec,
+                dataset=row.dataset,
+                seed=row.seed,
+                labels=row.labels,
+                items=row.items,
+                created=run.spec["created"],
+                updated=run.spec["created"],
+            )
+        )
+        for role, digest in cell.inputs.items():
+            registry.add_input(cell.fingerprint, role, digest)
+        for attempt in run.attempts():
+            plan = attempt.plan
+            registry.put_submission(
+                SubmissionRow(plan["submission"], plan["executor"], f"smx-{plan['submission']}", created=plan["created"])
+            )
+            row_of = AttemptRow(
+                fingerprint=cell.fingerprint,
+                attempt=attempt.number,
+                executor=plan["executor"],
+                state="waiting",
+                items=sum(map(len, plan["shards"])),
+                submission=plan["submission"],
+                handle=attempt.handle(),
+                created=plan["created"],
+                provenance={**plan["provenance"], "submitter": plan["submitter"]},
+            )
+            registry.put_attempt(row_of)
+            fold(workspace, registry, run, row_of)
+        if not run.attempts():
+            _fold_run(registry, run, cell.fingerprint)
+
+
+def fold(workspace: Workspace, registry: Registry, run: RunFolder, row: AttemptRow) -> str:
+    """One attempt's shards into its state, its run's state and scores. Returns what stays unknown, or ""."""
+    attempt = run.attempt(row.attempt)
+    if not attempt.planned:  # reserved, and the launcher is not done writing it, or died before
+        if is_alive(dict(row.provenance["submitter"])) is False and not attempt.planned:
+            registry.release(row.fingerprint, row.attempt)
+        return ""
+    facts = _facts(workspace, registry, attempt, row)
+    judged = [_shard(s, fact) for s, fact in zip(attempt.shards(), facts, strict=True)]
+    states = [state for state, _ in judged]
+    if (live := [s for s in LIVE if s in states]):
+        state = "running" if "running" in live else live[0]
+    else:
+        state = min(states, key=_WORST.index)
+    unknown = next((f.reason or f.where for f, s in zip(facts, states, strict=True) if f.word == Word.unknown and s in LIVE), "")
+    beats = [s.heartbeat() for s in attempt.shards()]
+    counts = [_counts(s) for s in attempt.shards()]
+    exits = [s.exit() for s in attempt.shards()]
+    with registry.transaction():
+        for k, shard_state in enumerate(states):
+            beat = beats[k]
+            registry.put_shard(
+                ShardRow(
+                    row.fingerprint,
+                    row.attempt,
+                    k,
+                    shard_state,
+                    host=beat["host"] if beat else None,
+                    done=counts[k][0],
+                    failed=counts[k][1],
+                    heartbeat=beat["at"] if beat else None,
+                )
+            )
+        registry.update_attempt(
+            row.fingerprint,
+            row.attempt,
+            state=state,
+            unknown_since=(row.unknown_since or now()) if unknown else None,
+            done=sum(d for d, _ in counts),
+            failed=sum(f for _, f in counts),
+            started=min((s for s in map(_started, attempt.shards()) if s), default=None),
+            ended=None if state in LIVE else max((e["at"] for e in exits if e), default=_last_sign(attempt)),
+            failure=None if state in (*LIVE, "done") else _failure(judged, exits),
+        )
+        _fold_run(registry, run, row.fingerprint)
+    return unknown
+
+
+def cell_of(run: RunFolder) -> Cell:
+    """A run's cell as its folder remembers it; its items are those of the largest attempt."""
+    record = run.spec
+    spec: AnySpec = SPECS[record["kind"]].model_validate(record["spec"])
+    attempts = run.attempts()
+    known = {i["id"]: i for a in attempts for shard in a.plan["shards"] for i in shard}
+    return Cell(
+        spec=spec,
+        fingerprint=record["fingerprint"],
+        name=record["name"],
+        folder=run.path,
+        items=tuple(Item(**i) for i in known.values()),
+        plugins=record["plugins"],
+        inputs=record["inputs"],
+        paths=attempts[-1].plan["paths"] if attempts else {},
+        labels=record["labels"],
+    )
+
+
+def _facts(workspace: Workspace, registry: Registry, attempt: AttemptFolder, row: AttemptRow) -> Sequence[Fact]:
+    plan = attempt.plan
+    silent = [Fact(Word.waiting)] * len(plan["shards"])
+    if all(s.exit() is not None for s in attempt.shards()):
+        return silent  # every shard has the last word already
+    executor = plugins.load("executors", plan["executor"])()
+    handle = attempt.handle()
+    if handle is None:
+        if is_alive(plan["submitter"]) is not False:
+            return silent  # being submitted right now
+        # The launcher died between asking the executor and writing its answer down: find out what it started.
+        folder = submission_folder(workspace, plan["submission"])
+        jobs = [_job(Path(place)) for place in read_json(folder / "jobs.json") or []]
+        found = dict(zip((j.folder for j in jobs), executor.recover(plan["submission"], folder, jobs), strict=True))
+        handle = found.get(attempt.path.resolve())
+        if handle is None:
+            return [Fact(Word.absent, reason="its launcher died before it was started")] * len(plan["shards"])
+        record_handle(registry, row.fingerprint, attempt, handle)
+    facts: list[Fact] = executor.poll([handle])[0]
+    if handle["executor"] == "local" and any(f.word == Word.waiting and not f.where for f in facts):
+        # No driver yet. It writes its name within a second of being started; a dead launcher cannot start it.
+        if is_alive(plan["submitter"]) is False and executor.poll([handle])[0] == facts:
+            return [Fact(Word.absent, reason="its driver never started")] * len(facts)
+    return facts
+
+
+def _job(folder: Path) -> Job:
+    return Job(entry="", folder=folder, shards=len(AttemptFolder(folder).plan["shards"]))
+
+
+def _shard(shard: ShardFolder, fact: Fact) -> tuple[str, Fact]:
+    """State of one shard, in order of trust: exit.json, then the executor's word, then the heartbeat."""
+    end = shard.exit()
+    if end is not None:
+        return end["how"], fact
+    if fact.word in (Word.running, Word.unknown, Word.waiting):
+        return ("running" if shard.heartbeat() else "waiting"), fact
+    if fact.word == Word.cancelled:
+        return "cancelled", fact
+    # Ended or absent: it may have written exit.json between the two looks.
+    end = shard.exit()
+    return (end["how"], fact) if end is not None else ("lost", fact)
+
+
+def _counts(shard: ShardFolder) -> tuple[int, int]:
+    records = list(shard.items())
+    done = {r["item"] for r in records if r["ok"]}
+    return len(done), len({r["item"] for r in records} - done)
+
+
+def _started(shard: ShardFolder) -> str | None:
+    first = next(iter(shard.items()), None)
+    beat = shard.heartbeat()
+    return first["at"] if first else beat["at"] if beat else None
+
+
+def _last_sign(attempt: AttemptFolder) -> str:
+    beats = [b["at"] for b in (s.heartbeat() for s in attempt.shards()) if b]
+    return max(beats, default=attempt.plan["created"])
+
+
+def _failure(judged: Sequence[tuple[str, Fact]], exits: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    worst = min(range(len(judged)), key=lambda k: _WORST.index(judged[k][0]))
+    state, fact = judged[worst]
+    end = exits[worst] or {}
+    if state == "lost":
+        reason = fact.reason or "its process ended without a word: killed, or out of memory"
+        return {"kind": "lost", "line": reason, "where": fact.where}
+    if state == "cancelled":
+        return {"kind": "cancelled", "line": end.get("reason", fact.reason), "where": fact.where}
+    return {"kind": end.get("kind", state), "line": end.get("line", ""), "where": end.get("where", ""), "shard": worst}
+
+
+def _fold_run(registry: Registry, run: RunFolder, fingerprint: str) -> None:
+    """The run's state, counts and scores from all its attempts."""
+    rows = registry.attempts(fingerprint)
+    excluded = frozenset(r.attempt for r in rows if r.mark == "excluded")
+    outcome = run.outcome(excluded)
+    planned = [run.attempt(r.attempt) for r in rows if run.attempt(r.attempt).planned]
+    of = max((a.plan["of"] for a in planned), default=0)
+    done, failed = len(outcome.done), len(outcome.failed)
+    live = [r for r in rows if r.state in LIVE]
+    if live:
+        state = live[-1].state
+    elif not planned:
+        state = "new"
+    elif done + failed >= of:
+        state = "done" if failed <= planned[-1].plan["max_failed"] else "failed"
+    elif done:
+        state = "partial"
+    else:
+        state = rows[-1].state
+    registry.update_run(fingerprint, state=state, items=of or None, done=done, failed=failed)
+    if not live and done:
+        result = _current_result(run, excluded, done, failed)
+        if "scores" in result:
+            registry.replace_scores(fingerprint, score_rows(fingerprint, run.spec["spec"]["bench"], result["scores"]))
+
+
+def _current_result(run: RunFolder, excluded: frozenset[int], done: int, failed: int) -> dict[str, Any]:
+    """result.json, made again when it is missing or speaks of other items."""
+    with contextlib.suppress(ValueError):  # a damaged file is derived again
+        result = run.result()
+        if result and not excluded and (result["done"], result["failed"]) == (done, failed):
+            return result
+    return derive(run, excluded)
+
+
+def score_rows(fingerprint: str, bench: str, scores: dict[str, Any]) -> list[ScoreRow]:
+    """`{"official@1": summary}` as rows of the registry."""
+    rows = []
+    for scorer, summary in scores.items():
+        for name in ("all", "acc", "mra"):
+            for average, value in summary.get(name, {}).items():
+                if value is not None:
+                    n, unparsed = summary["n"], summary["unparsed"]
+                    rows.append(ScoreRow(fingerprint, bench, scorer, f"{name}.{average}", value, n, unparsed=unparsed))
+        for metric, key in (("type", "types"), ("task", "tasks")):
+            for name, entry in summary.get(key, {}).items():
+                if entry["score"] is not None:
+                    rows.append(ScoreRow(fingerprint, bench, scorer, metric, entry["score"], entry["n"], task=name))
+    return rows
