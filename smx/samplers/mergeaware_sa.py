@@ -43,7 +43,8 @@ class Sampler(BaseSampler):
             near = widened(self.window, raw_step(view.frame_ids))
             pick = random_partner(generator(view.scene, n, seed), near)
             fill = pairs_around_anchors(rest, n // 2 - len(pairs), near, pick)
-            pairs = sorted(pairs + [Pair(pair.ids, (True, True)) for pair in fill])
+            pairs += [Pair(pair.ids, (True, True)) for pair in fill]
+        pairs.sort()
         return Choice([i for p in pairs for i in p.ids], [f for p in pairs for f in p.fill], {"window": window})
 
     def _pairs(self, candidates: np.ndarray, sets: VoxelSets, window: int) -> np.ndarray:
