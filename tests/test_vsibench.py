@@ -1,0 +1,249 @@
+"""Reading VSI-Bench: the right questions in the right words, and a broken file said so with file and row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smx.benches import Question
+from smx.benches._vsi import CHOICE, TYPES
+from smx.benches.vsibench import Bench
+from smx.errors import UserError
+
+DATASETS = ("scannet", "scannetpp", "arkitscenes")
+
+
+def a_row(number: int, **changes: Any) -> dict[str, Any]:
+    """A row with the columns and types of the public files."""
+    kind = changes.get("question_type", TYPES[number % len(TYPES)])
+    choice = kind in CHOICE
+    row = {
+        "id": number,
+        "dataset": DATASETS[number % 3],
+        "scene_name": f"scene{number % 4:04d}_00",
+        "question_type": kind,
+        "question": f"Question {number}?",
+        "options": ["A. left", "B. right", "C. back"] if choice else None,
+        "ground_truth": "B" if choice else "2.5",
+    }
+    return row | changes
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+ROWS = [a_row(n) for n in range(30)]
+
+
+def test_parquet_and_jsonl_hold_the_same_questions(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    write_jsonl(tmp_path / "a" / "test.jsonl", ROWS)
+    write_parquet(tmp_path / "b" / "test.parquet", ROWS)
+    questions = Bench().questions(tmp_path / "a")
+    assert questions == Bench().questions(tmp_path / "b")
+    assert len(questions) == 30
+    assert {q.type for q in questions} == set(TYPES)
+    assert [(q.scene, q.id) for q in questions] == sorted((q.scene, q.id) for q in questions)
+
+
+def test_a_row_becomes_a_question_with_the_video_it_is_about(tmp_path: Path) -> None:
+    row = a_row(7, question_type="object_rel_distance", dataset="arkitscenes", scene_name="41069025")
+    write_jsonl(tmp_path / "test.jsonl", [row])
+    assert Bench().questions(tmp_path) == [
+        Question(
+            id="7",
+            dataset="arkitscenes",
+            scene="arkitscenes/41069025",
+            type="object_rel_distance",
+            text="Question 7?",
+            options=("A. left", "B. right", "C. back"),
+            truth="B",
+        )
+    ]
+
+
+@pytest.mark.parametrize("name", ["test.parquet", "test-00000-of-00001.parquet", "questions.parquet"])
+def test_the_public_layouts_are_found(tmp_path: Path, name: str) -> None:
+    write_parquet(tmp_path / name, ROWS[:5])
+    (tmp_path / "README.md").write_text("not a question")
+    assert len(Bench().questions(tmp_path)) == 5
+
+
+def test_shards_are_one_bench_and_a_missing_one_is_no_smaller_bench(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "test-00000-of-00002.parquet", ROWS[:20])
+    with pytest.raises(UserError, match="1 of 2 files"):
+        Bench().questions(tmp_path)
+    write_parquet(tmp_path / "test-00001-of-00002.parquet", ROWS[20:])
+    assert len(Bench().questions(tmp_path)) == 30
+
+
+def test_several_files_must_be_chosen_between(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "test_debiased.parquet", ROWS[:5])
+    write_parquet(tmp_path / "test_pruned.parquet", ROWS[:9])
+    with pytest.raises(UserError, match="several question files") as caught:
+        Bench().questions(tmp_path)
+    assert "test_debiased.parquet, test_pruned.parquet" in caught.value.hint
+    assert len(Bench(file="test_pruned.parquet").questions(tmp_path)) == 9
+    for stranger in ("test_prunde.parquet", "../test.parquet", str(tmp_path / "test_pruned.parquet")):
+        with pytest.raises(UserError, match="holds no file"):
+            Bench(file=stranger).questions(tmp_path)
+
+
+@pytest.mark.parametrize("given", [None, "absent", "empty"])
+def test_a_root_without_questions_says_what_is_expected(tmp_path: Path, given: str | None) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError) as caught:
+        Bench().questions(tmp_path / given if given else None)
+    assert "test.jsonl" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"question_type": "object_count"}, "unknown question type 'object_count'"),
+        ({"question_type": None}, "no 'question_type'"),
+        ({"question_type": "object_counting", "ground_truth": None}, "no 'ground_truth'"),
+        ({"question_type": "object_counting", "ground_truth": " "}, "no 'ground_truth'"),
+        ({"question_type": "object_counting", "ground_truth": "0"}, "ground truth '0' is no positive number"),
+        ({"question_type": "object_counting", "ground_truth": "-1"}, "ground truth '-1' is no positive number"),
+        ({"question_type": "object_counting", "ground_truth": "nan"}, "ground truth 'nan' is no positive number"),
+        ({"question_type": "object_counting", "ground_truth": "inf"}, "ground truth 'inf' is no positive number"),
+        ({"question_type": "route_planning", "options": None}, "route_planning without options"),
+        ({"question_type": "route_planning", "options": []}, "route_planning without options"),
+        ({"question_type": "route_planning", "options": "A. left"}, "options must be a list of texts"),
+        ({"question_type": "route_planning", "ground_truth": "D"}, "'D' is not the letter of an option"),
+        ({"question_type": "route_planning", "ground_truth": "A. left"}, "is not the letter of an option"),
+        ({"scene_name": None}, "no 'scene_name'"),
+        ({"scene_name": "../../etc/passwd"}, "cannot be the name of a folder"),
+        ({"dataset": ".."}, "cannot be the name of a folder"),
+        ({"question": ""}, "no 'question'"),
+        ({"id": None}, "no 'id'"),
+        ({"id": 0}, "id '0' again (first: test.jsonl, line 1)"),
+    ],
+)
+def test_a_broken_row_is_named_by_file_and_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    path = write_jsonl(tmp_path / "test.jsonl", [a_row(0), a_row(1), a_row(2, **changes)])
+    with pytest.raises(UserError) as caught:
+        Bench().questions(tmp_path)
+    assert caught.value.message.startswith(f"{path}, line 3: ")
+    assert said in caught.value.message
+
+
+def test_a_broken_parquet_row_is_named_by_row(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "test.parquet", [a_row(0), a_row(1, ground_truth=None)])
+    with pytest.raises(UserError) as caught:
+        Bench().questions(tmp_path)
+    assert caught.value.message.startswith(f"{path}, row 2: no 'ground_truth'")
+
+
+def test_a_damaged_file_is_said_not_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "test.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(UserError, match="not a readable parquet file"):
+        Bench().questions(tmp_path)
+    (tmp_path / "test.parquet").unlink()
+    (tmp_path / "test.jsonl").write_text(json.dumps(a_row(0)) + '\n{"id": 1, "dataset')
+    with pytest.raises(UserError, match="line 2: not valid JSON"):
+        Bench().questions(tmp_path)
+
+
+def test_where_keeps_what_the_notes_quote(tmp_path: Path) -> None:
+    """ "Room size estimation on all arkit" is a filter, not another bench."""
+    rows = [a_row(n, question_type=kind) for n, kind in enumerate(TYPES * 3)]
+    write_jsonl(tmp_path / "test.jsonl", rows)
+    bench = Bench.parse({"where": "question_type=room_size_estimation,dataset=arkitscenes"}, "bench vsibench")
+    kept = bench.questions(tmp_path)
+    assert [q.id for q in kept] == [str(r["id"]) for r in rows if r["question_type"] == TYPES[3]
+                                    and r["dataset"] == "arkitscenes"]  # fmt: skip
+    assert kept
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "dataset=scannet|arkitscenes,question_type=route_planning",
+        " question_type = route_planning , dataset = arkitscenes|scannet|scannet",
+        {"question_type": "route_planning", "dataset": ["scannet", "arkitscenes"]},
+        {"dataset": ("arkitscenes", "scannet"), "question_type": ["route_planning"]},
+    ],
+)
+def test_the_same_filter_is_the_same_run_however_it_is_written(where: Any) -> None:
+    bench = Bench.parse({"where": where}, "bench vsibench")
+    assert bench.model_dump(mode="json")["where"] == {
+        "dataset": ["arkitscenes", "scannet"],
+        "question_type": ["route_planning"],
+    }
+    assert Bench.parse(bench.model_dump(mode="json"), "bench vsibench") == bench
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("question_typ=route_planning", "did you mean question_type"),
+        ("question_type=route_plan", "did you mean route_planning"),
+        ("route_planning", "expected KEY=VALUE"),
+        (3, "expected KEY=VALUE"),
+    ],
+)
+def test_a_misspelt_filter_names_the_right_one(where: Any, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Bench.parse({"where": where}, "bench vsibench")
+    assert said in str(caught.value)
+
+
+def test_a_filter_that_leaves_nothing_says_what_there_is(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "test.jsonl", ROWS)
+    with pytest.raises(UserError, match="no question has dataset=arkit") as caught:
+        Bench.parse({"where": "dataset=arkit"}, "bench vsibench").questions(tmp_path)
+    assert "arkitscenes, scannet, scannetpp" in caught.value.hint
+
+
+def test_the_digest_follows_the_bytes_and_not_the_place(tmp_path: Path) -> None:
+    for folder, rows in (("a", ROWS), ("b", ROWS), ("c", ROWS[:-1])):
+        (tmp_path / folder).mkdir()
+        write_jsonl(tmp_path / folder / "test.jsonl", rows)
+    a, b, c = (Bench().digest(tmp_path / folder) for folder in "abc")
+    assert a == b != c
+    assert len(a) == 64
+
+
+CHOOSE = Question("1", "scannet", "scannet/s", "route_planning", "Which way?", ("A. Left", "B. Right"), "A")
+MEASURE = Question("2", "scannet", "scannet/s", "room_size_estimation", "How big?", None, "20.5")
+CHOOSE_LINES = """Which way?
+Options:
+A. Left
+B. Right
+Answer with the option's letter from the given choices directly."""
+MEASURE_LINES = """How big?
+Please answer the question using a single word or phrase."""
+
+
+def test_prompts_are_the_published_ones_to_the_letter() -> None:
+    ours, theirs = Bench(), Bench(prompt="spatial-mllm")
+    assert ours.render(CHOOSE) == f"These are frames of a video.\n{CHOOSE_LINES}"
+    assert ours.render(MEASURE) == f"These are frames of a video.\n{MEASURE_LINES}"
+    assert theirs.render(CHOOSE) == CHOOSE_LINES
+    assert theirs.render(MEASURE) == MEASURE_LINES
+    with pytest.raises(UserError, match="'official' or 'spatial-mllm'"):
+        Bench.parse({"prompt": "mine"}, "bench vsibench")
+
+
+def test_without_training_questions_the_baselines_look_at_the_test_answers_and_say_so(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "test.jsonl", ROWS)
+    assert Bench().training(tmp_path) == []
+    questions, source = Bench().baseline_answers(tmp_path)
+    assert questions == Bench().questions(tmp_path)
+    assert source == "answers of the test split, as in the VSI-Bench paper"
