@@ -1,0 +1,190 @@
+"""train: fine-tune a variant with transformers' Trainer; each item is one stretch of steps up to a checkpoint.
+
+A stretch counts once its checkpoint (weights, optimizer, schedule, random states) is whole on disk. A killed
+run goes on from the last one and ends with the weights an undisturbed run ends with.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from smx import plugins
+from smx.benches import BaseBench, Question
+from smx.errors import SceneError
+from smx.models import BaseVLM, Runner
+from smx.node import Shard
+from smx.node.eval import device, load_scene, query
+from smx.spec import Recipe, TrainSpec, Variant
+
+
+def work(shard: Shard) -> None:
+    """Train to the last step of the shard's items, recording each stretch of steps."""
+    spec = shard.spec
+    assert isinstance(spec, TrainSpec)
+    if not shard.items:
+        return
+    model: BaseVLM = Variant.model_validate(spec.variant).options()
+    runner = model.load(shard.path("checkpoint"), seed=spec.seed, device=device(), dtype=spec.dtype)
+    shard.note(runner.info)
+    examples = _examples(shard, model, runner)
+    folder = shard.attempt.run.path / "training"
+    first = _span(shard.items[0].id)[0]
+    resume = _last_checkpoint(folder, first - 1)
+    trainer = _trainer(shard, runner, examples, folder)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+
+
+def _span(item: str) -> tuple[int, int]:
+    """`steps-000001-000050` -> (1, 50)."""
+    _, first, last = item.split("-")
+    return int(first), int(last)
+
+
+def _examples(shard: Shard, model: BaseVLM, runner: Runner) -> Any:
+    """All training questions whose scene has a sample, as a map-style dataset; scenes are read once."""
+    spec = shard.spec
+    assert isinstance(spec, TrainSpec)
+    found: list[tuple[BaseBench, Question]] = []
+    for name in spec.data:
+        bench: BaseBench = plugins.load("benches", name).parse(spec.data_options[name], f"bench {name}")
+        found += [(bench, question) for question in bench.training(shard.path(f"bench:{name}"))]
+    scenes: dict[tuple[str, str], Any] = {}
+    kept = []
+    for bench, question in found:
+        key = (bench.dataset, question.scene)
+        if key not in scenes:
+            try:
+                scenes[key] = load_scene(shard, *key, cameras=model.wants_cameras())
+            except SceneError:
+                scenes[key] = None  # gen recorded why; the scene's questions are left out
+        if scenes[key] is not None:
+            kept.append((bench, question))
+    if not kept:
+        raise SceneError("no training question has a sample: gen failed on every scene")
+
+    # Grouped by scene, so that a model that keeps the last scene's pixels prepares each only once.
+    tensors = [runner.example(scenes[b.dataset, q.scene], query(b, q), _answer(q)) for b, q in kept]
+
+    class Examples:
+        """What the Trainer's data loader reads."""
+
+        def __len__(self) -> int:
+            return len(tensors)
+
+        def __getitem__(self, index: int) -> Any:
+            return tensors[index]
+
+    return Examples()
+
+
+def _answer(question: Question) -> str:
+    """What the model should have said: the letter, or the number."""
+    return question.truth
+
+
+def _last_checkpoint(folder: Path, step: int) -> Path | None:
+    """The checkpoint at `step`, after removing later ones: a kill may have left those half written."""
+    for path in folder.glob("checkpoint-*"):
+        if int(path.name.removeprefix("checkpoint-")) > step:
+            shutil.rmtree(path)
+    resume = folder / f"checkpoint-{step}"
+    if step and not resume.is_dir():
+        raise FileNotFoundError(f"{resume} is gone, so training cannot go on; remove the run folder to start again")
+    return resume if step else None
+
+
+def _trainer(shard: Shard, runner: Runner, examples: Any, folder: Path) -> Any:
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    spec = shard.spec
+    assert isinstance(spec, TrainSpec)
+    recipe = spec.recipe
+    total = max(1, round(recipe.epochs * len(examples) / (recipe.batch * recipe.accumulate)))
+    steps = recipe.steps or total
+    spans = {_span(item.id)[1]: item.id for item in shard.items}
+    clock: dict[str, float] = {}
+    losses: list[float] = []
+
+    class Record(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+        """Turns checkpoints into recorded items."""
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if not clock:
+                ahead = min(end for end in spans if end > state.global_step)
+                clock["started"] = shard.begin(spans[ahead])
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+            if "loss" in logs:
+                losses.append(round(float(logs["loss"]), 6))
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == steps:
+                control.should_save = True
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == steps:
+                _publish(runner, shard.path("output"))
+            shard.succeed(spans[state.global_step], {"losses": list(losses)}, clock["started"])
+            losses.clear()
+            clock.clear()
+            _prune(folder, recipe.keep)
+
+    return Trainer(
+        model=runner.module(),
+        args=_arguments(TrainingArguments, spec, folder, steps),
+        train_dataset=examples,
+        data_collator=runner.collate,
+        callbacks=[Record()],
+    )
+
+
+def _arguments(cls: Callable[..., Any], spec: TrainSpec, folder: Path, steps: int) -> Any:
+    recipe: Recipe = spec.recipe
+    return cls(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=recipe.batch,
+        gradient_accumulation_steps=recipe.accumulate,
+        learning_rate=recipe.lr,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=round(recipe.warmup * steps),
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.clip,
+        save_strategy="steps",
+        save_steps=recipe.save_every,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        seed=spec.seed,
+        data_seed=spec.seed,
+        use_cpu=device() == "cpu",
+        bf16=spec.dtype == "bfloat16",
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to=[],
+        disable_tqdm=True,
+        log_level="error",
+    )
+
+
+def _publish(runner: Runner, output: Path | None) -> None:
+    """The finished checkpoint, whole or not at all."""
+    assert output is not None
+    temporary = output.with_name(f".{output.name}.{time.time_ns()}.tmp")
+    for old in output.parent.glob(f".{output.name}.*.tmp"):
+        shutil.rmtree(old)
+    runner.save(temporary)
+    if output.exists():  # published by an attempt that was killed before it could record the last item
+        shutil.rmtree(output)
+    temporary.replace(output)
+
+
+def _prune(folder: Path, keep: int) -> None:
+    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.removeprefix("checkpoint-")))
+    for path in found[:-keep]:
+        shutil.rmtree(path)
