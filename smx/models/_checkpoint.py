@@ -1,0 +1,219 @@
+"""Looks at a checkpoint folder of the Qwen2.5-VL architecture without torch: config, files, shapes in headers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smx.errors import UserError, closest
+
+if TYPE_CHECKING:
+    from smx.models._options import QwenOptions
+
+MEMORY = "smx.json"  # what smx remembers of a checkpoint it made: base, options, positions
+MODEL_TYPE = "qwen2_5_vl"
+ARCHITECTURE = "Qwen2_5_VLForConditionalGeneration"
+# prefixes of transformers up to 4.51 -> since
+OLDER = (("visual.", "model.visual."), ("model.layers.", "model.language_model.layers."))
+OLDER += (("model.embed_tokens.", "model.language_model.embed_tokens."), ("model.norm.", "model.language_model.norm."))
+LONGEST_HEADER = 100_000_000
+
+
+def check(folder: Path, options: QwenOptions, base: str) -> None:
+    """`UserError` naming what was found and what was expected, for the first thing that does not fit."""
+    config = read_config(folder)
+    refuse_other_positions(folder, options, base)
+    if not (folder / "tokenizer.json").is_file():
+        raise UserError(f"{folder} has no tokenizer.json", "copy the tokenizer's files beside the weights")
+    found = tensors(folder)
+    expected = dict(expected_shapes(config))
+    renamed = {current_name(name): shape for name, shape in found.items()}
+    if config.get("tie_word_embeddings") or _text(config).get("tie_word_embeddings"):
+        renamed.setdefault("lm_head.weight", expected["lm_head.weight"])
+    missing = sorted(expected.keys() - renamed.keys())
+    if missing:
+        raise UserError(
+            f"{folder}: {len(missing)} of {len(expected)} tensors are missing, first {missing[0]}",
+            "the weights belong to another config, or a shard was left out",
+        )
+    surplus = sorted(renamed.keys() - expected.keys())
+    if surplus:
+        near = closest(surplus[0], expected)[0]
+        raise UserError(
+            f"{folder}: {len(surplus)} tensors do not belong to {ARCHITECTURE}, first {surplus[0]}",
+            f"the nearest it has is {near}",
+        )
+    for name, shape in expected.items():
+        if renamed[name] != shape:
+            raise UserError(
+                f"{folder}: {name} is {list(renamed[name])}, its config.json expects {list(shape)}",
+                "config.json and weights are of different models",
+            )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a checkpoint of this architecture. `UserError` where there is none or it is of another."""
+    if not folder.is_dir():
+        raise UserError(f"no checkpoint folder at {folder}", "give a folder with config.json and *.safetensors")
+    config = _json(folder / "config.json", "it is not a checkpoint folder")
+    found = config.get("architectures") or []
+    if config.get("model_type") != MODEL_TYPE or (found and ARCHITECTURE not in found):
+        raise UserError(
+            f"{folder} holds a {config.get('model_type')!r} ({', '.join(found) or 'no architecture named'})",
+            f"expected model_type {MODEL_TYPE!r} ({ARCHITECTURE})",
+        )
+    _refuse_odd_sizes(folder, config)
+    return config
+
+
+def refuse_other_positions(folder: Path, options: QwenOptions, base: str) -> None:
+    """`UserError` where the temporal stride is not the one the checkpoint was trained with."""
+    trained: float | str | None = options.trained_stride
+    if (folder / MEMORY).is_file():
+        memory = _json(folder / MEMORY, "")
+        trained = memory.get("temporal_stride", trained)
+        if memory.get("base") != base:
+            raise UserError(
+                f"{folder} was made from base {memory.get('base')!r}, this variant's base is {base!r}",
+                "use a variant of the same base model",
+            )
+    stride = options.rope.stride_word()
+    if trained is not None and trained != stride:
+        raise UserError(
+            f"{folder} was trained with temporal stride {trained}, this variant would run it with {stride}",
+            "set the variant's rope options to the training's",
+        )
+
+
+def tensors(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor, from the safetensors headers. Each file must be there and complete."""
+    index = folder / "model.safetensors.index.json"
+    placed: dict[str, str] | None = None
+    if index.is_file():
+        placed = _json(index, "")["weight_map"]
+        files = sorted(set(placed.values()))
+    else:
+        files = ["model.safetensors"]
+    absent = [name for name in files if not (folder / name).is_file()]
+    if absent:
+        pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+        hint = f"{', '.join(pickled)} is a pickle, which smx does not load: convert it" if pickled else "fetch it again"
+        raise UserError(f"{folder}: {', '.join(absent)} is missing ({len(files)} weight files expected)", hint)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in files:
+        shapes |= _header(folder / name)
+    gone = sorted(placed.keys() - shapes.keys()) if placed else []
+    if gone:
+        raise UserError(f"{folder}: {placed[gone[0]] if placed else ''} lacks {gone[0]}, which the index lists in it")
+    return shapes
+
+
+def current_name(name: str) -> str:
+    """A tensor's name as transformers 5 spells it."""
+    for old, new in OLDER:
+        if name.startswith(old):
+            return new + name[len(old) :]
+    return name
+
+
+def expected_shapes(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every tensor of a Qwen2.5-VL with this config, by its current name."""
+    text, vision = _text(config), config["vision_config"]
+    hidden, vocabulary = text["hidden_size"], text["vocab_size"]
+    head = hidden // text["num_attention_heads"]
+    queries, keys = hidden, head * text["num_key_value_heads"]
+    yield "lm_head.weight", (vocabulary, hidden)
+    yield "model.language_model.embed_tokens.weight", (vocabulary, hidden)
+    yield "model.language_model.norm.weight", (hidden,)
+    for i in range(text["num_hidden_layers"]):
+        layer = f"model.language_model.layers.{i}."
+        for name, width in (("q", queries), ("k", keys), ("v", keys)):
+            yield f"{layer}self_attn.{name}_proj.weight", (width, hidden)
+            yield f"{layer}self_attn.{name}_proj.bias", (width,)
+        yield f"{layer}self_attn.o_proj.weight", (hidden, queries)
+        yield f"{layer}mlp.gate_proj.weight", (text["intermediate_size"], hidden)
+        yield f"{layer}mlp.up_proj.weight", (text["intermediate_size"], hidden)
+        yield f"{layer}mlp.down_proj.weight", (hidden, text["intermediate_size"])
+        yield f"{layer}input_layernorm.weight", (hidden,)
+        yield f"{layer}post_attention_layernorm.weight", (hidden,)
+    yield from _vision_shapes(vision)
+
+
+def _vision_shapes(vision: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    width, inner = vision["hidden_size"], vision["intermediate_size"]
+    patch, pair = vision.get("patch_size", 14), vision.get("temporal_patch_size", 2)
+    channels = vision.get("in_channels", vision.get("in_chans", 3))
+    yield "model.visual.patch_embed.proj.weight", (width, channels, pair, patch, patch)
+    for i in range(vision["depth"]):
+        block = f"model.visual.blocks.{i}."
+        for name, (rows, columns) in {
+            "attn.qkv": (3 * width, width),
+            "attn.proj": (width, width),
+            "mlp.gate_proj": (inner, width),
+            "mlp.up_proj": (inner, width),
+            "mlp.down_proj": (width, inner),
+        }.items():
+            yield f"{block}{name}.weight", (rows, columns)
+            yield f"{block}{name}.bias", (rows,)
+        yield f"{block}norm1.weight", (width,)
+        yield f"{block}norm2.weight", (width,)
+    merged = width * vision.get("spatial_merge_size", 2) ** 2
+    yield "model.visual.merger.ln_q.weight", (width,)
+    yield "model.visual.merger.mlp.0.weight", (merged, merged)
+    yield "model.visual.merger.mlp.0.bias", (merged,)
+    yield "model.visual.merger.mlp.2.weight", (vision["out_hidden_size"], merged)
+    yield "model.visual.merger.mlp.2.bias", (vision["out_hidden_size"],)
+
+
+def _text(config: dict[str, Any]) -> dict[str, Any]:
+    """The text model's part: nested since transformers 4.52, flat before."""
+    nested: dict[str, Any] = config.get("text_config") or config
+    return nested
+
+
+def _refuse_odd_sizes(folder: Path, config: dict[str, Any]) -> None:
+    text, vision = _text(config), config.get("vision_config") or {}
+    for part, width, heads in (
+        ("text", text.get("hidden_size"), text.get("num_attention_heads")),
+        ("vision", vision.get("hidden_size"), vision.get("num_heads")),
+    ):
+        if not width or not heads:
+            raise UserError(f"{folder}/config.json has no {part} hidden size or number of heads", "is it complete?")
+        if width % heads or (width // heads) % 4:
+            raise UserError(
+                f"{folder}/config.json: {part} width {width} over {heads} heads is {width / heads:g} per head",
+                "rotary positions need a whole head size that is a multiple of 4",
+            )
+
+
+def _header(file: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes in one safetensors file, whose length must be what its header says."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        text = stream.read(min(length, LONGEST_HEADER))
+    try:
+        header = json.loads(text)
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    except (ValueError, AttributeError, KeyError, TypeError):
+        raise UserError(f"{file} is no safetensors file, or is cut off", "fetch it again") from None
+    if size != end:
+        raise UserError(
+            f"{file} is {size:,} bytes, its header says {end:,}", "it is cut off or damaged; fetch it again"
+        )
+    return {name: tuple(entry["shape"]) for name, entry in entries.items()}
+
+
+def _json(file: Path, otherwise: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file.parent} has no {file.name}", otherwise) from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not readable JSON: {error}", "fetch it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is not a JSON object", "fetch it again")
+    return content

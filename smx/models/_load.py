@@ -1,0 +1,111 @@
+"""Builds or loads a Qwen2.5-VL and chooses its attention backend. Imported by `load` only: it needs torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
+
+from smx.errors import UserError, closest
+from smx.models._checkpoint import MEMORY, _json
+from smx.models._options import QwenOptions
+from smx.models._prompt import Prompts
+from smx.models._runner import QwenRunner
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def from_folder(folder: Path, options: QwenOptions, *, base: str, device: str, dtype: str) -> QwenRunner:
+    """A runner with the weights of `folder`, which `check` has looked at."""
+    attention, why = choose_attention(options.attention, device, dtype)
+    vlm, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=_dtype(dtype),
+        attn_implementation=attention,
+        output_loading_info=True,
+    )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report[kind]:
+            raise UserError(f"{folder}: {kind.replace('_', ' ')} on loading, first {sorted(map(str, report[kind]))[0]}")
+    memory = _json(folder / MEMORY, "") if (folder / MEMORY).is_file() else {}
+    runner = _runner(
+        vlm.to(device), Prompts.read(folder / "tokenizer.json"), options, base, bool(memory.get("untrained")), why
+    )
+    if memory.get("options") not in (None, options.model_dump(mode="json")):
+        runner.info["trained_options"] = memory["options"]
+    return runner
+
+
+def from_config(
+    config: dict[str, Any], tokenizer: Path, options: QwenOptions, *, base: str, seed: int, device: str, dtype: str
+) -> QwenRunner:
+    """A runner with random weights: the same for the same seed, whatever random numbers were drawn before."""
+    attention, why = choose_attention(options.attention, device, dtype)
+    prompts = Prompts.read(tokenizer)
+    tokens = {
+        "image_token_id": prompts.ids["<|image_pad|>"],
+        "video_token_id": prompts.video,
+        "vision_start_token_id": prompts.ids["<|vision_start|>"],
+        "vision_end_token_id": prompts.ids["<|vision_end|>"],
+    }
+    ends = {"bos_token_id": None, "eos_token_id": prompts.ids["<|im_end|>"], "pad_token_id": prompts.pad}
+    text = config["text_config"] | ends | {"vocab_size": prompts.tokenizer.get_vocab_size()}
+    built = Qwen2_5_VLConfig(**(config | tokens | {"text_config": text}))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vlm = Qwen2_5_VLForConditionalGeneration._from_config(built, attn_implementation=attention)
+    vlm.generation_config.eos_token_id = sorted(prompts.stops)
+    vlm.generation_config.pad_token_id = prompts.pad
+    runner = _runner(vlm.to(device=device, dtype=_dtype(dtype)), prompts, options, base, True, why)
+    runner.info["seed"] = seed
+    return runner
+
+
+def choose_attention(wanted: str, device: str, dtype: str) -> tuple[str, str]:
+    """(backend, why). `auto` takes flash attention where it can run, else sdpa; a named one is used or refused."""
+    obstacle = _no_flash(device, dtype)
+    if wanted == "auto":
+        return ("sdpa", f"auto: {obstacle}") if obstacle else ("flash_attention_2", "auto: installed")
+    if wanted == "flash_attention_2" and obstacle:
+        raise UserError(f"attention flash_attention_2 cannot run here: {obstacle}", "use attention: auto or sdpa")
+    return wanted, "as the variant says"
+
+
+def _no_flash(device: str, dtype: str) -> str:
+    if importlib.util.find_spec("flash_attn") is None:
+        return "flash_attn is not installed"
+    if not device.startswith("cuda"):
+        return f"flash_attn needs a GPU, the device is {device}"
+    return "" if dtype in ("bfloat16", "float16") else f"flash_attn needs bfloat16 or float16, not {dtype}"
+
+
+def _runner(vlm: Any, prompts: Prompts, options: QwenOptions, base: str, untrained: bool, why: str) -> QwenRunner:
+    weights = list(vlm.parameters())
+    info = {
+        "temporal_stride": options.rope.stride_word(),
+        "text_start": options.rope.text_start,
+        "rope_base": options.rope.base,
+        "attention": vlm.config._attn_implementation,
+        "attention_reason": why,
+        "dtype": str(weights[0].dtype).removeprefix("torch."),
+        "device": str(weights[0].device),
+        "parameters": sum(weight.numel() for weight in weights),
+        "pose": options.pose.model_dump(mode="json"),
+        "tubelets": options.tubelets,
+        "pixels": list(options.pixels),
+    }
+    return QwenRunner(vlm.eval(), prompts, options, base=base, untrained=untrained, info=info)
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise UserError(
+            f"unknown dtype {name!r}", f"did you mean {closest(name, DTYPES)[0]}? valid: {', '.join(DTYPES)}"
+        )
+    return DTYPES[name]

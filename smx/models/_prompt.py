@@ -1,0 +1,103 @@
+"""Qwen's chat prompt as token ids: a video, a question, an answer; special tokens only where we put them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smx.errors import UserError
+
+SYSTEM = "You are a helpful assistant."
+SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)  # Qwen2.5-VL's, in its order
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n" + SYSTEM + "<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% elif 'text' in part %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)  # for other tools that open a folder smx saved; smx itself uses the methods below
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Turns text into ids with one tokenizer. Text never becomes a special token, whatever it says."""
+
+    tokenizer: Any  # tokenizers.Tokenizer
+    ids: dict[str, int]  # the special tokens
+
+    @classmethod
+    def read(cls, file: Path) -> Prompts:
+        """From a `tokenizer.json`. `UserError` where it is missing or lacks a token the prompt needs."""
+        from tokenizers import Tokenizer
+
+        if not file.is_file():
+            raise UserError(f"no tokenizer at {file}", "a checkpoint folder holds tokenizer.json beside its weights")
+        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.encode_special_tokens = True
+        ids = {token: tokenizer.token_to_id(token) for token in SPECIAL}
+        needed = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>", "<|endoftext|>")
+        missing = [token for token in needed if ids[token] is None]
+        if missing:
+            raise UserError(f"{file} has no {', '.join(missing)}", "it is not a Qwen2.5-VL tokenizer")
+        return cls(tokenizer, {token: number for token, number in ids.items() if number is not None})
+
+    @property
+    def video(self) -> int:
+        return self.ids["<|video_pad|>"]
+
+    @property
+    def pad(self) -> int:
+        return self.ids["<|endoftext|>"]
+
+    @property
+    def stops(self) -> frozenset[int]:
+        """Ids that end an answer."""
+        return frozenset((self.ids["<|im_end|>"], self.ids["<|endoftext|>"]))
+
+    def before(self, video_tokens: int) -> list[int]:
+        """Everything before the question: system turn, start of the user's, the video's placeholders (0: none)."""
+        start = self.ids["<|im_start|>"]
+        head = [start, *self.text(f"system\n{SYSTEM}"), self.ids["<|im_end|>"], *self.text("\n")]
+        head += [start, *self.text("user\n")]
+        if video_tokens:
+            head += [self.ids["<|vision_start|>"], *[self.video] * video_tokens, self.ids["<|vision_end|>"]]
+        return head
+
+    def question(self, text: str) -> list[int]:
+        """The question and the opening of the assistant's turn."""
+        opening = [self.ids["<|im_end|>"], *self.text("\n"), self.ids["<|im_start|>"], *self.text("assistant\n")]
+        return [*self.text(text), *opening]
+
+    def answer(self, text: str) -> list[int]:
+        """A training answer, with the token that ends it."""
+        return [*self.text(text), self.ids["<|im_end|>"]]
+
+    def text(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        """The words of an answer, without special tokens and outer blanks."""
+        words: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return words.strip()

@@ -1,0 +1,222 @@
+"""Answers and training examples of a Qwen2.5-VL: one scene's video computed once, shared by all its questions."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from smx.models import Query, Reply, Runner, SceneInput
+from smx.models._checkpoint import MEMORY
+from smx.models._options import QwenOptions
+from smx.models._pixels import MEAN, STD, prepare
+from smx.models._pose import PoseHooks, scene_cameras
+from smx.models._positions import temporal_stride, text_positions, text_start, video_positions
+from smx.models._prompt import CHAT_TEMPLATE, Prompts
+from smx.models._vlm import IGNORED, PositionedVLM
+from smx.tokens import TEMPORAL_PATCH
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What of a prompt is the same for every question: ids and positions up to the question, and the video."""
+
+    ids: list[int]
+    positions: np.ndarray  # [3, len(ids)]
+    next_position: int
+    video: dict[str, Tensor]  # pixel_values, grid_thw [1, 3], cameras [1, T, …]; empty without video
+
+
+class QwenRunner(Runner):
+    """A loaded Qwen2.5-VL. `share_prefix = False` recomputes the video for every question: the slow reference."""
+
+    share_prefix: bool = True
+
+    def __init__(
+        self, vlm: Any, prompts: Prompts, options: QwenOptions, *, base: str, untrained: bool, info: dict[str, Any]
+    ) -> None:
+        pose = options.pose
+        hooks = PoseHooks(vlm.model.language_model, pose, options.rope.base) if pose.kind != "none" else None
+        self.model = PositionedVLM(vlm, prompts.video, hooks)
+        self.prompts, self.options, self.base, self.info = prompts, options, base, info
+        self._built = untrained
+        self._clip: tuple[SceneInput, Clip] | None = None
+        self._prefix: tuple[SceneInput | None, int, DynamicCache, Clip] | None = None
+
+    @property
+    def untrained(self) -> bool:  # type: ignore[override]  # read-only here: the model knows
+        """Weights are as the seed left them."""
+        return self._built and not self.model.losses
+
+    def answer(self, scene: SceneInput | None, queries: Sequence[Query], max_new_tokens: int) -> Iterator[Reply]:
+        """Greedy answers, in order. The video's keys and values are computed once and kept for the next call."""
+        self.model.eval()
+        for query in queries:
+            yield self._reply(scene, query, max_new_tokens)
+
+    def module(self) -> PositionedVLM:
+        """The trainable module, its hooks attached for good: a checkpointed backward recomputes through them."""
+        if self.model.hooks is not None and not self.model.hooks.attached:
+            self.model.hooks.__enter__()
+        return self.model.train()
+
+    def example(self, scene: SceneInput, query: Query, answer: str) -> dict[str, Tensor]:
+        """`input_ids, labels` [L], `position_ids` [3, L] and the video's tensors."""
+        clip = self.clip(scene)
+        question, reply = self.prompts.question(query.text), self.prompts.answer(answer)
+        ids = [*clip.ids, *question, *reply]
+        labels = [IGNORED] * (len(ids) - len(reply)) + reply
+        after = text_positions(clip.next_position, len(question) + len(reply))
+        return {
+            "input_ids": torch.tensor(ids),
+            "labels": torch.tensor(labels),
+            "position_ids": torch.from_numpy(np.concatenate((clip.positions, after), axis=1)),
+            **clip.video,
+        }
+
+    def collate(self, examples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Right-padded: `input_ids, labels, attention_mask` [B, L], `position_ids` [3, B, L], videos in a row."""
+
+        def pad(key: str, value: int) -> Tensor:
+            rows = [example[key] for example in examples]
+            longest = max(row.shape[-1] for row in rows)
+            return torch.stack([torch.nn.functional.pad(r, (0, longest - r.shape[-1]), value=value) for r in rows])
+
+        lengths = torch.tensor([len(example["input_ids"]) for example in examples])
+        batch = {
+            "input_ids": pad("input_ids", self.prompts.pad),
+            "labels": pad("labels", IGNORED),
+            "position_ids": pad("position_ids", 0).transpose(0, 1).contiguous(),
+            "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
+        }
+        for key in ("pixel_values", "grid_thw"):
+            batch[key] = torch.cat([example[key] for example in examples])
+        if "cameras" in examples[0]:
+            batch["cameras"] = _stack_cameras([example["cameras"] for example in examples])
+        return batch
+
+    def save(self, folder: Path) -> None:
+        """A folder that transformers opens too, and `smx.json`: the options and positions it was made with."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.vlm.save_pretrained(folder)
+        self.prompts.tokenizer.save(str(folder / "tokenizer.json"))
+        _write(folder / "tokenizer_config.json", _tokenizer_config())
+        _write(folder / "preprocessor_config.json", _processor_config(self.options.pixels))
+        (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+        memory = {
+            "base": self.base,
+            "options": self.options.model_dump(mode="json"),
+            "temporal_stride": self.options.rope.stride_word(),
+            "untrained": self.untrained,
+        }
+        _write(folder / MEMORY, memory)
+
+    def clip(self, scene: SceneInput | None) -> Clip:
+        """Prompt up to the question. The last scene's is kept: questions and examples come scene by scene."""
+        if scene is None:
+            ids = self.prompts.before(0)
+            return Clip(ids, text_positions(0, len(ids)), len(ids), {})
+        if self._clip is None or self._clip[0] is not scene:
+            self._clip = scene, self._clip_of(scene)
+        return self._clip[1]
+
+    def _clip_of(self, scene: SceneInput) -> Clip:
+        options, repeat = self.options, self.options.tubelets == "repeat"
+        pixels, layout = prepare(scene.frames, options.pixels, repeat=repeat)
+        stride = temporal_stride(options.rope, scene.timestamps, 1 if repeat else TEMPORAL_PATCH)
+        ids = self.prompts.before(layout.tokens)
+        start = ids.index(self.prompts.video)
+        after = text_start(start, layout.merged, stride, options.rope.text_start)
+        tail = len(ids) - start - layout.tokens
+        parts = (
+            text_positions(0, start),
+            video_positions(start, layout.merged, stride),
+            text_positions(after, tail),
+        )
+        video = {"pixel_values": torch.from_numpy(pixels), "grid_thw": torch.tensor([layout.grid])}
+        if options.pose.kind != "none":
+            video["cameras"] = scene_cameras(scene, options.pose, repeat)[None]
+        return Clip(ids, np.concatenate(parts, axis=1), after + tail, video)
+
+    @torch.inference_mode()
+    def _reply(self, scene: SceneInput | None, query: Query, limit: int) -> Reply:
+        cache, clip = self._prefix_of(scene)
+        ids = self.prompts.question(query.text)
+        prompt = len(clip.ids) + len(ids)
+        position, said = clip.next_position, list[int]()
+        while len(said) < limit:
+            step = self._tensor([ids])
+            where = torch.from_numpy(text_positions(position, len(ids)))[:, None].to(step.device)
+            token = int(self.model.next_logits(step, where, cache)[0].argmax())
+            if token in self.prompts.stops:
+                break
+            position, ids = position + len(ids), [token]
+            said.append(token)
+        return Reply(self.prompts.decode(said), prompt, len(said))
+
+    def _prefix_of(self, scene: SceneInput | None) -> tuple[DynamicCache, Clip]:
+        """A cache to go on from. What is kept is never written to: a layer's update makes new tensors."""
+        now = scene, self.model.losses
+        if self._prefix is None or self._prefix[0] is not scene or self._prefix[1] != now[1] or not self.share_prefix:
+            clip, cache = self.clip(scene), DynamicCache(config=self.model.vlm.config.text_config)
+            video = {key: value.to(self.model.device) for key, value in clip.video.items()}
+            where = torch.from_numpy(clip.positions)[:, None].to(self.model.device)
+            hooks = self.model.hooks
+            if hooks is not None and video:
+                with hooks:
+                    self.model.hidden(self._tensor([clip.ids]), where, cache=cache, **video)
+            else:
+                self.model.hidden(self._tensor([clip.ids]), where, cache=cache, **video)
+            self._prefix = *now, cache, clip
+        return _fork(self._prefix[2]), self._prefix[3]
+
+    def _tensor(self, ids: list[list[int]]) -> Tensor:
+        return torch.tensor(ids, device=self.model.device)
+
+
+def _fork(cache: DynamicCache) -> DynamicCache:
+    fork = copy.copy(cache)
+    fork.layers = [copy.copy(layer) for layer in cache.layers]
+    return fork
+
+
+def _stack_cameras(cameras: list[Tensor]) -> Tensor:
+    longest = max(camera.shape[1] for camera in cameras)
+    out = cameras[0].new_zeros(len(cameras), longest, *cameras[0].shape[2:])
+    for row, camera in zip(out, cameras, strict=True):
+        row[: camera.shape[1]] = camera[0]
+    return out
+
+
+def _tokenizer_config() -> dict[str, Any]:
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 32768,
+    }
+
+
+def _processor_config(pixels: tuple[int, int]) -> dict[str, Any]:
+    return {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "image_mean": MEAN.tolist(),
+        "image_std": STD.tolist(),
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "size": {"shortest_edge": pixels[0], "longest_edge": pixels[1]},
+    }
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,103 @@
+"""A Qwen2.5-VL of transformers, unmodified, run with our positions and (through hooks) our pose attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from smx.models._pose import KEYWORD, PoseHooks, token_transforms
+
+IGNORED = -100  # label of tokens that carry no loss
+
+
+class PositionedVLM(nn.Module):
+    """Wraps `Qwen2_5_VLForConditionalGeneration`; every method takes explicit position ids [3, B, L].
+
+    Pixels are [tubelets of the whole batch, 1176] with `grid_thw` [B, 3]; `cameras` (pose variants only) are
+    [B, T, slots, 2, 4, 4] float32: P and P⁻¹ of each tubelet, in one or two slots.
+    """
+
+    def __init__(self, vlm: Any, video_token: int, hooks: PoseHooks | None) -> None:
+        super().__init__()
+        self.vlm = vlm
+        self.video_token = video_token
+        self.hooks = hooks
+        self.losses = 0  # training losses so far: weights may have changed after each
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.vlm.lm_head.weight.device
+        return device
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        labels: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        grid_thw: Tensor | None = None,
+        cameras: Tensor | None = None,
+    ) -> CausalLMOutputWithPast:
+        """`.loss`: mean cross entropy over the tokens of the batch whose label is not -100."""
+        if self.training:
+            self.losses += 1
+        hidden = self.hidden(input_ids, position_ids, attention_mask, pixel_values, grid_thw, cameras)
+        targets = labels[:, 1:]
+        asked = targets != IGNORED
+        logits = self.vlm.lm_head(hidden[:, :-1][asked])
+        return CausalLMOutputWithPast(loss=nn.functional.cross_entropy(logits.float(), targets[asked]))
+
+    def logits(self, input_ids: Tensor, position_ids: Tensor, **inputs: Tensor | None) -> Tensor:
+        """[B, L, vocabulary], without a cache."""
+        logits: Tensor = self.vlm.lm_head(self.hidden(input_ids, position_ids, **inputs))
+        return logits
+
+    def next_logits(
+        self, input_ids: Tensor, position_ids: Tensor, cache: DynamicCache, **inputs: Tensor | None
+    ) -> Tensor:
+        """[B, vocabulary] after the last of `input_ids`, which follow what `cache` holds and are added to it."""
+        logits: Tensor = self.vlm.lm_head(self.hidden(input_ids, position_ids, cache=cache, **inputs)[:, -1])
+        return logits
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        grid_thw: Tensor | None = None,
+        cameras: Tensor | None = None,
+        cache: DynamicCache | None = None,
+    ) -> Tensor:
+        """[B, L, hidden] out of the language model. Hooks must be attached where `cameras` are given."""
+        model = self.vlm.model
+        embeds = model.language_model.embed_tokens(input_ids)
+        extra: dict[str, Any] = {}
+        if pixel_values is not None:
+            assert grid_thw is not None, "pixels come with their grid"
+            video = input_ids == self.video_token
+            features = model.visual(pixel_values.to(embeds.dtype), grid_thw=grid_thw).pooler_output
+            assert int(video.sum()) == len(features), f"{int(video.sum())} placeholders for {len(features)} tokens"
+            embeds = embeds.masked_scatter(video[..., None], features.to(embeds.dtype))
+            if self.hooks is not None:
+                assert cameras is not None and self.hooks.attached, "a pose variant runs with cameras and hooks"
+                merge = model.visual.spatial_merge_size
+                extra[KEYWORD] = token_transforms(video, grid_thw, cameras, merge)
+        hidden: Tensor = model.language_model(
+            inputs_embeds=embeds,
+            position_ids=position_ids,
+            attention_mask=attention_mask,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **extra,
+        ).last_hidden_state
+        return hidden
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+        """As transformers' Trainer asks for it."""
+        self.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs)

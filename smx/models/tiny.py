@@ -1,0 +1,72 @@
+"""A real Qwen2.5-VL of three million parameters with its own tokenizer: random from a seed, or trained by smx."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from smx.errors import UserError
+from smx.models import Query, Runner
+from smx.models._checkpoint import MEMORY, check
+from smx.models._options import QwenOptions
+
+TOKENIZER = Path(__file__).with_name("_tiny_tokenizer.json")
+WIDTH = 192
+CONFIG: dict[str, Any] = {
+    "text_config": {
+        "hidden_size": WIDTH,
+        "intermediate_size": 512,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 8192,
+        # heads of 32: 16 rotary pairs. The base is small because positions here are: a frame is 3 rows of 4 cells.
+        "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [4, 6, 6]},
+        "tie_word_embeddings": True,
+    },
+    "vision_config": {
+        "depth": 3,
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_heads": 4,
+        "out_hidden_size": WIDTH,
+        "tokens_per_second": 2,
+        "fullatt_block_indexes": [2],
+    },
+    "tie_word_embeddings": True,
+}
+
+
+class Model(QwenOptions):
+    """The demo's and the tests' model. 4:3 frames become 112x84: one tubelet is 12 tokens."""
+
+    pixels: tuple[int, int] = (56 * 56, 9800)
+
+    def check(self, checkpoint: Path | None) -> None:
+        """A checkpoint, where given, must be one that smx made from this base."""
+        if checkpoint is None:
+            return
+        if checkpoint.is_dir() and not (checkpoint / MEMORY).is_file():
+            raise UserError(
+                f"{checkpoint} has no {MEMORY}: smx did not make it from base tiny",
+                "train one, or use base qwen2_5_vl for other checkpoints",
+            )
+        check(checkpoint, self, "tiny")
+
+    def load(
+        self,
+        checkpoint: Path | None,
+        *,
+        seed: int,
+        device: str,
+        dtype: str,
+        training: Sequence[tuple[Query, str]] = (),
+    ) -> Runner:
+        """Read `checkpoint`, or build from `seed`."""
+        from smx.models import _load
+
+        self.check(checkpoint)
+        if checkpoint is None:
+            return _load.from_config(CONFIG, TOKENIZER, self, base="tiny", seed=seed, device=device, dtype=dtype)
+        return _load.from_folder(checkpoint, self, base="tiny", device=device, dtype=dtype)
