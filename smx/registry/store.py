@@ -71,6 +71,10 @@ class Registry:
         """Rows of any select statement, as tuples."""
         return iter(self._connection.query(sql, values))
 
+    def execute(self, sql: str, values: Iterable[object] = ()) -> int:
+        """Run any other statement; returns how many rows it touched."""
+        return self._connection.query(sql, values).rowcount
+
     # runs
 
     def add_run(self, row: RunRow) -> bool:
@@ -189,8 +193,8 @@ class Registry:
             found = self._rows(AttemptRow, "attempts", f"where {unstarted}", [fingerprint, attempt])
             if not found:
                 return False
-            self._connection.query(f"delete from attempts where {unstarted}", [fingerprint, attempt])
-            self._connection.query(
+            self.execute(f"delete from attempts where {unstarted}", [fingerprint, attempt])
+            self.execute(
                 """delete from submissions where id = ? and job is null and answer is null
                    and not exists (select 1 from attempts where submission = submissions.id)""",
                 [found[0].submission],
@@ -242,7 +246,7 @@ class Registry:
     def replace_scores(self, fingerprint: str, rows: Iterable[ScoreRow]) -> None:
         """Make `rows` all there is to say about how a run scored."""
         with self.transaction():
-            self._connection.query("delete from scores where fingerprint = ?", [fingerprint])
+            self.execute("delete from scores where fingerprint = ?", [fingerprint])
             for row in rows:
                 assert row.fingerprint == fingerprint, "a score of another run"
                 self._put("insert", row)
@@ -303,13 +307,13 @@ class Registry:
         """Tag a run."""
         with self.transaction():
             for tag in tags:
-                self._connection.query("insert or ignore into tags values (?, ?)", [fingerprint, tag])
+                self.execute("insert or ignore into tags values (?, ?)", [fingerprint, tag])
 
     def remove_tag(self, fingerprint: str, *tags: str) -> None:
         """Take tags off a run."""
         with self.transaction():
             for tag in tags:
-                self._connection.query("delete from tags where fingerprint = ? and tag = ?", [fingerprint, tag])
+                self.execute("delete from tags where fingerprint = ? and tag = ?", [fingerprint, tag])
 
     def tags(self, fingerprint: str | None = None) -> list[str]:
         """Tags of one run, or all that are in use, in alphabetical order."""
@@ -330,7 +334,7 @@ class Registry:
             # Not `insert or replace`: that deletes the row first, which its children forbid.
             rest = ", ".join(f"{n} = excluded.{n}" for n in names if n not in key)
             sql += f" on conflict ({', '.join(key)}) do update set {rest}"
-        self._connection.query(sql, [to_sql(name, getattr(row, name)) for name in names])
+        self.execute(sql, [to_sql(name, getattr(row, name)) for name in names])
 
     def _update(self, cls: type[Any], table: str, key: Mapping[str, object], changes: Mapping[str, object]) -> None:
         assert changes.keys() <= set(columns(cls)), f"{table} has no {sorted(changes.keys() - set(columns(cls)))}"
@@ -339,7 +343,7 @@ class Registry:
         assigned = ", ".join(f"{name} = ?" for name in changes)
         where = " and ".join(f"{name} = ?" for name in key)
         values = [*(to_sql(n, v) for n, v in changes.items()), *key.values()]
-        if not self._connection.query(f"update {table} set {assigned} where {where}", values).rowcount:
+        if not self.execute(f"update {table} set {assigned} where {where}", values):
             raise KeyError(f"no row of {table} with {dict(key)}")
 
     def _state_without_live(self, fingerprint: str) -> str:
