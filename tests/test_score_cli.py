@@ -113,22 +113,37 @@ def windows_list(path: Path) -> Path:
     return path / "rows.json"
 
 
-SHAPES = [plain, plain_parquet, spatial_mllm_results, lmms_eval_samples, lmms_eval_log, windows_list]
+def smx_items(path: Path) -> Path:
+    """items.jsonl of a shard: a failed item is no wrong answer."""
+    rows: list[dict[str, Any]] = [
+        {
+            "item": str(d["id"]),
+            "ok": True,
+            "at": "2025-01-01T00:00:00Z",
+            "data": {"type": d["question_type"], "truth": d["ground_truth"], "options": d.get("options"), "text": t},
+        }
+        for d, t in zip(DOCS, TEXTS, strict=True)
+    ]
+    rows.insert(2, {"item": "77", "ok": False, "at": "2025-01-01T00:00:00Z", "error": {"line": "out of memory"}})
+    return lines(path / "items.jsonl", rows)
+
+
+SHAPES = [plain, plain_parquet, spatial_mllm_results, lmms_eval_samples, lmms_eval_log, windows_list, smx_items]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_tools_file_gives_the_same_scores(tmp_path: Path, shape: Any) -> None:
-    assert score_file(shape(tmp_path), "vsibench") == OFFICIAL
+    assert score_file(shape(tmp_path), "vsibench") == (OFFICIAL, int(shape is smx_items))
 
 
 def test_the_scorer_changes_the_score_and_is_named(tmp_path: Path) -> None:
-    summary = score_file(spatial_mllm_results(tmp_path), "vsibench", "spatial-mllm")
+    summary, _ = score_file(spatial_mllm_results(tmp_path), "vsibench", "spatial-mllm")
     assert summary["scorer"] == "spatial-mllm"
     assert [t["score"] for t in summary["types"].values()] == [0.0, 0.5, 0.0, 0.0]
 
 
 def test_rows_of_the_built_in_rooms_are_scored_too(tmp_path: Path) -> None:
-    assert score_file(plain(tmp_path), "rooms") == OFFICIAL | {"bench": "rooms"}
+    assert score_file(plain(tmp_path), "rooms") == (OFFICIAL | {"bench": "rooms"}, 0)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +232,10 @@ def test_the_table_names_scorer_averages_counts_and_unparsed(tmp_path: Path) -> 
     assert ["all", "42.50", "40.00"] in cells
     assert "micro" in output
     assert "macro" in output
+
+
+def test_recorded_failures_are_counted_aloud(tmp_path: Path) -> None:
+    assert "records 1 failed item" in run(str(smx_items(tmp_path)))
 
 
 def test_a_type_that_is_absent_leaves_a_dash_not_a_zero(tmp_path: Path) -> None:

@@ -23,15 +23,18 @@ def score(
     """Score a file of predictions that smx did not make.
 
     A row holds the bench's own fields (VSI-Bench: question_type, ground_truth, options) and the model's text as
-    prediction, pred, model_output, response or output; the result files of Spatial-MLLM and the sample logs of
-    lmms-eval are read as they are. A row that cannot be scored is an error naming its line, never a zero.
+    prediction, pred, model_output, response or output. The result files of Spatial-MLLM, the sample logs of
+    lmms-eval and smx's own items.jsonl are read as they are. A row that cannot be scored is an error naming its
+    line, never a zero.
 
     Example: smx score results_spatial-mllm.json --bench vsibench --scorer spatial-mllm
     """
-    from smx.cli._common import console, out_json
+    from smx.cli._common import console, out_json, say
     from smx.report.scorefile import score_file
 
-    summary = score_file(file, bench, scorer)
+    summary, failed = score_file(file, bench, scorer)
+    if failed:
+        say(f"{file} records {failed} failed item(s): they are no wrong answers and are not scored.")
     if as_json:
         out_json(summary)
         return

@@ -14,20 +14,25 @@ from smx.errors import UserError, unknown
 TEXT_FIELDS = ("prediction", "pred", "model_output", "response", "output", "filtered_resps", "resps")
 
 
-def score_file(path: Path, bench_name: str, scorer: str | None = None) -> dict[str, Any]:
+def score_file(path: Path, bench_name: str, scorer: str | None = None) -> tuple[dict[str, Any], int]:
     """Score every row of `path` (jsonl, json, parquet) with one scorer of a bench, by default its first.
 
-    Returns the bench's `summarize` with `bench` and `scorer` in front. Raises `UserError` naming file and line
-    for a row that cannot be scored: unknown question type, no ground truth, no text, the same id twice.
+    Returns the bench's `summarize` with `bench` and `scorer` in front, and how many rows are recorded failures
+    of smx's own `items.jsonl`, which are no wrong answers and not scored. Raises `UserError` naming file and
+    line for a row that cannot be scored: unknown question type, no ground truth, no text, the same id twice.
     """
     bench = plugins.load("benches", bench_name)()
     name = scorer or bench.scorers[0]
     if name not in bench.scorers:
         raise unknown("scorer", name, bench.scorers)
     scored = []
+    failed = 0
     first_seen: dict[str, str] = {}
     for place, row in read_rows(path):
         where = f"{path}, {place}"
+        if row.get("ok") is False and "item" in row:
+            failed += 1
+            continue
         flat = unfold(row)
         question = bench.question_of(flat, where)
         if question.id:
@@ -38,14 +43,19 @@ def score_file(path: Path, bench_name: str, scorer: str | None = None) -> dict[s
                 )
             first_seen[question.id] = place
         scored.append((question, bench.judge(question, model_text(flat, where), name)))
-    return {"bench": bench_name, "scorer": name, **bench.summarize(scored)}
+    return {"bench": bench_name, "scorer": name, **bench.summarize(scored)}, failed
 
 
 def unfold(row: Mapping[str, Any]) -> dict[str, Any]:
     """One flat row: the question's own fields may sit in an object inside it (`sample`, `doc` …).
 
-    Fields of the row itself win over those of the object.
+    Fields of the row itself win over those of the object. A line of smx's own `items.jsonl` is put in the
+    bench's words.
     """
+    data = row.get("data")
+    if "item" in row and isinstance(data, Mapping) and {"type", "truth", "text"} <= data.keys():
+        own = {"id": row["item"], "question_type": data["type"], "ground_truth": data["truth"]}
+        return {**own, "options": data.get("options"), "prediction": data["text"]}
     inner = [value for value in row.values() if isinstance(value, Mapping) and "question_type" in value]
     flat: dict[str, Any] = {}
     for fields in inner:
