@@ -19,6 +19,10 @@ from smx.runfolder import now
 BUSY_SECONDS = 30.0
 
 
+class Damaged(UserError):
+    """The file is no SQLite database, or parts of it cannot be read. `smx db rebuild` is the way out."""
+
+
 class Connection:
     """A migrated connection to one file. Not shared between threads."""
 
@@ -32,7 +36,7 @@ class Connection:
         self._db.close()
 
     def query(self, sql: str, values: Iterable[object] = ()) -> sqlite3.Cursor:
-        """Run one statement (outside a transaction it is a transaction of its own)."""
+        """Run one statement that only reads, or one inside a transaction."""
         try:
             return self._db.execute(sql, tuple(values))
         except sqlite3.Error as error:
@@ -153,7 +157,7 @@ def explained(error: sqlite3.Error, path: Path) -> Exception:
             f"try again; `fuser {path}` shows who has it open",
         )
     if "not a database" in text or "malformed" in text or "disk image" in text:
-        return UserError(
+        return Damaged(
             f"{path} is damaged or no SQLite file ({text})",
             "smx db rebuild makes it again from the run folders (the old file is kept as .bak)",
         )

@@ -73,7 +73,8 @@ class Registry:
 
     def execute(self, sql: str, values: Iterable[object] = ()) -> int:
         """Run any other statement; returns how many rows it touched."""
-        return self._connection.query(sql, values).rowcount
+        with self.transaction():
+            return self._connection.query(sql, values).rowcount
 
     # runs
 

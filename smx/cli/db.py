@@ -1,0 +1,96 @@
+"""`smx db`: check the registry, print it as text, make it again from the run folders."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smx.cli._common import out, out_json, say, workspace
+from smx.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, help="Check, export or rebuild the registry (registry.db).")
+
+
+@app.command()
+def check(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Is the registry whole, and does it agree with the run folders? Exit code 1 if not.
+
+    Example: smx db check
+    """
+    from smx.registry import export
+    from smx.registry.store import Registry
+
+    place = workspace()
+    with Registry.open(place.registry, create=False) as registry:
+        found = export.check(registry, place.runs)
+    if as_json:
+        out_json(dataclasses.asdict(found))
+    else:
+        for problem in found.problems:
+            out(problem)
+        size = f"schema {found.schema}, {found.runs} runs, {found.attempts} attempts"
+        if found.problems:
+            say(f"{len(found.problems)} problems ({size}). smx db rebuild makes it again from the run folders.")
+        else:
+            say(f"{place.registry} is fine: {size}.")
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    to: Annotated[str, typer.Argument(help="A folder, or - for SQL on standard output.", metavar="DIR|-")],
+) -> None:
+    """The registry as text: a folder of <table>.jsonl, or one SQL script.
+
+    Example: smx db export registry-text; smx db export - | sqlite3 copy.db
+    """
+    from smx.registry.export import as_sql, to_folder
+    from smx.registry.store import Registry
+
+    place = workspace()
+    with Registry.open(place.registry, create=False) as registry:
+        if to == "-":
+            for statement in as_sql(registry.path):
+                out(statement)
+            return
+        try:
+            counts = to_folder(registry, Path(to))
+        except OSError as error:
+            raise UserError(f"cannot write to {to}: {error.strerror}", "name another folder") from None
+    say(f"{sum(counts.values())} rows of {len(counts)} tables in {to}")
+
+
+@app.command()
+def rebuild() -> None:
+    """Make the registry again from the run folders, the imported history and the notes.
+
+    The new one takes the old one's place only when it is complete; the old one is kept as registry.db.bak.
+
+    Example: smx db rebuild
+    """
+    from smx.registry.export import rebuilding, restore
+    from smx.runfolder import RunFolder
+    from smx.sync import fold
+    from smx.sync import rebuild as take_in_all
+
+    place = workspace()
+    place.require_writable()
+    with rebuilding(place.registry) as registry:
+        take_in_all(place, registry)
+        for attempt in restore(registry, place.experiments):
+            run = registry.run(attempt.fingerprint)
+            assert run is not None
+            fold(place, registry, RunFolder(place.runs / run.folder), attempt)
+        (counts,) = registry.query(
+            """select (select count(*) from runs), (select count(*) from attempts),
+                      (select count(*) from imports), (select count(*) from notes)"""
+        )
+    runs, attempts, imports, notes = counts
+    say(f"{place.registry}: {runs} runs, {attempts} attempts, {imports} imported entries, {notes} notes.")
+    backup = place.registry.with_name(f"{place.registry.name}.bak")
+    if backup.exists():
+        say(f"The old one is {backup}.")

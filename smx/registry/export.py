@@ -1,0 +1,192 @@
+"""The registry as text, and back: exports, `experiments/notes.jsonl`, and a file built beside the old one.
+
+Run as a program on a registry file it prints the SQL of its content, for `git diff`:
+
+    git config diff.registry.textconv "python -m smx.registry.export"
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smx.errors import UserError
+from smx.registry.connection import Damaged
+from smx.registry.ledger import import_history
+from smx.registry.rows import AttemptRow
+from smx.registry.store import Registry
+from smx.runfolder import now, sync_folder, write_atomic
+
+NOTES = "notes.jsonl"
+
+
+def remember(experiments: Path, what: str, fingerprint: str, **details: Any) -> dict[str, Any]:
+    """Append what a person said to `experiments/notes.jsonl`, durably, and return it.
+
+    `what` and its details: `note` (text, author), `tag` and `untag` (tag), `mark` (attempt, mark or None).
+    """
+    said = {"created": now(), "what": what, "fingerprint": fingerprint, **details}
+    path = experiments / NOTES
+    try:
+        experiments.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b", buffering=0) as file:
+            torn = file.seek(0, os.SEEK_END) > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+            line = json.dumps(said, ensure_ascii=False) + "\n"
+            file.write(("\n" + line if torn else line).encode())
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}", "nothing was noted") from None
+    return said
+
+
+def replay(registry: Registry, said: dict[str, Any]) -> None:
+    """Do in the registry what `remember` wrote down. A mark on an attempt that is gone is passed over."""
+    fingerprint = said["fingerprint"]
+    if said["what"] == "note":
+        registry.add_note(fingerprint, said["text"], author=said.get("author", ""), created=said["created"])
+    elif said["what"] == "tag":
+        registry.add_tag(fingerprint, said["tag"])
+    elif said["what"] == "untag":
+        registry.remove_tag(fingerprint, said["tag"])
+    elif said["what"] == "mark":
+        with contextlib.suppress(KeyError):
+            registry.set_mark(fingerprint, said["attempt"], said["mark"])
+
+
+def restore(registry: Registry, experiments: Path) -> list[AttemptRow]:
+    """Bring back what no run folder knows: imported history, notes, tags and marks.
+
+    The attempts must be in already. Returns those with a mark: what their runs scored is to be derived again.
+    """
+    with registry.transaction():
+        for file in sorted((experiments / "history").glob("*.yaml")):
+            import_history(registry, file)
+        for said in _said(experiments / NOTES):
+            replay(registry, said)
+    return [attempt for attempt in registry.attempts() if attempt.mark]
+
+
+@contextlib.contextmanager
+def rebuilding(path: Path) -> Iterator[Registry]:
+    """A new, empty registry that takes the place of the one at `path` if the block ends well.
+
+    It is built beside it and renamed over it; the old one is kept as `<name>.bak`. Meanwhile the old one can
+    be read, and writers wait (they then find the new file). If the block fails, nothing has changed.
+    """
+    with contextlib.ExitStack() as stack:
+        if path.exists():
+            with contextlib.suppress(Damaged):  # a damaged file cannot be locked, and need not be
+                old = stack.enter_context(Registry.open(path, create=False))
+                stack.enter_context(old.transaction())
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+        os.close(descriptor)
+        fresh = Path(name)
+        try:
+            with Registry.open(fresh) as registry:
+                yield registry
+            fresh.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o664)
+            _replace(path, fresh)
+        finally:
+            fresh.unlink(missing_ok=True)
+            fresh.with_name(f"{fresh.name}-journal").unlink(missing_ok=True)
+
+
+def to_folder(registry: Registry, folder: Path) -> dict[str, int]:
+    """Every table as `<table>.jsonl` in `folder`, and the schema as `schema.sql`: table -> number of rows."""
+    counts = {}
+    for table, rows in content(registry.path).items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_atomic(folder / f"{table}.jsonl", text.encode())
+        counts[table] = len(rows)
+    with _reading(registry.path) as db:
+        statements = [sql for (sql,) in db.execute("select sql from sqlite_master where sql is not null")]
+    write_atomic(folder / "schema.sql", "".join(f"{sql};\n" for sql in statements).encode())
+    return counts
+
+
+def content(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Every table and its rows, in the order of their keys: equal content is equal here."""
+    import sqlite_utils
+
+    with _reading(path) as connection:
+        db = sqlite_utils.Database(connection)
+        return {t.name: list(t.rows_where(order_by=", ".join(t.pks))) for t in db.tables}
+
+
+def as_sql(path: Path) -> Iterator[str]:
+    """Statements that make the registry again in an empty database."""
+    with _reading(path) as db:
+        yield from db.iterdump()
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `smx db check` found: `problems` is empty when all is well."""
+
+    schema: str
+    runs: int
+    attempts: int
+    problems: list[str]
+
+
+def check(registry: Registry, runs: Path) -> Check:
+    """Compare the registry with itself and with the run folders under `runs`."""
+    ((schema,),) = registry.query("select max(name) from migrations")
+    ((n_runs, n_attempts),) = registry.query("select (select count(*) from runs), (select count(*) from attempts)")
+    problems = [f"damaged: {line}" for (line,) in registry.query("pragma integrity_check") if line != "ok"]
+    for table, _, parent, _ in registry.query("pragma foreign_key_check"):
+        problems.append(f"a row of {table} refers to a row of {parent} that is not there")
+    known = dict(registry.query("select folder, exists (select 1 from attempts a where a.fingerprint = r.fingerprint)"
+                                " from runs r"))  # fmt: skip
+    present = {p.parent.relative_to(runs).as_posix() for p in runs.glob("*/*/spec.json")}
+    problems += [f"run folder not in the registry: {f}" for f in sorted(present - known.keys())]
+    # A run that was never attempted needs no folder yet.
+    problems += [f"run without its folder: {f}" for f in sorted(known.keys() - present) if known[f]]
+    return Check(str(schema), n_runs, n_attempts, problems)
+
+
+def _said(path: Path) -> Iterator[dict[str, Any]]:
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.strip():
+                yield json.loads(line)
+        except ValueError:
+            if line.endswith(b"}"):
+                raise UserError(f"{path}, line {number} is no JSON", "mend or delete that line") from None
+            # Anything else was torn by a kill while it was written, and nobody was told it was kept.
+
+
+def _replace(path: Path, fresh: Path) -> None:
+    backup = path.with_name(f"{path.name}.bak")
+    journal = path.with_name(f"{path.name}-journal")
+    if journal.exists():  # of a damaged file; beside the new one SQLite would take it for its own
+        journal.replace(backup.with_name(f"{backup.name}-journal"))
+    if path.exists():
+        kept = path.with_name(f".{path.name}.bak.{os.getpid()}")
+        shutil.copy2(path, kept)
+        kept.replace(backup)
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{line}\n" for line in as_sql(Path(sys.argv[1])))
