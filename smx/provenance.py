@@ -28,7 +28,7 @@ def provenance() -> dict[str, Any]:
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "git": git_state(Path(__file__).parent),
         "command": shlex.join(["smx", *sys.argv[1:]]),
-        "user": _user(),
+        "user": user(),
         "host": socket.gethostname(),
     }
 
@@ -65,7 +65,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this, as the system names them."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run under a uid without a name

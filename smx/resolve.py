@@ -123,6 +123,10 @@ class Resolver:
         name = f"{spec.model}-{spec.bench}" + (f"-{spec.sampler}-{spec.frames}f" if model.needs_frames else "")
         return [*cells, self._cell(spec, name, items, inputs, paths, labels, needs)]
 
+    def base_of(self, name: str) -> str:
+        """Base model of a variant, or of its stand-in where that would serve."""
+        return self._variant(name, {})[0].base
+
     def _gen_cell(self, spec: Any, root_given: str | None) -> Cell:
         assert isinstance(spec, GenSpec)
         dataset: BaseDataset = plugins.load("datasets", spec.dataset).parse(

@@ -1,0 +1,5 @@
+"""`python -m smx`."""
+
+from smx.cli import main
+
+main()

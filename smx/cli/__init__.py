@@ -1,0 +1,170 @@
+"""The app, and the one place where errors become messages and exit codes.
+
+Commands are found by name and imported only when they run; `smx --help` reads their first lines with `ast`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer._click.core import Command, Context
+from typer._click.exceptions import ClickException
+from typer.core import TyperCommand, TyperGroup
+
+from smx.errors import UserError
+
+# name -> (module of smx.cli, attribute: a function, or a typer app where there are subcommands), in help order
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "demo"),
+    "init": ("init", "init"),
+    "new": ("init", "new"),
+    "schema": ("schema", "schema"),
+    "gen": ("gen", "gen"),
+    "train": ("train", "train"),
+    "eval": ("eval", "evaluate"),
+    "run": ("run", "run"),
+    "ls": ("runs", "ls"),
+    "show": ("runs", "show"),
+    "report": ("report", "report"),
+    "ledger": ("ledger", "app"),
+    "note": ("notes", "note"),
+    "tag": ("notes", "tag"),
+    "score": ("score", "score"),
+    "samples": ("samples", "app"),
+    "list": ("listing", "listing"),
+    "db": ("db", "app"),
+}
+
+
+class Commands(TyperGroup):
+    """Loads a command's module when it is asked for, and not before."""
+
+    _helping = False
+
+    def list_commands(self, ctx: Context) -> list[str]:  # noqa: D102
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: D102
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name]
+        if self._helping or ctx.resilient_parsing:
+            return TyperCommand(cmd_name, help=_first_line(module, attribute))
+        found = getattr(importlib.import_module(f"smx.cli.{module}"), attribute)
+        return _command(cmd_name, found)
+
+    def format_help(self, ctx: Context, formatter: Any) -> None:  # noqa: D102
+        self._helping = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._helping = False
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """As the base class does it, with an error that names the closest command."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from smx.errors import unknown
+
+            raise unknown("command", args[0], COMMANDS, "smx --help")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=True,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    ctx: typer.Context,
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace",
+            "-w",
+            help="Folder with experiments/, registry.db, runs/. Default: SMX_WORKSPACE, else found above the current one.",
+        ),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Experiments with spatial video MLLMs: choose frames (gen), train, evaluate, compare in a table.
+
+    Start with `smx demo`.
+    """
+    from smx.cli._common import choose_workspace
+
+    if version:
+        import smx
+
+        sys.stdout.write(f"smx {smx.__version__}\n")
+        raise typer.Exit
+    choose_workspace(workspace)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code: 0 done, 1 the work failed, 2 wrong input, 130 interrupted."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """The command line as a function: exit code instead of leaving. Bugs escape as they are, after the versions."""
+    try:
+        if not arguments:
+            arguments = ["--help"]
+        code = typer.main.get_command(app)(args=arguments, prog_name="smx", standalone_mode=False)
+    except UserError as error:
+        _complain(error.message, error.hint)
+        return 2
+    except ClickException as error:
+        context = getattr(error, "ctx", None)
+        _complain(error.format_message(), f"{context.command_path} --help" if context else "smx --help")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left (| head): nothing more to say
+        return 0
+    except Exception:
+        from smx.provenance import provenance
+
+        found = provenance()
+        sys.stderr.write(f"This is a bug in smx. Please report what follows. {found['packages']} {found['git']}\n")
+        raise
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str, hint: str) -> None:
+    sys.stderr.write(f"error: {message}\n")
+    for line in hint.splitlines():
+        sys.stderr.write(f"  {line}\n")
+
+
+def _command(name: str, found: Any) -> Command:
+    if isinstance(found, typer.Typer):
+        found.info.name = name
+        group = typer.main.get_group(found)
+        group.name = name
+        return group
+    single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    single.command(name, context_settings={"help_option_names": ["-h", "--help"]})(found)
+    return typer.main.get_command(single)
+
+
+def _first_line(module: str, attribute: str) -> str:
+    """First docstring line of a command, without importing it; of the file, where it has subcommands."""
+    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == attribute:
+            return (ast.get_docstring(node) or "").split("\n")[0]
+    doc = (ast.get_docstring(tree) or "").split("\n")[0]
+    return doc.split(": ", 1)[-1].capitalize()

@@ -1,0 +1,289 @@
+"""What gen, train, eval, run and demo share: decide, show, submit, follow, say how it ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smx.cli._common import out, out_json, say
+from smx.errors import UserError
+
+if TYPE_CHECKING:
+    from smx.cell import Cell, Decision
+    from smx.project import Workspace
+    from smx.registry.rows import RunRow
+    from smx.registry.store import Registry
+    from smx.resolve import Resolver
+    from smx.runfolder import AttemptFolder
+
+# Options of every launching command.
+Executor = Annotated[str | None, typer.Option(help="Where it runs: smx list executors. Default: the site file's, else inline.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; write nothing.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the spec, e.g. sampler_options.window=10.")
+]
+Retry = Annotated[bool, typer.Option("--retry", help="Also do items again that failed in a run that is done.")]
+Shards = Annotated[int, typer.Option(min=1, help="Split each run's items over this many tasks.")]
+MaxFailed = Annotated[
+    int | None, typer.Option(min=0, help="A run with more failed items has failed. Default: 1 item or 1 %, whichever is more.")
+]
+Watch = Annotated[bool, typer.Option("--watch", help="Follow runs that other processes work on until they end.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the runs as JSON.")]
+Seeds = Annotated[str, typer.Option("--seed", help="Seed, or several separated by commas.")]
+
+
+@dataclass(frozen=True)
+class How:
+    """How a launching command was asked to go about it."""
+
+    executor: str | None = None
+    dry_run: bool = False
+    retry: bool = False
+    shards: int = 1
+    max_failed: int | None = None
+    watch: bool = False
+    as_json: bool = False
+
+
+@dataclass
+class Launch:
+    """What came of it."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    rows: list[RunRow] = field(default_factory=list)  # the asked-for runs, as they stand now
+
+    @property
+    def code(self) -> int:
+        """1 when any run that was asked for did not end well; runs still going on are no failure."""
+        return int(any(row.state not in ("done", "running", "pending", "waiting") for row in self.rows))
+
+
+def choices(text: str | None) -> list[str]:
+    """`"a, b"` -> `["a", "b"]`, each once."""
+    return list(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
+
+
+def integers(text: str, what: str) -> list[int]:
+    """`"8,16"` -> `[8, 16]`. `UserError` for anything else."""
+    try:
+        found = [int(part) for part in choices(text)]
+    except ValueError:
+        raise UserError(f"{what} must be whole numbers, got {text!r}", f"for example --{what} 16  or  --{what} 8,16,32") from None
+    if not found:
+        raise UserError(f"{what}: no number in {text!r}")
+    return found
+
+
+def settings(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """`--set KEY=VALUE` into nested keys; values are read as YAML (numbers, lists, true)."""
+    import yaml
+
+    from smx.spec import nest
+
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, sign, value = pair.partition("=")
+        if not sign or not key.strip():
+            raise UserError(f"--set takes KEY=VALUE, got {pair!r}", "for example --set sampler_options.window=10")
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            found[key.strip()] = value
+    return nest(found)
+
+
+def launch(
+    workspace: Workspace,
+    how: How,
+    build: Callable[[Resolver], tuple[list[Cell], set[str]]],
+    *,
+    before: Callable[[Registry, Resolver], None] | None = None,
+) -> Launch:
+    """The whole way of a launching command. `build` makes cells and says which of them the user asked for."""
+    from smx.plan import decide
+    from smx.registry.store import Registry
+    from smx.resolve import Resolver, unique
+    from smx.submit import executor_for, submit
+    from smx.sync import adopt, sync
+
+    executor = executor_for(workspace, how.executor)
+    resolver = Resolver(workspace, stand_ins=executor[0] != "slurm")
+    if not how.dry_run:
+        workspace.require_writable()
+    with Registry.open(workspace.registry, create=not how.dry_run) as registry:
+        if before:
+            before(registry, resolver)
+        cells, asked = build(resolver)
+        cells = unique(cells)
+        for line in resolver.said:
+            say(line)
+        if not how.dry_run:
+            adopt(workspace, registry, cells)
+            for line in sync(workspace, registry):
+                say(f"unknown: {line}")
+        decisions = decide(cells, registry, asked=asked, retry=how.retry)
+        show_decisions(decisions, asked, dry=how.dry_run, as_json=how.as_json)
+        if how.dry_run:
+            return Launch(decisions)
+        started = submit(
+            workspace, registry, decisions, executor=executor, shards=how.shards, max_failed=how.max_failed
+        )
+        for cell in started.taken:
+            say(f"{cell.title}: another command started it a moment ago")
+        try:
+            if executor[0] == "inline" or how.watch:
+                with following(started.attempts):
+                    started.executor.drive()
+                    if executor[0] != "inline":
+                        wait(workspace, registry, [attempt for _, attempt in started.attempts])
+        finally:
+            sync(workspace, registry)
+        rows = [row for d in decisions if d.cell.fingerprint in asked and (row := registry.run(d.cell.fingerprint))]
+    if how.as_json:
+        out_json([_as_json(workspace, row) for row in rows])
+    return Launch(decisions, rows)
+
+
+def show_decisions(decisions: Sequence[Decision], asked: set[str], *, dry: bool, as_json: bool) -> None:
+    """One line per run: what happens to it and why."""
+    if dry and as_json:
+        out_json(
+            [
+                {"run": d.cell.title, "fingerprint": d.cell.fingerprint, "kind": d.cell.kind, "action": d.action}
+                | {"reason": d.reason, "items": len(d.items), "folder": str(d.cell.folder)}
+                for d in decisions
+            ]
+        )
+        return
+    words = {"run": "would run" if dry else "run", "skip": "skip", "wait": "wait"}
+    width = max(len(d.cell.title) for d in decisions)
+    for d in decisions:
+        items = f", {len(d.items)} item{'s' if len(d.items) != 1 else ''}" if d.action == "run" else ""
+        role = "" if d.cell.fingerprint in asked else " (needed)"
+        line = f"{words[d.action]:<9} {d.cell.kind:<5} {d.cell.title:<{width}}  {d.reason}{items}{role}"
+        (out if dry else say)(line)
+
+
+class following:
+    """Live progress of attempts while the caller works or waits; plain lines where stderr is no terminal."""
+
+    def __init__(self, attempts: Sequence[tuple[Cell, AttemptFolder]]) -> None:
+        self._attempts = list(attempts)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._show, daemon=True)
+
+    def __enter__(self) -> following:
+        if self._attempts:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._attempts:
+            self._thread.join()
+
+    def _show(self) -> None:
+        import sys
+
+        if sys.stderr.isatty():
+            self._live()
+        else:
+            self._plain()
+
+    def _live(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from smx.cli._common import console
+
+        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+        with Progress(*columns, TextColumn("{task.fields[state]}"), console=console(stderr=True)) as progress:
+            tasks: dict[str, Any] = {}
+            while True:
+                over = self._over.wait(0.2)
+                for cell, attempt in self._attempts:
+                    done, failed, state = _standing(attempt)
+                    if state == "waiting":
+                        continue
+                    total = sum(map(len, attempt.plan["shards"]))
+                    key = str(attempt.path)
+                    if key not in tasks:
+                        tasks[key] = progress.add_task(f"{cell.kind:<5} {cell.title}", total=total, state=state)
+                    shown = f"{state}, {failed} failed" if failed else state
+                    progress.update(tasks[key], completed=done + failed, state=shown)
+                    if state != "running":
+                        progress.stop_task(tasks[key])
+                if over:
+                    return
+
+    def _plain(self) -> None:
+        told: dict[str, str] = {}
+        while True:
+            over = self._over.wait(0.5)
+            for cell, attempt in self._attempts:
+                done, failed, state = _standing(attempt)
+                if state not in ("waiting", told.get(str(attempt.path))):
+                    told[str(attempt.path)] = state
+                    total = sum(map(len, attempt.plan["shards"]))
+                    counts = f" {done}/{total}" + (f", {failed} failed" if failed else "") if state != "running" else ""
+                    say(f"{cell.kind:<5} {cell.title}: {state}{counts}")
+            if over:
+                return
+
+
+def wait(workspace: Workspace, registry: Registry, attempts: Sequence[AttemptFolder]) -> None:
+    """Until each attempt has ended, by its own word or its process's end."""
+    from smx.sync import sync
+
+    pause = threading.Event()
+    numbers = {(a.run.spec["fingerprint"], a.number) for a in attempts}
+    while numbers & {(row.fingerprint, row.attempt) for row in registry.attempts(live=True)}:
+        sync(workspace, registry)
+        pause.wait(0.5)
+
+
+def summary(workspace: Workspace, launch: Launch) -> None:
+    """One line per run that was asked for: how it stands, and where it is."""
+    from smx.runfolder import RunFolder
+
+    for row in launch.rows:
+        folder = workspace.runs / row.folder
+        counts = f"{row.done}/{row.items}"
+        out(f"{row.state:<9} {row.kind:<5} {folder.name}  {counts}")
+        result = RunFolder(folder).result() if row.state not in ("new", "waiting") else None
+        for error in (result or {}).get("errors", [])[:5]:
+            named = ", ".join(error["items"][:3]) + (" …" if len(error["items"]) > 3 else "")
+            out(f"          {len(error['items'])} × {error['kind']}: {error['line']}  [{named}]")
+        if row.state not in ("done", "running", "waiting", "pending"):
+            out(f"          why: smx show {folder.name}")
+
+
+def _standing(attempt: AttemptFolder) -> tuple[int, int, str]:
+    shards = attempt.shards()
+    exits = [s.exit() for s in shards]
+    beats = [b for b in (s.heartbeat() for s in shards) if b]
+    done, failed = sum(b["done"] for b in beats), sum(b["failed"] for b in beats)
+    if all(exits):
+        hows = {str(e["how"]) for e in exits if e}
+        return done, failed, next((h for h in ("failed", "cancelled", "preempted") if h in hows), "done")
+    return done, failed, "running" if beats else "waiting"
+
+
+def _as_json(workspace: Workspace, row: RunRow) -> dict[str, Any]:
+    from smx.runfolder import RunFolder
+
+    folder = workspace.runs / row.folder
+    return {
+        "run": folder.name,
+        "fingerprint": row.fingerprint,
+        "kind": row.kind,
+        "state": row.state,
+        "items": row.items,
+        "done": row.done,
+        "failed": row.failed,
+        "folder": str(folder),
+        "result": RunFolder(folder).result(),
+    }

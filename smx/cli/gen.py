@@ -1,0 +1,76 @@
+"""`smx gen`: make sample sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smx.cli import _launch as L
+
+if TYPE_CHECKING:
+    from smx.cell import Cell
+    from smx.resolve import Resolver
+
+
+def gen(
+    sampler: Annotated[str, typer.Option(help="Sampler, or several separated by commas: smx list samplers.")] = "uniform",
+    frames: Annotated[str, typer.Option(help="Frames per scene, or several counts separated by commas.")] = "16",
+    dataset: Annotated[str | None, typer.Option(help="Dataset: smx list datasets. Default: the site's, else rooms.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where the dataset is on this machine.")] = None,
+    scenes: Annotated[str, typer.Option(help="Glob of scene ids, or several separated by commas.")] = "*",
+    seed: L.Seeds = "0",
+    executor: L.Executor = None,
+    shards: L.Shards = 1,
+    set_: L.Sets = None,
+    max_failed: L.MaxFailed = None,
+    retry: L.Retry = False,
+    watch: L.Watch = False,
+    dry_run: L.DryRun = False,
+    as_json: L.AsJson = False,
+) -> None:
+    """Choose frames of every scene and save them with cameras, pairs, overlap and coverage.
+
+    Example: smx gen --sampler mergeaware_sa --frames 16
+    """
+    from smx.cli._common import workspace
+
+    given: dict[str, Any] = {"dataset": dataset, "root": root, "scenes": L.choices(scenes) or ["*"], **L.settings(set_)}
+    how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json)
+
+    def build(resolver: Resolver) -> tuple[list[Cell], set[str]]:
+        cells = [
+            cell
+            for name in L.choices(sampler)
+            for count in L.integers(frames, "frames")
+            for number in L.integers(seed, "seed")
+            for cell in resolver.gen({"sampler": name, "frames": count, "seed": number, **given})
+        ]
+        return cells, {cell.fingerprint for cell in cells}
+
+    space = workspace()
+    done = L.launch(space, how, build)
+    if not dry_run and not as_json:
+        _say_result(space, done)
+    raise typer.Exit(done.code)
+
+
+def _say_result(space: Any, done: L.Launch) -> None:
+    from smx.cli._common import out
+    from smx.plan import sample_folder
+    from smx.runfolder import RunFolder
+
+    L.summary(space, done)
+    for decision in done.decisions:
+        result = RunFolder(decision.cell.folder).result()
+        if result and result["samples"]:
+            numbers = result["samples"]
+            shown = [f"{label} {numbers[key]:.3f}" for key, label in SHOWN.items() if key in numbers]
+            place = sample_folder(decision.cell, decision.cell.items[0].id)
+            depth = decision.cell.items[0].id.count("/") + 1
+            out(f"          {', '.join(shown)}")
+            out(f"          frames in {place.parents[depth - 1]}")
+
+
+SHOWN = {"overlap": "pair overlap", "coverage": "coverage"}  # of what result.json says of a sample set

@@ -1,0 +1,163 @@
+"""`smx ls` and `smx show`: which runs there are, and everything about one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from smx.registry.rows import RunRow
+
+
+def ls(
+    kind: Annotated[str | None, typer.Option(help="gen, train or eval.")] = None,
+    model: Annotated[str | None, typer.Option(help="Variant.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Sampler.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames per scene.")] = None,
+    bench: Annotated[str | None, typer.Option(help="Benchmark.")] = None,
+    state: Annotated[str | None, typer.Option(help="State: done, failed, partial, running …")] = None,
+    tag: Annotated[str | None, typer.Option(help="Tag.")] = None,
+    since: Annotated[str | None, typer.Option(help="Made or tried again since this date (2026-02-13).")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List runs, newest first.
+
+    Example: smx ls --kind eval --state failed
+    """
+    from smx.cli._common import console, out, out_json, say, workspace
+    from smx.registry.store import Registry
+    from smx.sync import sync
+
+    space = workspace()
+    filters: dict[str, Any] = {"kind": kind, "variant": model, "sampler": sampler, "frames": frames, "bench": bench}
+    with Registry.open(space.registry) as registry:
+        for line in sync(space, registry):
+            say(f"unknown: {line}")
+        rows = registry.runs(**filters, state=state, tag=tag, since=since, limit=limit)
+    if as_json:
+        out_json([_row_json(row) for row in rows])
+        return
+    if not rows:
+        out("No runs" + (" fit these filters." if any(v is not None for v in (*filters.values(), state, tag, since)) else " yet: smx demo, or smx gen --help."))
+        return
+    from rich.table import Table
+
+    table = Table("run", "state", "items", "made (UTC)", box=None, pad_edge=False)
+    for row in rows:
+        failed = f", {row.failed} failed" if row.failed else ""
+        table.add_row(row.folder.split("/", 1)[1], row.state, f"{row.done}/{row.items or '?'}{failed}", row.created[:16])
+    console().print(table)
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="Run: its name, or the start of its fingerprint.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Everything about one run: spec, inputs, attempts, failures, scores, paths.
+
+    Example: smx show tiny-rooms-uniform-16f-1a2b3c4d
+    """
+    from smx.cli._common import out, out_json, say, workspace
+    from smx.registry.store import Registry
+    from smx.runfolder import RunFolder
+    from smx.sync import sync
+
+    space = workspace()
+    with Registry.open(space.registry) as registry:
+        for line in sync(space, registry):
+            say(f"unknown: {line}")
+        row = registry.find(run)
+        attempts = registry.attempts(row.fingerprint)
+        inputs = registry.inputs(row.fingerprint)
+        notes, tags = registry.notes(row.fingerprint), registry.tags(row.fingerprint)
+    folder = RunFolder(space.runs / row.folder)
+    result = folder.result()
+    if as_json:
+        tries = [
+            {"attempt": a.attempt, "state": a.state, "executor": a.executor, "items": a.items, "done": a.done}
+            | {"failed": a.failed, "started": a.started, "ended": a.ended, "failure": a.failure, "mark": a.mark}
+            | {"provenance": a.provenance}
+            for a in attempts
+        ]
+        out_json({**_row_json(row), "folder": str(folder.path), "spec": folder.spec, "attempts": tries, "result": result})
+        return
+    out(f"{folder.path.name}: {row.state}, {row.done}/{row.items or '?'} items" + (f", {row.failed} failed" if row.failed else ""))
+    for label, text in row.labels.items():
+        out(f"  {label}: {text}")
+    if tags:
+        out(f"  tags: {', '.join(tags)}")
+    for note in notes:
+        out(f"  note {note.created[:16]} {note.author}: {note.text}")
+    out("spec")
+    for key, value in folder.spec["spec"].items():
+        out(f"  {key}: {_plain(value)}")
+    out("inputs")
+    for entry in inputs:
+        out(f"  {entry.role}: {entry.input[:24]}")
+    out("attempts")
+    for attempt in attempts:
+        _say_attempt(attempt, folder)
+    if result:
+        _say_result(result)
+    out("paths")
+    out(f"  {folder.path}")
+
+
+def _say_attempt(attempt: Any, folder: Any) -> None:
+    from smx.cli._common import out
+
+    mark = f", {attempt.mark}" if attempt.mark else ""
+    span = f"{(attempt.started or attempt.created)[:19]} .. {(attempt.ended or '')[:19]}"
+    out(f"  {attempt.attempt}: {attempt.state}{mark}, {attempt.executor}, {attempt.done}/{attempt.items} items, {span}")
+    git = attempt.provenance.get("git") or {}
+    code = git.get("commit", "")[:12] + (" + uncommitted changes" if git.get("dirty") else "")
+    out(f"     {attempt.provenance.get('user')}@{attempt.provenance.get('host')}  smx {attempt.provenance.get('smx')} {code}")
+    out(f"     $ {attempt.provenance.get('command')}")
+    if attempt.failure:
+        where = f" ({attempt.failure['where']})" if attempt.failure.get("where") else ""
+        out(f"     {attempt.failure['kind']}: {attempt.failure['line']}{where}")
+        log = folder.attempt(attempt.attempt).path / "log.err"
+        if log.exists():
+            out(f"     log: {log}")
+    if attempt.unknown_since:
+        out(f"     unknown since {attempt.unknown_since[:19]}")
+
+
+def _say_result(result: dict[str, Any]) -> None:
+    from smx.cli._common import out
+
+    if result["errors"]:
+        out("failed items (the same command with --retry tries them again)")
+        for error in result["errors"]:
+            out(f"  {len(error['items'])} × {error['kind']}: {error['line']}  [{', '.join(error['items'][:5])}]")
+    for scorer, found in (result.get("scores") or {}).items():
+        out(f"scores, {scorer} (n {found['n']}, {found['unparsed']} unparsed)")
+        for name in ("all", "acc", "mra"):
+            shown = "  ".join(f"{k} {100 * v:.2f}" for k, v in found[name].items() if v is not None)
+            out(f"  {name}: {shown or 'no such questions'}")
+        for kind, entry in found["types"].items():
+            out(f"    {kind}: {100 * entry['score']:.2f} (n {entry['n']})")
+    if result.get("samples"):
+        out("samples")
+        for key, value in result["samples"].items():
+            out(f"  {key}: {value:g}")
+    if result.get("losses"):
+        out(f"loss: {result['losses'][0]:.3f} at the first step, {result['losses'][-1]:.3f} at step {len(result['losses'])}")
+    for key, value in result["info"].items():
+        out(f"  {key}: {_plain(value)}")
+
+
+def _row_json(row: RunRow) -> dict[str, Any]:
+    names = ("kind", "fingerprint", "state", "variant", "sampler", "frames", "bench", "dataset", "seed", "items", "done")
+    found = {name: getattr(row, name) for name in (*names, "failed", "created")}
+    return {"run": row.folder.split("/", 1)[1], **found, "labels": dict(row.labels)}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}" if isinstance(v, dict) else f"{k}={v}" for k, v in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) if len(value) <= 6 else f"{', '.join(map(str, value[:5]))} … ({len(value)})"
+    return str(value)

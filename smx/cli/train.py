@@ -1,0 +1,75 @@
+"""`smx train`: fine-tune a variant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smx.cli import _launch as L
+
+if TYPE_CHECKING:
+    from smx.cell import Cell
+    from smx.resolve import Resolver
+
+
+def train(
+    model: Annotated[str, typer.Option(help="Variant, or several separated by commas: smx list models.")] = "tiny",
+    data: Annotated[str, typer.Option(help="Benches whose training questions are used, separated by commas.")] = "rooms",
+    sampler: Annotated[str, typer.Option(help="Sampler, or several separated by commas.")] = "uniform",
+    frames: Annotated[str, typer.Option(help="Frames per scene, or several counts separated by commas.")] = "16",
+    checkpoint: Annotated[str | None, typer.Option(help="Folder of the weights to start from.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the variant's recipe.")] = None,
+    seed: L.Seeds = "0",
+    executor: L.Executor = None,
+    set_: L.Sets = None,
+    retry: L.Retry = False,
+    watch: L.Watch = False,
+    dry_run: L.DryRun = False,
+    as_json: L.AsJson = False,
+) -> None:
+    """Fine-tune a variant on training questions; sample sets are made first, checkpoints survive a kill.
+
+    Example: smx train --model tiny --data rooms --steps 100
+    """
+    from smx.cli._common import workspace
+
+    given: dict[str, Any] = {"data": L.choices(data), "checkpoint": checkpoint}
+    for key, value in L.settings(set_).items():
+        given[key] = value
+    if steps is not None:
+        given["recipe"] = {**given.get("recipe", {}), "steps": steps}
+    how = L.How(executor, dry_run, retry, 1, None, watch, as_json)
+
+    def build(resolver: Resolver) -> tuple[list[Cell], set[str]]:
+        cells, asked = [], set()
+        for name in L.choices(model):
+            for rule in L.choices(sampler):
+                for count in L.integers(frames, "frames"):
+                    for number in L.integers(seed, "seed"):
+                        made = resolver.train({"model": name, "sampler": rule, "frames": count, "seed": number, **given})
+                        cells += made
+                        asked.add(made[-1].fingerprint)
+        return cells, asked
+
+    space = workspace()
+    done = L.launch(space, how, build)
+    if not dry_run and not as_json:
+        L.summary(space, done)
+        _say_losses(space, done)
+    raise typer.Exit(done.code)
+
+
+def _say_losses(space: Any, done: L.Launch) -> None:
+    from smx.cli._common import out
+    from smx.runfolder import RunFolder
+
+    for row in done.rows:
+        folder = space.runs / row.folder
+        losses = (RunFolder(folder).result() or {}).get("losses")
+        if losses:
+            few = max(1, len(losses) // 10)
+            first, last = sum(losses[:few]) / few, sum(losses[-few:]) / few
+            out(f"          loss {first:.3f} (first {few} steps) -> {last:.3f} (last {few})")
+        if row.state == "done":
+            out(f"          evaluate it: smx eval --model {row.variant} --checkpoint {folder.name}")
