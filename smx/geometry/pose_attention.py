@@ -8,7 +8,8 @@ camera j only through `P_i · P_j⁻¹`, which does not depend on the choice of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 from smx.errors import UserError
 
@@ -47,9 +48,9 @@ def prope_attention(
     row = torch.arange(py, device=q.device).repeat_interleave(px)
 
     def act(x: Tensor, matrix: Tensor, sign: int) -> Tensor:
-        parts = x.unflatten(2, (cameras, py * px)).split([d // 2, d // 4, d // 4], dim=-1)
-        moved = torch.einsum("bcij,bhcnkj->bhcnki", matrix.to(x.dtype), parts[0].unflatten(-1, (-1, 4)))
-        rotated = (_rotate(parts[1], sign * column), _rotate(parts[2], sign * row))
+        x = x.reshape(*x.shape[:2], cameras, py * px, d)
+        moved = torch.einsum("bcij,bhcnkj->bhcnki", matrix.to(x.dtype), _in_fours(x[..., : d // 2]))
+        rotated = (_rotate(x[..., d // 2 : -d // 4], sign * column), _rotate(x[..., -d // 4 :], sign * row))
         return torch.cat((moved.flatten(-2), *rotated), dim=-1).flatten(2, 3)
 
     q, k, v = act(q, P.mT, 1), act(k, P_inv, 1), act(v, P_inv, 1)
@@ -148,7 +149,7 @@ def per_tubelet(w2c: Tensor, K: Tensor, rule: str) -> tuple[Tensor, Tensor]:
     """
     import torch
 
-    pairs, Ks = w2c.unflatten(0, (-1, 2)), K.unflatten(0, (-1, 2))
+    pairs, Ks = w2c.reshape(-1, 2, 4, 4), K.reshape(-1, 2, 3, 3)
     if rule == "first":
         return pairs[:, :1], Ks[:, :1]
     if rule == "split":
@@ -185,7 +186,7 @@ def blocks(sections: list[int], dims: str, fraction: float, base: str) -> list[t
                 )
             chosen += pairs
         elif dims in ("low", "high"):
-            count = min(2 * _ceil(size * fraction / 2), size - size % 2)
+            count = min(2 * math.ceil(size * fraction / 2 - 1e-9), size - size % 2)
             chosen += pairs[size - count :] if dims == "low" else pairs[:count]
     return list(zip(chosen[::2], chosen[1::2], strict=True))
 
@@ -205,11 +206,15 @@ def transform(x: Tensor, matrices: Tensor, dims: Tensor) -> Tensor:
 
     dtype = torch.promote_types(x.dtype, matrices.dtype)
     slots = matrices.shape[2]
-    parts = x.index_select(-1, dims).to(dtype).unflatten(-1, (-1, 4))
+    parts = _in_fours(x.index_select(-1, dims).to(dtype))
     out = torch.empty_like(parts)
     for slot in range(slots):
         out[..., slot::slots, :] = torch.einsum("blij,blhkj->blhki", matrices[:, :, slot], parts[..., slot::slots, :])
     return x.index_copy(-1, dims, out.flatten(-2).to(x.dtype))
+
+
+def _in_fours(x: Tensor) -> Tensor:
+    return x.reshape(*x.shape[:-1], -1, 4)
 
 
 def _rotate(x: Tensor, positions: Tensor) -> Tensor:
@@ -222,9 +227,3 @@ def _rotate(x: Tensor, positions: Tensor) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
     a, b = x[..., :half], x[..., half:]
     return torch.cat((cos * a + sin * b, cos * b - sin * a), dim=-1)
-
-
-def _ceil(value: float) -> int:
-    import math
-
-    return math.ceil(value - 1e-9)

@@ -6,7 +6,7 @@ The class itself is light (options only); torch and transformers are imported by
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -88,6 +88,7 @@ class BaseVLM(Options):
     needs_checkpoint: ClassVar[bool] = False  # True where there is nothing to run without weights on disk
     needs_training_answers: ClassVar[bool] = False  # chance and frequency look at the training answers
     trainable: ClassVar[bool] = False
+    recipe: ClassVar[Mapping[str, Any]] = {}  # where it differs from spec.Recipe's defaults
 
     def wants_cameras(self) -> bool:
         """Whether this configuration needs w2c and K of the frames."""

@@ -16,8 +16,12 @@ MEMORY = "smx.json"  # what smx remembers of a checkpoint it made: base, options
 MODEL_TYPE = "qwen2_5_vl"
 ARCHITECTURE = "Qwen2_5_VLForConditionalGeneration"
 # prefixes of transformers up to 4.51 -> since
-OLDER = (("visual.", "model.visual."), ("model.layers.", "model.language_model.layers."))
-OLDER += (("model.embed_tokens.", "model.language_model.embed_tokens."), ("model.norm.", "model.language_model.norm."))
+OLDER = (
+    ("visual.", "model.visual."),
+    ("model.layers.", "model.language_model.layers."),
+    ("model.embed_tokens.", "model.language_model.embed_tokens."),
+    ("model.norm.", "model.language_model.norm."),
+)
 LONGEST_HEADER = 100_000_000
 
 

@@ -10,11 +10,11 @@ import torch
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
-from smx.errors import UserError, closest
+from smx.errors import UserError, unknown
 from smx.models._checkpoint import MEMORY, _json
 from smx.models._options import QwenOptions
 from smx.models._prompt import Prompts
-from smx.models._runner import QwenRunner
+from smx.models._runner import QwenRunner, without_progress_bars
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -22,14 +22,15 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def from_folder(folder: Path, options: QwenOptions, *, base: str, device: str, dtype: str) -> QwenRunner:
     """A runner with the weights of `folder`, which `check` has looked at."""
     attention, why = choose_attention(options.attention, device, dtype)
-    vlm, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        folder,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=_dtype(dtype),
-        attn_implementation=attention,
-        output_loading_info=True,
-    )
+    with without_progress_bars():
+        vlm, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=_dtype(dtype),
+            attn_implementation=attention,
+            output_loading_info=True,
+        )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[kind]:
             raise UserError(f"{folder}: {kind.replace('_', ' ')} on loading, first {sorted(map(str, report[kind]))[0]}")
@@ -105,7 +106,5 @@ def _runner(vlm: Any, prompts: Prompts, options: QwenOptions, base: str, untrain
 
 def _dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
-        raise UserError(
-            f"unknown dtype {name!r}", f"did you mean {closest(name, DTYPES)[0]}? valid: {', '.join(DTYPES)}"
-        )
+        raise unknown("dtype", name, DTYPES)
     return DTYPES[name]

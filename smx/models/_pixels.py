@@ -19,7 +19,7 @@ def prepare(
     patches ordered so that the 2x2 patches of one merged token follow each other. Frames 2k and 2k+1 share a
     tubelet; with `repeat` every frame fills a tubelet of its own, twice.
     """
-    assert frames.ndim == 4 and frames.shape[-1] == 3, f"frames are [n, H, W, 3], got {frames.shape}"
+    assert frames.shape[3:] == (3,), f"frames are [n, H, W, 3], got {frames.shape}"
     assert frames.dtype == np.uint8, f"frames are uint8, got {frames.dtype}"
     height, width = frames.shape[1:3]
     wide, high = smart_resize(width, height, factor=patch * merge, pixels=pixels)

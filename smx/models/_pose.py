@@ -133,7 +133,7 @@ class PoseHooks:
             self._handles.append(attention.o_proj.register_forward_pre_hook(before_output))
 
     def _transform(self, x: Tensor, matrices: Tensor, dims: Tensor) -> Tensor:
-        return pa.transform(x.unflatten(-1, (-1, self.head_dim)), matrices, dims).flatten(-2)
+        return pa.transform(x.reshape(*x.shape[:-1], -1, self.head_dim), matrices, dims).reshape(x.shape)
 
 
 def scene_cameras(scene: SceneInput, pose: Pose, repeat: bool) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
+from transformers.utils import logging as transformers_logging
 
 from smx.models import Query, Reply, Runner, SceneInput
 from smx.models._checkpoint import MEMORY
@@ -106,7 +108,8 @@ class QwenRunner(Runner):
     def save(self, folder: Path) -> None:
         """A folder that transformers opens too, and `smx.json`: the options and positions it was made with."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.vlm.save_pretrained(folder)
+        with without_progress_bars():
+            self.model.vlm.save_pretrained(folder)
         self.prompts.tokenizer.save(str(folder / "tokenizer.json"))
         _write(folder / "tokenizer_config.json", _tokenizer_config())
         _write(folder / "preprocessor_config.json", _processor_config(self.options.pixels))
@@ -180,6 +183,18 @@ class QwenRunner(Runner):
 
     def _tensor(self, ids: list[list[int]]) -> Tensor:
         return torch.tensor(ids, device=self.model.device)
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """transformers draws bars on stderr by default; a run has its own progress."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _fork(cache: DynamicCache) -> DynamicCache:

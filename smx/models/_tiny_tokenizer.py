@@ -18,13 +18,16 @@ VOCABULARY = 1280
 SENTENCES = 6000
 SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"  # Qwen's, without 's
 
-THINGS = """chair table sofa bed desk lamp door window cabinet shelf bookshelf plant television monitor stool bin
+_THINGS = """
+chair table sofa bed desk lamp door window cabinet shelf bookshelf plant television monitor stool bin
 pillow backpack box rug picture mirror sink toilet bathtub refrigerator stove microwave washer printer keyboard
-curtain bench wardrobe dresser nightstand fireplace ball cube cylinder cone pyramid sphere column crate barrel""".split()
-COLOURS = "red green blue yellow orange purple pink brown black white grey cyan magenta".split()
-SIDES = "left right back front front-left front-right back-left back-right".split()
+curtain bench wardrobe dresser nightstand fireplace ball cube cylinder cone pyramid sphere column crate barrel
+"""
+THINGS = _THINGS.split()
+COLOURS = ("red", "green", "blue", "yellow", "orange", "purple", "pink", "brown", "black", "white", "grey")
+SIDES = ("left", "right", "back", "front", "front-left", "front-right", "back-left", "back-right")
 TURNS = ("Go forward until", "Turn Left", "Turn Right", "Turn Back", "Turn Around")
-NUMBERS = "zero one two three four five six seven eight nine ten".split()
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def train(file: Path = FILE, seed: int = 0) -> None:

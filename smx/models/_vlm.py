@@ -12,6 +12,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from smx.models._pose import KEYWORD, PoseHooks, token_transforms
 
 IGNORED = -100  # label of tokens that carry no loss
+HEAD, EMBEDDING = "vlm.lm_head.weight", "vlm.model.language_model.embed_tokens.weight"
 
 
 class PositionedVLM(nn.Module):
@@ -27,6 +28,9 @@ class PositionedVLM(nn.Module):
         self.video_token = video_token
         self.hooks = hooks
         self.losses = 0  # training losses so far: weights may have changed after each
+        if vlm.lm_head.weight is vlm.model.language_model.embed_tokens.weight:
+            self.register_state_dict_post_hook(_leave_out_tied)
+            self.register_load_state_dict_pre_hook(_put_back_tied)
 
     @property
     def device(self) -> torch.device:
@@ -85,7 +89,8 @@ class PositionedVLM(nn.Module):
             assert int(video.sum()) == len(features), f"{int(video.sum())} placeholders for {len(features)} tokens"
             embeds = embeds.masked_scatter(video[..., None], features.to(embeds.dtype))
             if self.hooks is not None:
-                assert cameras is not None and self.hooks.attached, "a pose variant runs with cameras and hooks"
+                assert cameras is not None, "a pose variant needs the cameras of its frames"
+                assert self.hooks.attached, "without hooks the cameras would be ignored silently"
                 merge = model.visual.spatial_merge_size
                 extra[KEYWORD] = token_transforms(video, grid_thw, cameras, merge)
         hidden: Tensor = model.language_model(
@@ -98,6 +103,16 @@ class PositionedVLM(nn.Module):
         ).last_hidden_state
         return hidden
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+    def activation_checkpointing_enable(self, **options: Any) -> None:
         """As transformers' Trainer asks for it."""
-        self.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+        self.vlm.activation_checkpointing_enable(**options)
+
+
+def _leave_out_tied(_: nn.Module, state: dict[str, Any], prefix: str, __: Any) -> None:
+    """safetensors refuses a tensor that is there twice, as the tied head of a checkpoint in training would be."""
+    state.pop(prefix + HEAD)
+
+
+def _put_back_tied(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+    if prefix + EMBEDDING in state:
+        state.setdefault(prefix + HEAD, state[prefix + EMBEDDING])
