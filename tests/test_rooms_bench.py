@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,3 +94,18 @@ def test_the_digest_follows_what_is_asked_about() -> None:
     digest = bench_of().digest(None)
     assert digest == bench_of().digest(None)
     assert digest != bench_of(frames=48).digest(None)
+
+
+def test_rooms_written_out_in_vsibenchs_columns_read_back_as_the_same_questions(
+    tmp_path: Path, test_questions: list[Question]
+) -> None:
+    """The miniature VSI-Bench: one schema for both, so that what runs on rooms runs on the real one."""
+    import pyarrow
+    import pyarrow.parquet
+
+    from smx.rooms import named_scene, questions
+
+    rows = [asdict(row) for name in ("test-000", "test-001") for row in questions(named_scene(name))]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "test.parquet")
+    read = plugins.load("benches", "vsibench")().questions(tmp_path)
+    assert [replace(q, scene=q.scene.removeprefix("rooms/")) for q in read] == test_questions

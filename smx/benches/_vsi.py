@@ -132,7 +132,7 @@ def question_of(row: Mapping[str, Any], place: str, *, whole: bool) -> Question:
     if kind not in TYPES:
         wrong = unknown("question type", str(kind), TYPES)
         raise UserError(f"{place}: {wrong.message}", wrong.hint)
-    options = _options(row.get("options"), place)
+    options = _options(row.get("options"), place) if kind in CHOICE else None
     if whole and kind in CHOICE and not options:
         raise UserError(f"{place}: a question of type {kind} without options")
     for column in ("id", "dataset", "scene_name", "question") if whole else ():
@@ -148,7 +148,7 @@ def question_of(row: Mapping[str, Any], place: str, *, whole: bool) -> Question:
         scene=f"{dataset}/{scene}",
         type=kind,
         text=str(row.get("question", "")),
-        options=options if kind in CHOICE else None,
+        options=options,
         truth=_truth(row.get("ground_truth"), kind, options, place),
     )
 

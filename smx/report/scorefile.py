@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def model_text(row: Mapping[str, Any], where: str) -> str:
     text = row[name]
     while isinstance(text, list) and len(text) == 1:
         text = text[0]
-    if isinstance(text, int | float) and not isinstance(text, bool):
+    if isinstance(text, int | float) and not isinstance(text, bool) and not math.isnan(text):  # NaN: an empty cell
         return str(text)
     if not isinstance(text, str):
         raise UserError(
