@@ -1,0 +1,121 @@
+"""`smx report`: comparison tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from smx.report import Query, Table
+
+
+class Format(StrEnum):
+    """How a report is written."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+
+
+_ENDINGS = {".md": Format.md, ".csv": Format.csv, ".json": Format.json}
+_EMPTY = "There are no scores yet. This makes some: smx eval --model prope --bench vsibench"
+
+
+def report(
+    rows: Annotated[str, typer.Option(metavar="AXES", help="What the rows are; default model.")] = "",
+    cols: Annotated[str, typer.Option(metavar="AXES", help="What the columns are; default sampler,frames.")] = "",
+    metric: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="all.micro, all.macro (default: both), acc and mra likewise; type or task: each of them.",
+        ),
+    ] = "",
+    bench: Annotated[str | None, typer.Option(metavar="NAME", help="Only this bench.")] = None,
+    scorer: Annotated[str | None, typer.Option(metavar="NAME", help="Only this scorer.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Only such runs: model, sampler, frames, seed or state; a,b for either. Repeatable.",
+        ),
+    ] = None,
+    format: Annotated[
+        Format | None, typer.Option("--format", help="Default: table, or what FILE's ending says.", show_default=False)
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    runs: Annotated[bool, typer.Option("--runs", help="Name the runs behind each cell.")] = False,
+    imported: Annotated[bool, typer.Option("--imported", help="Also imported scores, in tables of their own.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Compare models, samplers and frame counts in tables fit for a paper.
+
+    Benches, scorers and averages are never mixed: each has its own table, and an average is never
+    shown without its name. AXES are comma lists of model, sampler, frames, bench, scorer, metric,
+    seed, type, task. Tables show scores times 100; csv and json have them in 0..1, unrounded.
+
+    Example: smx report --rows model --cols sampler,frames --metric all.micro --format md -o table.md
+    """
+    from smx.cli._common import say
+    from smx.report import parse, render
+
+    chosen = Format.json if as_json else format or _ENDINGS.get(output.suffix.lower() if output else "", Format.table)
+    query = parse(rows, cols, metric, bench, scorer, where or ())
+    found = _tables(query, imported=imported)
+    if not found:
+        say(_why_empty(query, imported=imported))
+        if chosen in (Format.table, Format.md):
+            return
+    text = render(found, chosen.value, width=None if output else _width(), show_runs=runs)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        _write(output, text)
+        say(f"wrote {output}")
+
+
+def _tables(query: Query, *, imported: bool) -> list[Table]:
+    from smx.cli._common import workspace
+    from smx.registry.store import Registry
+    from smx.report import imported_tables, tables
+
+    place = workspace()
+    if not place.registry.is_file():
+        return []
+    with Registry.open(place.registry) as registry:
+        return [*tables(registry, query), *(imported_tables(registry, query) if imported else [])]
+
+
+def _why_empty(query: Query, *, imported: bool) -> str:
+    if query.where:
+        shown = " ".join(f"{key}={','.join(values)}" for key, values in query.where.items())
+        return f"No run fits {shown}. All there is: smx report"
+    return _EMPTY if imported else f"{_EMPTY}\nImported ones, if any: smx report --imported"
+
+
+def _width() -> int | None:
+    """Of the terminal; a pipe has none, unless COLUMNS says so."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    from smx.errors import UserError
+
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {path}: {error.strerror}", "-o takes a file in a folder you may write to"
+        ) from None

@@ -1,0 +1,43 @@
+"""Comparison tables over the registry: which runs and scores, in which cut, written how."""
+
+from __future__ import annotations
+
+from smx.errors import unknown
+from smx.registry.store import Registry
+from smx.report.query import Query, metric_names, parse
+from smx.report.render import render
+from smx.report.table import Table, as_runs, build
+
+__all__ = ["Query", "Table", "imported_tables", "parse", "render", "tables"]
+
+
+def tables(registry: Registry, query: Query) -> list[Table]:
+    """Tables of what smx ran. `UserError` for a bench, scorer or metric that nothing here has."""
+    runs = registry.runs(kind="eval", bench=query.bench)
+    if query.bench and not runs:
+        _refuse("bench", query.bench, {run.bench or "" for run in registry.runs(kind="eval")})
+    scores = registry.scores(bench=query.bench, metric=metric_names(query.metrics))
+    if not scores and query.metrics and (others := registry.scores(bench=query.bench)):
+        _refuse("metric", ",".join(query.metrics), {score.metric for score in others})
+    if query.scorer and scores:
+        known = {score.scorer for score in scores}
+        if query.scorer not in known | {scorer.split("@")[0] for scorer in known}:
+            _refuse("scorer", query.scorer, known)
+    scored = {score.fingerprint for score in scores}
+    silent = [run.fingerprint for run in runs if run.state == "done" and run.fingerprint not in scored]
+    excluded = {f for f in silent if any(attempt.mark == "excluded" for attempt in registry.attempts(f))}
+    return build(runs, scores, query, excluded)
+
+
+def imported_tables(registry: Registry, query: Query) -> list[Table]:
+    """Tables of the lab's past, in the same cut."""
+    every = registry.scores(bench=query.bench, metric=metric_names(query.metrics), imported=True)
+    found = build(*as_runs(score for score in every if score.origin == "imported"), query)
+    for table in found:
+        table.imported = True
+    return found
+
+
+def _refuse(what: str, name: str, known: set[str]) -> None:
+    if known:
+        raise unknown(what, name, known, "these have runs here; smx report without filters shows them all")

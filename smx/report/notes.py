@@ -1,0 +1,117 @@
+"""What is said around a table: its title, what its numbers are, and what a reader must know about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from smx.report.table import Entry, Table
+
+_KIND = {"all": "", "acc": "multiple choice, ", "mra": "numerical answers, "}
+_MEAN = {"micro": "mean over questions", "macro": "mean over tasks"}
+_FAILURES_NAMED = 3
+
+
+def wording(axis: str, value: Any, *, alone: bool = False) -> str:
+    """A value of an axis as a heading; `alone`: where no heading says which axis it is of."""
+    if value is None or value == "":
+        return "none"
+    if axis == "sampler" and value == "none":
+        return "no frames"
+    if alone and axis == "frames":
+        return f"{value} frames"
+    return f"seed {value}" if alone and axis == "seed" else str(value)
+
+
+def heading(table: Table) -> str:
+    """Bench, scorer and metric, whatever of them holds for the whole table."""
+    parts = ["imported"] if table.imported else []
+    if "bench" in table.fixed:
+        parts.append(str(table.fixed["bench"]))
+    if scorer := table.fixed.get("scorer"):
+        parts.append(f"scorer {scorer}" if not table.imported else str(scorer))
+    parts.append(", ".join(_metrics(table)))
+    return " · ".join(parts)
+
+
+def explanation(table: Table) -> str:
+    """What the numbers are: which mean, over how many questions and seeds, of what."""
+    parts = []
+    if any(entry.run.bench == "rooms" for entry in _entries(table)):
+        parts.append("built-in rooms, no published bench")
+    for metric in _metrics(table):
+        kind, _, mean = metric.partition(".")
+        if mean in _MEAN:
+            named = f"{metric}: " if len(_metrics(table)) > 1 else ""
+            parts.append(f"{named}{_KIND.get(kind, f'{kind}, ')}{_MEAN[mean]}")
+    parts.append("scores × 100")
+    if table.seeds:
+        parts.append(f"mean ± standard deviation over {table.seeds} seeds")
+    if table.items and not table.imported:
+        parts.append(f"{table.items} questions")
+    for axis in ("model", "sampler", "frames"):
+        value = table.fixed.get(axis)
+        if value not in (None, 0):
+            parts.append(wording(axis, value, alone=True) if axis == "frames" else f"{axis} {wording(axis, value)}")
+    return "; ".join(parts)
+
+
+def notes(table: Table, missing: str) -> list[str]:
+    """Lines below the table, only those that apply. `missing` is how a cell without runs is written."""
+    found = []
+    entries = list(_entries(table))
+    if table.imported:
+        found.append("imported: kept by hand before smx, or published elsewhere; no run of smx is behind these numbers")
+    if any(
+        table.applies(row, col) and not table.cell(row, col).entries for row in table.row_keys for col in table.col_keys
+    ):
+        found.append(f"{missing}  no such run yet")
+    if any(entry.run.labels.get("untrained") for entry in entries):
+        found.append("untrained: the weights are random; such a score says nothing about the model")
+    found += _stand_ins(entries)
+    if any(entry.score and entry.score.doubtful for entry in entries):
+        found.append("?  doubtful: somebody marked the attempt so")
+    found += _failures(table)
+    unparsed = [entry.score.unparsed for entry in entries if entry.score]
+    if any(unparsed):
+        found.append(f"answers that did not parse count as wrong: up to {max(unparsed)} in a run (--format json: each)")
+    differing = sorted({key for cell in table.cells.values() for key in cell.differences()})
+    if differing:
+        found.append(
+            f"or: runs of one cell that differ in {', '.join(differing)}; --runs names them, smx diff compares"
+        )
+    if table.added:
+        found.append(f"{' and '.join(table.added)} joined the rows: runs of one cell would differ in it")
+    if table.items is None and not table.imported and len({e.run.items for e in entries if e.run.items}) > 1:
+        found.append("n: questions of the run; these runs do not share one set of questions")
+    return found
+
+
+def _metrics(table: Table) -> list[str]:
+    if "metric" in table.fixed:
+        return [table.fixed["metric"]]
+    return list(dict.fromkeys(e.score.metric for e in _entries(table) if e.score)) or ["no scores yet"]
+
+
+def _failures(table: Table) -> list[str]:
+    entries = {e.run.fingerprint: e for e in _entries(table) if e.score and e.run.failed}
+    worst = sorted(entries.values(), key=lambda e: -e.run.failed)
+    named = [f"{e.run.failed} of {e.run.items} in {e.run.fingerprint[:8]}" for e in worst[:_FAILURES_NAMED]]
+    if len(worst) > _FAILURES_NAMED:
+        named.append(f"fewer in {len(worst) - _FAILURES_NAMED} more runs")
+    return [f"failed items are left out: {', '.join(named)} (smx why RUN)"] if named else []
+
+
+def _stand_ins(entries: list[Entry]) -> list[str]:
+    said: dict[str, None] = {}
+    for entry in entries:
+        asked = entry.run.labels.get("stand_in_for") or {}
+        for what, name in asked.items() if isinstance(asked, dict) else ():
+            served = entry.run.bench if what == "bench" else entry.run.variant
+            said[f"{what} {served} stood in for {name}, which is not configured here"] = None
+    return list(said)
+
+
+def _entries(table: Table) -> Iterator[Entry]:
+    for cell in table.cells.values():
+        yield from cell.entries

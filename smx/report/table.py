@@ -1,0 +1,260 @@
+"""Pivot scores into tables: one per bench, scorer and average, every cell with the runs behind it.
+
+Nothing is mixed that should not be: another bench, subset of it, scorer or average is another table, unless
+it was put on an axis; a model, sampler or frame count that varies unseen becomes part of the rows; runs of
+one cell are averaged only where nothing but their seed tells them apart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from smx.registry.rows import CellScore, RunRow
+from smx.report.query import Query, metric_names
+
+Key = tuple[Any, ...]
+Slot = tuple[str, str, str]  # scorer, metric, task
+
+NEVER_HIDDEN = ("model", "sampler", "frames")
+
+
+class Entry(NamedTuple):
+    """One run in a cell. `state`: the run's own, or `unscored`, `excluded`, `no items` (none in its subset)."""
+
+    run: RunRow
+    score: CellScore | None
+    state: str
+
+    @property
+    def value(self) -> float | None:
+        """The score, 0..1."""
+        return self.score.value if self.score else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one cell that only their seed tells apart."""
+
+    entries: tuple[Entry, ...]
+
+    @cached_property
+    def values(self) -> list[float]:
+        """Scores 0..1 of the runs that have one."""
+        return [e.score.value for e in self.entries if e.score and e.score.value is not None]
+
+    @property
+    def mean(self) -> float | None:
+        """Over seeds."""
+        return sum(self.values) / len(self.values) if self.values else None
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds; None for fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def state(self) -> str:
+        """`done` where every run is, else the first other state."""
+        return next((e.state for e in self.entries if e.state != "done"), "done")
+
+
+@dataclass
+class Cell:
+    """The runs at one place of a table; none of them: missing."""
+
+    entries: list[Entry] = field(default_factory=list)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """One group, unless the runs differ in more than their seed."""
+        if len(self.entries) < 2:
+            return [Group(tuple(self.entries))] if self.entries else []
+        found: dict[tuple[str, int], list[Entry]] = {}
+        seen: dict[tuple[str, int], int] = {}
+        for entry in sorted(self.entries, key=lambda e: (e.run.seed, e.run.created)):
+            same = _without_seed(entry.run)
+            copy = seen[same, entry.run.seed] = seen.get((same, entry.run.seed), 0) + 1
+            found.setdefault((same, copy), []).append(entry)
+        return [Group(tuple(entries)) for entries in found.values()]
+
+    @property
+    def scored(self) -> list[Group]:
+        """Groups that have a value."""
+        return [group for group in self.groups if group.values]
+
+    def differences(self) -> list[str]:
+        """What tells the scored groups apart: keys of their specs, or `inputs` (checkpoint, data, versions)."""
+        if len(self.scored) < 2:
+            return []
+        specs = [_flat(json.loads(group.entries[0].run.spec)) for group in self.scored]
+        keys = sorted({key for spec in specs for key in spec} - {"seed"})
+        return [key for key in keys if len({spec.get(key) for spec in specs}) > 1] or ["inputs"]
+
+
+@dataclass
+class Table:
+    """Cells by row and column key. `fixed` holds for all of it: bench, scorer, metric, and axes with one value."""
+
+    fixed: Mapping[str, Any]
+    rows: tuple[str, ...]
+    cols: tuple[str, ...]
+    row_keys: list[Key]
+    col_keys: list[Key]
+    cells: Mapping[tuple[Key, Key], Cell]
+    added: tuple[str, ...] = ()  # axes on the rows that were not asked for
+    imported: bool = False
+
+    def cell(self, row: Key, col: Key) -> Cell:
+        """The cell there; an empty one where nothing was run."""
+        return self.cells.get((row, col)) or Cell()
+
+    def applies(self, row: Key, col: Key) -> bool:
+        """False where nothing could be run: a model that looks at no frames has no place under a sampler."""
+        return (row, col) in self.cells or (row in self._blind) == (col in self._blind)
+
+    @cached_property
+    def seeds(self) -> int | None:
+        """How many seeds every score here is a mean over, where that is one number and more than one."""
+        counts = {len(group.values) for cell in self.cells.values() for group in cell.scored}
+        return next(iter(counts)) if len(counts) == 1 and counts != {1} else None
+
+    @cached_property
+    def items(self) -> int | None:
+        """How many questions every run here has, where that is one number."""
+        counts = {entry.run.items for cell in self.cells.values() for entry in cell.entries if entry.run.items}
+        return next(iter(counts)) if len(counts) == 1 else None
+
+    @cached_property
+    def _blind(self) -> set[Key]:
+        seeing = {key for keys, cell in self.cells.items() for key in keys if any(e.run.frames for e in cell.entries)}
+        return {*self.row_keys, *self.col_keys} - seeing
+
+
+def build(
+    runs: Iterable[RunRow], scores: Iterable[CellScore], query: Query, excluded: Collection[str] = ()
+) -> list[Table]:
+    """Tables of eval runs and their scores, ordered by bench, scorer and metric.
+
+    A run without a score is in every table of its bench, with its state. `excluded`: fingerprints of runs
+    whose attempts were marked so.
+    """
+    chosen = [run for run in runs if run.kind == "eval" and _is_wanted(run, query)]
+    by_run: dict[str, dict[Slot, CellScore]] = {}
+    for score in scores:
+        if query.scorer in (None, score.scorer, score.scorer.split("@")[0]):
+            by_run.setdefault(score.fingerprint or "", {})[score.scorer, score.metric, score.task] = score
+    slots: dict[str, dict[Slot, None]] = {}
+    for run in chosen:
+        slots.setdefault(bench_label(run), {}).update(dict.fromkeys(by_run.get(run.fingerprint, {})))
+    metrics = metric_names(query.metrics)
+    axes = query.rows + query.cols
+    separate = ["bench", "scorer"] if query.breakdown else ["bench", "scorer", "metric"]
+    apart = tuple(axis for axis in separate if axis not in axes)
+    tables: dict[Key, list[tuple[dict[str, Any], Entry]]] = {}
+    for run in chosen:
+        own = by_run.get(run.fingerprint, {})
+        bench = bench_label(run)
+        place = {"model": model_label(run), "sampler": run.sampler, "frames": run.frames, "seed": run.seed}
+        for scorer, metric, task in slots[bench] or [("", metrics[0], "")]:
+            found = own.get((scorer, metric, task))
+            entry = Entry(run, found, run.state if found else _why_no_score(run, scorer, own, excluded))
+            at = {**place, "bench": bench, "scorer": scorer, "metric": metric, "type": task or metric}
+            tables.setdefault(tuple(at[axis] for axis in apart), []).append((at, entry))
+    keys = sorted(tables, key=lambda key: _order(apart, key, metrics))
+    return [_pivot(dict(zip(apart, key, strict=True)), tables[key], query, metrics) for key in keys]
+
+
+def as_runs(scores: Iterable[CellScore]) -> tuple[list[RunRow], list[CellScore]]:
+    """Imported scores in the shape of runs, so that they pivot like them. They have no fingerprint to show."""
+    runs, own = [], []
+    for number, score in enumerate(scores):
+        key = f"imported {number}"
+        place = (score.variant, score.sampler, score.frames, score.bench, score.dataset)
+        spec = json.dumps({"imported": number})
+        runs.append(RunRow(key, "eval", "", "", spec, *place, state="done", items=score.n, done=score.n))
+        own.append(score._replace(fingerprint=key, scorer=score.scorer or "scorer not recorded"))
+    return runs, own
+
+
+def model_label(run: RunRow) -> str:
+    """The variant; random weights are part of its name."""
+    return f"{run.variant} (untrained)" if run.labels.get("untrained") else f"{run.variant}"
+
+
+def bench_label(run: RunRow) -> str:
+    """The bench; a subset of its questions is part of its name."""
+    bench = run.bench or "bench not recorded"
+    if '"where"' not in run.spec or '"where":{}' in run.spec:
+        return bench
+    where = json.loads(run.spec).get("bench_options", {}).get("where") or {}
+    kept = ", ".join(f"{key}={'|'.join([v] if isinstance(v, str) else v)}" for key, v in sorted(where.items()))
+    return f"{bench} [{kept}]" if kept else bench
+
+
+def _pivot(
+    fixed: dict[str, Any], placed: list[tuple[dict[str, Any], Entry]], query: Query, metrics: tuple[str, ...]
+) -> Table:
+    hidden = [axis for axis in NEVER_HIDDEN if axis not in query.rows + query.cols]
+    values = {axis: {at[axis] for at, _ in placed} for axis in hidden}
+    added = tuple(axis for axis in hidden if len(values[axis]) > 1)
+    fixed |= {axis: values[axis].pop() for axis in hidden if axis not in added}
+    rows, cols = query.rows + added, query.cols
+    cells: dict[tuple[Key, Key], Cell] = {}
+    for at, entry in placed:
+        key = tuple([at[axis] for axis in rows]), tuple([at[axis] for axis in cols])
+        if key not in cells:
+            cells[key] = Cell()
+        cells[key].entries.append(entry)
+    row_keys = sorted({row for row, _ in cells}, key=lambda key: _order(rows, key, metrics))
+    col_keys = sorted({col for _, col in cells}, key=lambda key: _order(cols, key, metrics))
+    return Table(fixed, rows, cols, row_keys, col_keys, cells, added)
+
+
+def _is_wanted(run: RunRow, query: Query) -> bool:
+    if query.bench not in (None, run.bench):
+        return False
+    own = {"model": run.variant, "sampler": run.sampler, "frames": run.frames, "seed": run.seed, "state": run.state}
+    return all(str(own[key]) in values for key, values in query.where.items())
+
+
+def _why_no_score(run: RunRow, scorer: str, own: Mapping[Slot, CellScore], excluded: Collection[str]) -> str:
+    if run.fingerprint in excluded:
+        return "excluded"
+    if any(slot[0] == scorer for slot in own):
+        return "no items"
+    return "unscored" if run.state == "done" else run.state
+
+
+def _order(axes: tuple[str, ...], key: Key, metrics: tuple[str, ...]) -> list[Any]:
+    """Numbers by size, metrics as asked for (before question types), the rest by name; nothing comes first."""
+    order: list[Any] = []
+    for axis, value in zip(axes, key, strict=True):
+        rank = metrics.index(value) if axis in ("metric", "type") and value in metrics else len(metrics)
+        number = value if isinstance(value, int) else -1
+        order += [rank, number, _natural("" if value is None else str(value))]
+    return order
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """`tiny-7b` before `tiny-32b`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def _without_seed(run: RunRow) -> str:
+    return re.sub(rf'"seed": ?{run.seed}(?!\d)', '"seed":0', run.spec)
+
+
+def _flat(spec: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in spec.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = json.dumps(value, sort_keys=True)
+    return found
