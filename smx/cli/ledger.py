@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _SHORT = {"done": "D", "failed": "X", "doubtful": "?"}
-_COLOUR = {"D": 32, "X": 31, "?": 33, "lucky": 33, "lost": 31, "running": 36, "partial": 33, "excluded": 31}
+_COLOUR = {"D": "32", "X": "31", "lost": "31", "excluded": "31", "?": "33", "lucky": "33", "running": "36"}
+_TWO_JOBS = 15  # remarks start after so many characters of job ids, where there is room beside them
 _LEGEND = {"D": "done", "X": "failed", "?": "doubtful", "lucky": "succeeded by chance", "planned": "not started"}
 
 
@@ -44,10 +45,11 @@ def show(
     limit: Annotated[int, typer.Option(min=0, help="At most so many cells; 0 for all.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Every job by date, newest first, as in the lab's notes: own runs and imported ones.
+    """Every job by date, newest first, as in the lab's notes.
 
-    One line per cell: its mark, what it is, frames, and its job ids. The first id counts; the later ones
-    are earlier attempts.
+    Own runs and imported ones together, one line per cell: its mark, what it
+    is, frames, and its job ids. The first id counts; the later ones are earlier
+    attempts.
 
     Example: smx ledger --kind eval --since 2026-02-14
     """
@@ -79,18 +81,21 @@ def show(
 @app.command(name="import")
 def import_(
     file: Annotated[Path, typer.Argument(help="A history file (YAML, schema: 1).", show_default=False)],
-    replace: Annotated[bool, typer.Option(help="Take it in place of another file of that name.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Take it in place of another file of that name.")] = False,
 ) -> None:
-    """Bring past jobs and scores into the ledger, marked imported. Twice changes nothing.
+    """Bring past jobs and scores into the ledger, marked imported.
 
-    The file is copied into experiments/history, so that smx db rebuild finds it again. It looks like this:
+    Twice changes nothing. The file is copied into experiments/history, where
+    smx db rebuild finds it. It looks like this:
 
         schema: 1
         source: research notes, 12.02-19.02
         jobs:
-          - {date: 2026-02-13, kind: gen, sampler: sa, frames: 8, ids: [2834355, 2828004], mark: done}
+          - {date: 2026-02-13, kind: gen, sampler: sa, frames: 8,
+             ids: [2834355, 2828004], mark: done}
         scores:
-          - {model: qwen2_5vl, bench: vsibench, metric: all.micro, value: 0.29, n: 150}
+          - {model: qwen2_5vl, bench: vsibench, metric: all.micro,
+             value: 0.29, n: 150}
 
     Example: smx ledger import experiments/history/2026-02.yaml
     """
@@ -106,37 +111,37 @@ def import_(
 
 def _page(found: Sequence[LedgerRow], width: int) -> list[str]:
     cells = [(_mark(row), row.kind, _what(row), str(row.frames or ""), (row.run or "")[-8:]) for row in found]
-    widths = [max(len(cell[k]) for cell in cells) for k in range(5)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     widths[3] = max(widths[3], len("frames"))
-    own = widths[4] > 0
-    jobs_at = 2 + sum(widths[:4]) + 8 + ((widths[4] + 2) if own else 0)
-    heads = ["", "kind", "what", "frames", "run" if own else "", "jobs, newest first"]
-    lines = [_style("2", _line(heads, widths, own))]
-    at = 0
-    for day, rows in groupby(found, key=lambda row: row.date):
+    jobs_at = sum(w + 2 for w in widths if w) + 2
+    remarks_at = sum(w + 2 for w in widths[:2] if w) + 2
+    heads = ("", "kind", "what", "frames", "run", "jobs, newest first")
+    lines = [_style("2", _line(heads, widths))]
+    for day, rows in groupby(zip(found, cells, strict=True), key=lambda pair: pair[0].date):
         lines += ["", _style("1", f"{day} {date.fromisoformat(day):%A}")]
-        for row in rows:
-            mark = cells[at][0]
-            jobs = textwrap.wrap(row.jobs or "", max(20, width - jobs_at), break_on_hyphens=False) or [""]
-            line = _line([*cells[at], jobs[0]], widths, own)
-            colour = _COLOUR.get(mark)
-            if colour:
-                line = line.replace(mark, _style(str(colour), mark), 1)
-            lines.append(line)
-            lines += [" " * jobs_at + more for more in jobs[1:]]
-            indent = " " * (2 + widths[0] + 2 + widths[1] + 2)
-            for remark in filter(None, (_count(row), row.failure, row.note)):
-                wrapped = textwrap.wrap(remark, max(30, width - len(indent)), break_on_hyphens=False)
-                lines += [_style("2", indent + part) for part in wrapped]
-            at += 1
+        for row, cell in rows:
+            jobs, *more = _wrap(row.jobs or "", width - jobs_at) or [""]
+            line = _line((*cell, jobs), widths)
+            remark = "; ".join(filter(None, (_count(row), row.failure, row.note)))
+            beside = f"{line:<{jobs_at + _TWO_JOBS}}  "
+            if remark and not more and len(beside) + len(remark) <= width:
+                line, remark = beside + _style("2", remark), ""
+            lines.append(line.replace(cell[0], _style(_COLOUR.get(cell[0], ""), cell[0]), 1))
+            lines += [" " * jobs_at + part for part in more]
+            lines += [_style("2", " " * remarks_at + part) for part in _wrap(remark, width - remarks_at)]
     return lines
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], own: bool) -> str:
-    mark, kind, what, frames, run, jobs = cells
-    parts = [f"{mark:<{widths[0]}}", f"{kind:<{widths[1]}}", f"{what:<{widths[2]}}", f"{frames:>{widths[3]}}"]
-    parts += [f"{run:<{widths[4]}}"] if own else []
-    return ("  " + "  ".join([*parts, jobs])).rstrip()
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(30, width), break_on_hyphens=False, break_long_words=False)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Cells in columns, two blanks apart; a column that is empty everywhere is left out."""
+    padded = [
+        f"{c:>{w}}" if k == 3 else f"{c:<{w}}" for k, (c, w) in enumerate(zip(cells[:5], widths, strict=True)) if w
+    ]
+    return ("  " + "  ".join([*padded, cells[5]])).rstrip()
 
 
 def _mark(row: LedgerRow) -> str:
@@ -159,7 +164,8 @@ def _footer(found: Sequence[LedgerRow], total: int) -> str:
     marks = {_mark(row) for row in found}
     legend = "  ".join(f"{mark} {meaning}" for mark, meaning in _LEGEND.items() if mark in marks)
     imported = sum(row.origin == "imported" for row in found)
-    cells = f"{len(found)} cells, {imported} of them imported." if imported else f"{len(found)} cells."
+    share = "all" if imported == len(found) else f"{imported} of them"
+    cells = f"{len(found)} cells, {share} imported." if imported else f"{len(found)} cells."
     older = f" {total - len(found)} older: --limit 0" if total > len(found) else ""
     return f"\n{cells}{older}" + (f"  {legend}" if legend else "")
 
@@ -170,4 +176,4 @@ def _for_programs(row: LedgerRow) -> dict[str, object]:
 
 def _style(code: str, text: str) -> str:
     plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
-    return text if plain or not text else f"\x1b[{code}m{text}\x1b[0m"
+    return text if plain or not text or not code else f"\x1b[{code}m{text}\x1b[0m"

@@ -96,9 +96,11 @@ def import_history(registry: Registry, file: Path, *, name: str | None = None) -
 def keep_history(registry: Registry, file: Path, folder: Path, *, replace: bool = False) -> Imported:
     """Import `file` and copy it into `folder` (experiments/history), where `smx db rebuild` finds it.
 
-    A file whose entries are all known already is not copied. `UserError` when `folder` has another file of
+    A file whose entries are all known from others is left alone. `UserError` when `folder` has another file of
     that name, unless `replace`.
     """
+    from smx.registry import history
+
     target = folder / f"{file.stem}.yaml"
     if not file.is_file():
         raise UserError(f"there is no file {file}", "smx ledger import --help shows what one looks like")
@@ -107,9 +109,13 @@ def keep_history(registry: Registry, file: Path, folder: Path, *, replace: bool 
     if held not in (None, content) and not replace:
         hint = "--replace takes the new one; or give the file another name"
         raise UserError(f"{target} exists and differs from {file}", hint)
+    if held is None:
+        digests = {entry["digest"] for entry in history.read(file)}
+        if digests <= {digest for (digest,) in registry.query("select digest from imports")}:
+            return Imported(target.name, 0, len(digests), 0)
     with registry.transaction():
         outcome = import_history(registry, file, name=target.name)
-        if held != content and (outcome.added or outcome.removed):
+        if held != content:
             try:
                 write_atomic(target, content)
             except OSError as error:
