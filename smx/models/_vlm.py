@@ -29,8 +29,8 @@ class PositionedVLM(nn.Module):
         self.hooks = hooks
         self.losses = 0  # training losses so far: weights may have changed after each
         if vlm.lm_head.weight is vlm.model.language_model.embed_tokens.weight:
-            self.register_state_dict_post_hook(_leave_out_tied)
-            self.register_load_state_dict_pre_hook(_put_back_tied)
+            self.register_state_dict_post_hook(_leave_out_tied)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(_put_back_tied)  # type: ignore[no-untyped-call]
 
     @property
     def device(self) -> torch.device:
