@@ -15,7 +15,7 @@ NEAR = 0.02
 FAR = 1e30
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def cast(
     rotation: np.ndarray,
     centre: np.ndarray,
@@ -41,7 +41,7 @@ def cast(
             _cast_box(rotation, centre, K, boxes[box], len(cells) + box, depth, hit, face)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _cast_building(
     rotation: np.ndarray,
     centre: np.ndarray,
@@ -95,7 +95,7 @@ def _cast_building(
             face[v, u] = side
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _cast_box(
     rotation: np.ndarray,
     centre: np.ndarray,
@@ -146,7 +146,7 @@ def _cast_box(
                 face[v, u] = 4 + int(dz > 0)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _on_screen(
     rotation: np.ndarray, centre: np.ndarray, K: np.ndarray, box: np.ndarray, width: int, height: int
 ) -> tuple[int, int, int, int]:
@@ -184,7 +184,7 @@ def _on_screen(
     )
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def shade(
     rotation: np.ndarray,
     centre: np.ndarray,
@@ -259,7 +259,7 @@ def shade(
                 rgb[v, u, k] = np.uint8(min(255.0, value + 0.5))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _pattern(pattern: int, a: float, b: float, row: int) -> float:
     """Share of the second colour at (a, b), in repeats of the pattern."""
     fa, fb = np.floor(a), np.floor(b)
@@ -272,7 +272,7 @@ def _pattern(pattern: int, a: float, b: float, row: int) -> float:
     if pattern == DOTS:
         return 1.0 if (a - fa - 0.5) ** 2 + (b - fb - 0.5) ** 2 < 0.09 else 0.0
     if pattern == PLANKS:
-        return _hash(np.floor(a / 6 + 0.37 * fb), fb, row)
+        return float(_hash(np.floor(a / 6 + 0.37 * fb), fb, row))
     if pattern == BRICKS:
         line = np.floor(2 * b)
         shifted = a + 0.5 * (int(line) & 1)
@@ -280,7 +280,7 @@ def _pattern(pattern: int, a: float, b: float, row: int) -> float:
     return 0.0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _hash(i: float, j: float, k: int) -> float:
     """A fixed random number in 0..1 for whole numbers i, j, k. Stays inside 63 bits."""
     h = (int(i) * 73856093) ^ (int(j) * 19349663) ^ (k * 83492791)

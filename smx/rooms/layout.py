@@ -188,7 +188,10 @@ def _draw(rng: np.random.Generator, category: Category, room: Room, index: int) 
 def _fits(piece: Piece, others: Sequence[Piece], doorways: Sequence[Doorway]) -> bool:
     own = footprint(piece)
     for other in others:
-        if other.room == piece.room and footprint_distance(own, footprint(other)) < GAP:
+        reach = np.hypot(*piece.size[:2]) / 2 + np.hypot(*other.size[:2]) / 2 + GAP
+        if np.hypot(piece.centre[0] - other.centre[0], piece.centre[1] - other.centre[1]) > reach:
+            continue
+        if footprint_distance(own, footprint(other)) < GAP:
             return False
     for door in doorways:
         if piece.room in (door.a, door.b):

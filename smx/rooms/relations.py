@@ -20,6 +20,7 @@ DIRECTIONS = {
     "hard": ("front-left", "front-right", "back-left", "back-right"),
 }
 TURNS = ("Turn left", "Turn right", "Turn back")
+MARGIN = 15.0  # degrees
 ROOM_TO_PASS = 0.15  # metres a straight way keeps from walls and from other furniture
 
 
@@ -40,25 +41,23 @@ class Route(NamedTuple):
     turns: tuple[str, ...]
 
 
-def direction(angle: float, level: str, margin: float = 0.0) -> str | None:
-    """Name of a bearing in degrees (left positive), or None within `margin` degrees of a boundary.
+def direction(angle: np.ndarray, level: str, margin: float = 0.0) -> np.ndarray:
+    """Place in `DIRECTIONS[level]` of bearings in degrees (left positive); -1 within `margin` of a boundary.
 
     easy: left or right. medium: also back, from 135 degrees on. hard: quarters.
     """
-    side, size = ("left" if angle > 0 else "right"), abs(angle)
+    right, size = (angle <= 0).astype(np.int64), np.abs(angle)
     if level == "easy":
-        return side if margin <= size <= 180 - margin else None
+        return np.where((size >= margin) & (size <= 180 - margin), right, -1)
     if level == "medium":
-        if size >= 135 + margin:
-            return "back"
-        return side if margin <= size <= 135 - margin else None
-    if min(size, abs(size - 90), 180 - size) < margin:
-        return None
-    return f"{'front' if size < 90 else 'back'}-{side}"
+        side = np.where((size >= margin) & (size <= 135 - margin), right, -1)
+        return np.where(size >= 135 + margin, 2, side)
+    off = np.minimum(np.minimum(size, 180 - size), np.abs(size - 90))
+    return np.where(off >= margin, 2 * (size > 90) + right, -1)
 
 
 def triples(pieces: Sequence[Piece], level: str) -> list[Triple]:
-    """Every clear triple: the target's centre is 15 degrees or more off any boundary, its corners on one side."""
+    """Every clear triple: the target's centre is `MARGIN` or more off any boundary, its corners on one side."""
     spots = np.array([[p.centre[:2], *corners(footprint(p))] for p in pieces]).reshape(-1, 5, 2)
     centres = spots[:, 0]
     far = np.linalg.norm(centres[:, None] - centres[None], axis=-1) >= APART
@@ -67,10 +66,10 @@ def triples(pieces: Sequence[Piece], level: str) -> list[Triple]:
         if not far[a, b]:
             continue
         angles = np.degrees(bearing(centres[a], centres[b], spots))
-        for c in np.flatnonzero(far[a] & far[b]):
-            name = direction(float(angles[c, 0]), level, 15.0)
-            if name and all(direction(float(angle), level) == name for angle in angles[c, 1:]):
-                found.append(Triple(pieces[a], pieces[b], pieces[int(c)], name))
+        centre = direction(angles[:, 0], level, MARGIN)
+        clear = (centre >= 0) & np.all(direction(angles[:, 1:], level) == centre[:, None], axis=1)
+        for c in np.flatnonzero(clear & far[a] & far[b]).tolist():
+            found.append(Triple(pieces[a], pieces[b], pieces[c], DIRECTIONS[level][centre[c]]))
     return found
 
 
@@ -124,11 +123,11 @@ def passable(scene: RoomScene, pieces: Sequence[Piece]) -> np.ndarray:
     end = np.array([pieces[b].centre[:2] for _, b in pairs])[:, None]
     points = start + share * (end - start)  # [pairs, 161, 2]
     clear = wall_clearance(points, scene.rooms, scene.doorways) >= ROOM_TO_PASS
-    away = {p: point_distance(points, footprint(p)) for p in scene.pieces}
     for k, (a, b) in enumerate(pairs):
-        ok = clear[k] | (away[pieces[a]][k] == 0) | (away[pieces[b]][k] == 0)
+        ends = [point_distance(points[k], footprint(p)) == 0 for p in (pieces[a], pieces[b])]
+        ok = bool(np.all(clear[k] | ends[0] | ends[1]))
         for p in scene.pieces:
-            if p not in (pieces[a], pieces[b]):
-                ok &= away[p][k] >= ROOM_TO_PASS
-        result[a, b] = result[b, a] = bool(ok.all())
+            if ok and p is not pieces[a] and p is not pieces[b]:
+                ok = bool(point_distance(points[k], footprint(p)).min() >= ROOM_TO_PASS)
+        result[a, b] = result[b, a] = ok
     return result

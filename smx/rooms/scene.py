@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -85,6 +85,7 @@ def scene_names(split: Split, count: int, first: int = 0) -> list[str]:
     return [f"{split}-{number:03d}" for number in range(first, first + count)]
 
 
+@lru_cache(maxsize=64)  # bench and dataset ask for the same ones
 def named_scene(name: str, *, frames: int = 96, width: int = 320, height: int = 240) -> RoomScene:
     """The scene called `name` ("test-003"). Train seeds are odd, test seeds even: no scene is in both splits.
 
@@ -100,4 +101,6 @@ def named_scene(name: str, *, frames: int = 96, width: int = 320, height: int = 
 def intrinsics(width: int, height: int) -> np.ndarray:
     """[3, 3] K with a field of view of 60 degrees from top to bottom and square pixels."""
     focal = height / 2 / np.tan(np.radians(30))
-    return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
+    K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
+    K.setflags(write=False)
+    return K

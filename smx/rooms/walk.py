@@ -32,7 +32,9 @@ def make_walk(rng: np.random.Generator, plan: FloorPlan, frames: int) -> np.ndar
     pitch = np.radians(-14) + np.radians(5) * np.sin(2 * np.pi * 0.13 * t + phase[1])
     roll = np.radians(1.5) * np.sin(2 * np.pi * 0.21 * t + phase[2])
     turn = turn + np.radians(8) * np.sin(2 * np.pi * 0.17 * t + phase[3])
-    return look(np.stack([x, y, z], axis=1), turn, pitch, roll)
+    w2c = look(np.stack([x, y, z], axis=1), turn, pitch, roll)
+    w2c.setflags(write=False)  # scenes are shared within a process
+    return w2c
 
 
 def look(centre: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
