@@ -81,8 +81,9 @@ class _Rooms(Scene):
     def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         from smx.rooms import render
 
-        for frame_id in sorted({int(i) for i in ids}):
-            yield frame_id, next(render(self.made, [frame_id])).rgb
+        wanted = sorted({int(i) for i in ids})
+        for frame_id, frame in zip(wanted, render(self.made, wanted), strict=True):
+            yield frame_id, frame.rgb
 
     def cameras(self, ids: Sequence[int]) -> Cameras:
         import numpy as np

@@ -16,33 +16,7 @@ FAR = 1e30
 
 
 @njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def cast(
-    rotation: np.ndarray,
-    centre: np.ndarray,
-    K: np.ndarray,
-    cells: np.ndarray,
-    portal_range: np.ndarray,
-    portals: np.ndarray,
-    boxes: np.ndarray,
-    home: np.ndarray,
-    start: int,
-    depth: np.ndarray,
-    hit: np.ndarray,
-    face: np.ndarray,
-) -> None:
-    """Fill `depth` (z, metres), `hit` (cell, or number of cells + box) and `face` (2 axis + side), all [H, W].
-
-    `rotation` [3, 3] is camera to world, `centre` [3] the camera in the world, `start` the cell it is in.
-    """
-    seen = np.zeros(len(cells), np.bool_)
-    _cast_building(rotation, centre, K, cells, portal_range, portals, start, depth, hit, face, seen)
-    for box in range(len(boxes)):
-        if seen[home[box]]:
-            _cast_box(rotation, centre, K, boxes[box], len(cells) + box, depth, hit, face)
-
-
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _cast_building(
+def building(
     rotation: np.ndarray,
     centre: np.ndarray,
     K: np.ndarray,
@@ -55,6 +29,11 @@ def _cast_building(
     face: np.ndarray,
     seen: np.ndarray,
 ) -> None:
+    """Cast every ray through the empty building. Fills `depth` (z, metres), `hit` (cell), `face` (2 axis + side).
+
+    `rotation` [3, 3] is camera to world, `centre` [3] the camera in the world, `start` the cell it is in. The
+    three results are [H, W]; `seen` [C] is set for each cell some ray came through.
+    """
     height, width = depth.shape
     ox, oy, oz = centre[0], centre[1], centre[2]
     for v in range(height):
@@ -93,6 +72,24 @@ def _cast_building(
             depth[v, u] = t
             hit[v, u] = cell
             face[v, u] = side
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def furniture(
+    rotation: np.ndarray,
+    centre: np.ndarray,
+    K: np.ndarray,
+    boxes: np.ndarray,
+    home: np.ndarray,
+    seen: np.ndarray,
+    depth: np.ndarray,
+    hit: np.ndarray,
+    face: np.ndarray,
+) -> None:
+    """Put the boxes of the rooms in `seen` in front; `hit` becomes number of cells + number of the box."""
+    for box in range(len(boxes)):
+        if seen[home[box]]:
+            _cast_box(rotation, centre, K, boxes[box], len(seen) + box, depth, hit, face)
 
 
 @njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -197,7 +194,7 @@ def shade(
     face: np.ndarray,
     rgb: np.ndarray,
 ) -> None:
-    """Fill `rgb` [H, W, 3] uint8 from what `cast` found. The constants are those of `reference.shade`."""
+    """Fill `rgb` [H, W, 3] uint8 from what the casts found. The constants are those of `reference.shade`."""
     height, width = depth.shape
     count = len(cells)
     for v in range(height):

@@ -24,7 +24,7 @@ def rays(w2c: Array, K: Array, width: int, height: int) -> tuple[Array, Array]:
 
 
 def cast(tables: Tables, centre: Array, direction: Array) -> tuple[Array, Array, Array]:
-    """(depth, hit, face) [H, W] as in `_cast.cast`."""
+    """(depth, hit, face) [H, W] as `_cast.building` and `_cast.furniture` leave them."""
     with np.errstate(divide="ignore"):
         inverse = 1 / direction
     depth, hit, face = _cast_building(tables, centre, direction, inverse)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,48 +25,63 @@ def render(scene: RoomScene, frame_ids: Sequence[int], *, compiled: bool = True)
 
     Raises `SceneError` for an id the scene does not have.
     """
+    cast = _fast(scene) if compiled else _slow(scene)
     for frame_id in frame_ids:
-        depth, hit, face, centre, rotation = _cast(scene, frame_id, compiled)
-        if compiled:
-            from smx.rooms import _cast as fast
-
-            t = scene.tables
-            rgb = np.empty((scene.height, scene.width, 3), np.uint8)
-            fast.shade(rotation, centre, scene.K, t.cells, t.boxes, t.material, depth, hit, face, rgb)
-        else:
-            _, direction = reference.rays(scene.w2c[frame_id], scene.K, scene.width, scene.height)
-            rgb = reference.shade(scene.tables, centre, direction, depth, hit, face)
-        yield Frame(rgb, depth.astype(np.float32), _pieces(scene, hit))
+        hits = cast(_checked(scene, frame_id))
+        yield Frame(hits.colours(), hits.depth.astype(np.float32), scene.tables.owner[hits.hit])
 
 
 def visible(scene: RoomScene, frame_ids: Sequence[int]) -> Iterator[np.ndarray]:
     """[H, W] int16 number of the piece each pixel shows (-1: none), without computing colours."""
+    cast = _fast(scene)
     for frame_id in frame_ids:
-        yield _pieces(scene, _cast(scene, frame_id, True)[1])
+        yield scene.tables.owner[cast(_checked(scene, frame_id)).hit]
 
 
-def _cast(
-    scene: RoomScene, frame_id: int, compiled: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+class _Hits(NamedTuple):
+    """What the rays of one frame met. `colours` computes the picture."""
+
+    depth: np.ndarray
+    hit: np.ndarray
+    colours: Callable[[], np.ndarray]
+
+
+def _fast(scene: RoomScene) -> Callable[[np.ndarray], _Hits]:
+    from smx.rooms import _cast
+
+    t, shape = scene.tables, (scene.height, scene.width)
+    # Scratch of one clip: fresh memory for every frame costs more than casting its rays.
+    depth, hit, face = np.empty(shape), np.empty(shape, np.int16), np.empty(shape, np.int8)
+    seen = np.empty(len(t.cells), np.bool_)
+
+    def cast(w2c: np.ndarray) -> _Hits:
+        rotation = np.ascontiguousarray(w2c[:3, :3].T)
+        centre = -rotation @ w2c[:3, 3]
+        start = reference.start_cell(t, centre)
+        seen[:] = False
+        _cast.building(rotation, centre, scene.K, t.cells, t.portal_range, t.portals, start, depth, hit, face, seen)
+        _cast.furniture(rotation, centre, scene.K, t.boxes, t.home, seen, depth, hit, face)
+
+        def colours() -> np.ndarray:
+            rgb = np.empty((*shape, 3), np.uint8)
+            _cast.shade(rotation, centre, scene.K, t.cells, t.boxes, t.material, depth, hit, face, rgb)
+            return rgb
+
+        return _Hits(depth, hit, colours)
+
+    return cast
+
+
+def _slow(scene: RoomScene) -> Callable[[np.ndarray], _Hits]:
+    def cast(w2c: np.ndarray) -> _Hits:
+        centre, direction = reference.rays(w2c, scene.K, scene.width, scene.height)
+        depth, hit, face = reference.cast(scene.tables, centre, direction)
+        return _Hits(depth, hit, lambda: reference.shade(scene.tables, centre, direction, depth, hit, face))
+
+    return cast
+
+
+def _checked(scene: RoomScene, frame_id: int) -> np.ndarray:
     if not 0 <= frame_id < len(scene.w2c):
         raise SceneError(f"{scene.name} has no frame {frame_id}, only 0 to {len(scene.w2c) - 1}")
-    w2c = scene.w2c[frame_id]
-    rotation = np.ascontiguousarray(w2c[:3, :3].T)
-    centre = -rotation @ w2c[:3, 3]
-    if not compiled:
-        _, direction = reference.rays(w2c, scene.K, scene.width, scene.height)
-        return *reference.cast(scene.tables, centre, direction), centre, rotation
-    from smx.rooms import _cast as fast
-
-    t = scene.tables
-    shape = (scene.height, scene.width)
-    depth, hit, face = np.empty(shape), np.empty(shape, np.int64), np.empty(shape, np.int64)
-    start = reference.start_cell(t, centre)
-    fast.cast(rotation, centre, scene.K, t.cells, t.portal_range, t.portals, t.boxes, t.home, start, depth, hit, face)
-    return depth, hit, face, centre, rotation
-
-
-def _pieces(scene: RoomScene, hit: np.ndarray) -> np.ndarray:
-    count = len(scene.tables.cells)
-    owner = np.concatenate([np.full(count, -1), scene.tables.owner])
-    return np.asarray(owner[hit].astype(np.int16))
+    return np.asarray(scene.w2c[frame_id])

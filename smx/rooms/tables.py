@@ -25,7 +25,7 @@ class Tables(NamedTuple):
     portal_range: np.ndarray  # [C, 2] int64: portals of a cell
     portals: np.ndarray  # [P, 6]: face (2 axis + side), low and high along the face, top, next cell, 0
     boxes: np.ndarray  # [B, 8]: centre xyz, half size xyz, cos and sin of yaw
-    owner: np.ndarray  # [B] int64: number of the piece, or -1 for a picture
+    owner: np.ndarray  # [C + B] int16: number of the piece a hit belongs to, -1 for building and pictures
     home: np.ndarray  # [B] int64: room
     material: np.ndarray  # [C * 3 + B, 8] float64: two colours, pattern, period
 
@@ -33,7 +33,8 @@ class Tables(NamedTuple):
 def make_tables(scene: RoomScene) -> Tables:
     """The arrays of `scene`; pieces keep their order."""
     cells, portal_range, portals = _building(scene)
-    boxes, owner, home, material = [], [], [], _surfaces(scene)
+    boxes, home, material = [], [], _surfaces(scene)
+    owner = [-1] * len(cells)
     for index, piece in enumerate(scene.pieces):
         category = CATEGORIES[piece.category]
         size, (c, s) = np.array(piece.size), (np.cos(piece.yaw), np.sin(piece.yaw))
@@ -54,7 +55,7 @@ def make_tables(scene: RoomScene) -> Tables:
         home.append(picture.room)
         material.append(_row(*picture.colours, picture.pattern, 0.17, 1.0))
     return Tables(
-        cells, portal_range, portals, np.array(boxes).reshape(-1, 8), np.array(owner, np.int64),
+        cells, portal_range, portals, np.array(boxes).reshape(-1, 8), np.array(owner, np.int16),
         np.array(home, np.int64), np.array(material),
     )  # fmt: skip
 
