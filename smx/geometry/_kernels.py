@@ -6,7 +6,6 @@ used rather than numba's own pool, which does not survive a fork and aborts on c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -17,16 +16,18 @@ Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 CELLS = 1 << 20  # lattice indices lie in [-CELLS, CELLS) on each axis: three of them fit one int64 key
 _SHIFT = 21
-_HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio (Knuth's multiplicative hashing)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio (Knuth's multiplicative hashing)
 _EMPTY = np.int64(-1)  # keys are never negative
+OFF_LATTICE, FULL = -1, -2
+_BLOCK = 2048  # points looked at together, so that they stay in the fastest cache
 
 
 def compiled(function: Kernel) -> Kernel:
     """Compile on the first call; kept on disk where some cache folder can be written (an image may have none)."""
     try:
-        return cast(Kernel, numba.njit(nogil=True, cache=True)(function))
+        return cast(Kernel, numba.njit(nogil=True, error_model="numpy", cache=True)(function))
     except RuntimeError:
-        return cast(Kernel, numba.njit(nogil=True)(function))
+        return cast(Kernel, numba.njit(nogil=True, error_model="numpy")(function))
 
 
 @compiled
@@ -49,15 +50,16 @@ def count_low(bits: np.ndarray, high: int, counts: np.ndarray) -> None:
 
 @compiled
 def bounds(points: np.ndarray, confidence: np.ndarray, least: np.float32, box: np.ndarray) -> None:
-    """Widen `box` [2, 3] float32 (low, high) to the finite points [M, 3] whose confidence is >= `least` and > 0.1."""
+    """Widen `box` [2, 3] float32 (low, high) to the finite points [M, 3] whose confidence is at least `least`."""
     x0, y0, z0 = box[0]
     x1, y1, z1 = box[1]
-    for m in range(len(points)):
-        if confidence[m] >= least and confidence[m] > np.float32(0.1):
+    chosen = np.empty(_BLOCK, dtype=np.int64)
+    for start in range(0, len(points), _BLOCK):
+        for c in range(_choose(points, confidence, least, start, chosen)):
+            m = chosen[c]
             x, y, z = points[m, 0], points[m, 1], points[m, 2]
-            if math.isfinite(x) and math.isfinite(y) and math.isfinite(z):
-                x0, y0, z0 = min(x0, x), min(y0, y), min(z0, z)
-                x1, y1, z1 = max(x1, x), max(y1, y), max(z1, z)
+            x0, y0, z0 = min(x0, x), min(y0, y), min(z0, z)
+            x1, y1, z1 = max(x1, x), max(y1, y), max(z1, z)
     box[0, 0], box[0, 1], box[0, 2] = x0, y0, z0
     box[1, 0], box[1, 1], box[1, 2] = x1, y1, z1
 
@@ -70,44 +72,38 @@ def occupied(
     low: np.ndarray,
     edge: np.float32,
     table: np.ndarray,
-    slots: np.ndarray,
     keys: np.ndarray,
 ) -> int:
-    """Write the distinct voxel keys of the valid points to `keys` and return how many; -1 if one is off the lattice.
+    """Write the distinct voxel keys of the valid points to `keys` and return how many.
 
-    `table` int64 (a power of two >= 2 M, all -1) is a hash set with linear probing; it is left as it was found.
+    `table` int64 is a hash set (linear probing, a power of two, all -1, left as it was found); `keys` has half
+    its length. Returns OFF_LATTICE for a point too far away to have a key, FULL when `table` is too small.
     """
     mask = np.uint64(len(table) - 1)
     found = 0
-    last = _EMPTY
-    inside = True
-    for m in range(len(points)):
-        if not (confidence[m] >= least and confidence[m] > np.float32(0.1)):
-            continue
-        x, y, z = points[m, 0], points[m, 1], points[m, 2]
-        if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(z)):
-            continue
-        i = np.floor((x - low[0]) / edge)
-        j = np.floor((y - low[1]) / edge)
-        k = np.floor((z - low[2]) / edge)
-        if min(i, j, k) < -CELLS or max(i, j, k) >= CELLS:
-            inside = False
-            break
-        key = (((np.int64(i) + CELLS) << _SHIFT | (np.int64(j) + CELLS)) << _SHIFT) | (np.int64(k) + CELLS)
-        if key == last:  # neighbours in a row mostly share their voxel
-            continue
-        last = key
-        slot = (np.uint64(key) * _HASH >> np.uint64(20)) & mask
-        while table[slot] != _EMPTY and table[slot] != key:
-            slot = (slot + np.uint64(1)) & mask
-        if table[slot] == _EMPTY:
-            table[slot] = key
-            slots[found] = slot
-            keys[found] = key
-            found += 1
-    for f in range(found):
-        table[slots[f]] = _EMPTY
-    return found if inside else -1
+    chosen = np.empty(_BLOCK, dtype=np.int64)
+    for start in range(0, len(points), _BLOCK):
+        for c in range(_choose(points, confidence, least, start, chosen)):
+            m = chosen[c]
+            x = (points[m, 0] - low[0]) / edge
+            y = (points[m, 1] - low[1]) / edge
+            z = (points[m, 2] - low[2]) / edge
+            if (min(x, y, z) < -CELLS) | (max(x, y, z) >= CELLS):
+                _clear(table, keys, found)
+                return OFF_LATTICE
+            key = ((_floor(x) + CELLS) << _SHIFT | (_floor(y) + CELLS)) << _SHIFT | (_floor(z) + CELLS)
+            slot = _hash(key) & mask
+            while table[slot] != key and table[slot] != _EMPTY:
+                slot = (slot + np.uint64(1)) & mask
+            if table[slot] == _EMPTY:
+                if found == len(keys):
+                    _clear(table, keys, found)
+                    return FULL
+                table[slot] = key
+                keys[found] = key
+                found += 1
+    _clear(table, keys, found)
+    return found
 
 
 @compiled
@@ -128,6 +124,39 @@ def unproject(depth: np.ndarray, k_inverse: np.ndarray, c2w: np.ndarray, points:
                 points[m, 1] = np.nan
                 points[m, 2] = np.nan
             m += 1
+
+
+@compiled
+def _choose(points: np.ndarray, confidence: np.ndarray, least: np.float32, start: int, chosen: np.ndarray) -> int:
+    """Indices of the valid points of one block. No branch: half of them fail, in no order a processor could guess."""
+    count = 0
+    for m in range(start, min(start + _BLOCK, len(points))):
+        chosen[count] = m
+        finite = (abs(points[m, 0]) < np.inf) & (abs(points[m, 1]) < np.inf) & (abs(points[m, 2]) < np.inf)
+        count += np.int64((confidence[m] >= least) & finite)
+    return count
+
+
+@compiled
+def _clear(table: np.ndarray, keys: np.ndarray, found: int) -> None:
+    """Empty the slots of `keys[:found]`: newest first, so that every probe still finds its way."""
+    mask = np.uint64(len(table) - 1)
+    for f in range(found - 1, -1, -1):
+        slot = _hash(keys[f]) & mask
+        while table[slot] != keys[f]:
+            slot = (slot + np.uint64(1)) & mask
+        table[slot] = _EMPTY
+
+
+@compiled
+def _floor(value: np.float32) -> np.int64:
+    whole = np.int64(value)  # towards zero, in one instruction; floor is a call
+    return whole - np.int64(whole > value)
+
+
+@compiled
+def _hash(key: np.int64) -> np.uint64:
+    return np.uint64(key) * _GOLDEN >> np.uint64(20)
 
 
 @compiled

@@ -71,7 +71,8 @@ def transform_points(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def unproject(depth: np.ndarray, K: np.ndarray) -> np.ndarray:
     """Camera points [H, W, 3] of a z-depth map [H, W] with intrinsics K [3, 3]; NaN depth gives NaN points."""
-    assert depth.ndim == 2 and K.shape == (3, 3), (depth.shape, K.shape)
+    assert depth.ndim == 2, depth.shape
+    assert K.shape == (3, 3), K.shape
     height, width = depth.shape
     x = (np.arange(width) - K[0, 2]) / K[0, 0]
     y = (np.arange(height) - K[1, 2]) / K[1, 1]
@@ -80,7 +81,8 @@ def unproject(depth: np.ndarray, K: np.ndarray) -> np.ndarray:
 
 def project(points: np.ndarray, K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixels [..., 2] (u, v) and depths z [...] of camera points [..., 3]; pixels are NaN where z <= 0."""
-    assert points.shape[-1] == 3 and K.shape == (3, 3), (points.shape, K.shape)
+    assert points.shape[-1] == 3, points.shape
+    assert K.shape == (3, 3), K.shape
     z = points[..., 2]
     safe = np.where(z > 0, z, np.nan)
     u = points[..., 0] / safe * K[0, 0] + K[0, 2]

@@ -21,10 +21,10 @@ from numpy.typing import ArrayLike
 from smx.errors import SceneError
 
 CELLS_ACROSS = 20  # voxels along the smallest side of the scene
-CONFIDENCE_PERCENTILE = 50.0
+TOO_UNSURE = 0.1  # a point of this confidence or less never counts
 
 Rows = Sequence[int] | np.ndarray  # rows of `VoxelSets`, in the order its frames were given
-_ANY = np.float32(0)
+_ANY = np.float32(-np.inf)
 
 
 class Selection(NamedTuple):
@@ -52,19 +52,24 @@ def select_by_coverage(points: ArrayLike, confidence: ArrayLike, k: int) -> Sele
     frames = len(points)
     points, confidence = points.reshape(frames, -1, 3), confidence.reshape(frames, -1)
 
-    least = confidence_threshold(confidence)
-    boxes = _threaded(lambda mine: [bounding_box(points[mine], confidence[mine], least)], np.arange(frames))
+    least = least_confidence(confidence)
+    boxes = _threaded(lambda mine: [bounding_box(points[f], confidence[f], least) for f in mine], np.arange(frames))
     grid = VoxelGrid.fit(merge_boxes(boxes))
     sets = VoxelSets.pack(_threaded(lambda mine: _keys_of(grid, points, confidence, least, mine), np.arange(frames)))
     selected = sorted(sets.greedy(k))
     return Selection(selected, float(grid.edge), sets.counts, int(sets.union_count(selected)))
 
 
-def confidence_threshold(confidence: np.ndarray) -> np.float32:
-    """Median of a float32 array as `numpy.percentile(…, 50)` computes it, by counting instead of sorting."""
+def least_confidence(confidence: np.ndarray) -> np.float32:
+    """The least float32 that is both >= the median of all confidences and > 0.1."""
+    return max(median(confidence), np.nextafter(np.float32(TOO_UNSURE), np.float32(1)))
+
+
+def median(values: np.ndarray) -> np.float32:
+    """`numpy.percentile(values, 50)` of a float32 array, by counting instead of sorting; NaN is left out."""
     from smx.geometry import _kernels
 
-    bits = np.ascontiguousarray(confidence, dtype=np.float32).reshape(-1).view(np.uint32)
+    bits = np.ascontiguousarray(values, dtype=np.float32).reshape(-1).view(np.uint32)
     parts = np.array_split(bits, max(1, min(_threads(), bits.size >> 16)))
 
     def histogram(count: Callable[[np.ndarray, np.ndarray], None]) -> np.ndarray:
@@ -90,7 +95,7 @@ def confidence_threshold(confidence: np.ndarray) -> np.float32:
         low = int(np.searchsorted(within[high], rank - before, side="right"))
         ordered = high << 16 | low
         middle.append(ordered & 0x7FFFFFFF if ordered >> 31 else ~ordered & 0xFFFFFFFF)
-    return np.float32(np.percentile(np.array(middle, dtype=np.uint32).view(np.float32), CONFIDENCE_PERCENTILE))
+    return np.float32(np.percentile(np.array(middle, dtype=np.uint32).view(np.float32), 50))
 
 
 def bounding_box(points: np.ndarray, confidence: np.ndarray | None = None, least: np.float32 = _ANY) -> np.ndarray:
@@ -135,35 +140,33 @@ class VoxelGrid:
 
     def keys(self, points: np.ndarray, confidence: np.ndarray | None = None, least: np.float32 = _ANY) -> np.ndarray:
         """Distinct voxels (int64 keys, ascending) of the valid points [..., 3] float32."""
-        return self._hashed(points.reshape(-1, 3), confidence, least, _Scratch(points.size // 3))
+        return self._hashed(points.reshape(-1, 3), confidence, least, _Scratch())
 
     def _hashed(
         self, points: np.ndarray, confidence: np.ndarray | None, least: np.float32, scratch: _Scratch
     ) -> np.ndarray:
         from smx.geometry import _kernels
 
-        count = _kernels.occupied(
-            points,
-            _flat(confidence, len(points)),
-            np.float32(least),
-            self.low,
-            self.edge,
-            scratch.table,
-            scratch.slots,
-            scratch.keys,
-        )
-        if count < 0:
+        seen = (points, _flat(confidence, len(points)), np.float32(least), self.low, self.edge)
+        while (count := _kernels.occupied(*seen, scratch.table, scratch.keys)) == _kernels.FULL:
+            scratch.double()
+        if count == _kernels.OFF_LATTICE:
             raise SceneError(f"a point lies a million voxels of {self.edge:.3g} away from the scene")
         return np.sort(scratch.keys[:count])
 
 
 class _Scratch:
-    """Work space of one thread for frames of up to `size` points."""
+    """Work space of one thread: small enough for the processor's cache until a frame needs more."""
 
-    def __init__(self, size: int) -> None:
-        self.table = np.full(1 << max(4, (2 * size - 1).bit_length()), -1, dtype=np.int64)
-        self.slots = np.empty(size, dtype=np.int64)
-        self.keys = np.empty(size, dtype=np.int64)
+    def __init__(self) -> None:
+        self._allocate(1 << 14)
+
+    def double(self) -> None:
+        self._allocate(2 * len(self.table))
+
+    def _allocate(self, size: int) -> None:
+        self.table = np.full(size, -1, dtype=np.int64)
+        self.keys = np.empty(size // 2, dtype=np.int64)
 
 
 class VoxelSets:
@@ -266,7 +269,7 @@ class VoxelSets:
 def _keys_of(
     grid: VoxelGrid, points: np.ndarray, confidence: np.ndarray, least: np.float32, frames: np.ndarray
 ) -> list[np.ndarray]:
-    scratch = _Scratch(points.shape[1])
+    scratch = _Scratch()
     return [grid._hashed(points[f], confidence[f], least, scratch) for f in frames]
 
 
