@@ -23,14 +23,19 @@ def work(shard: Shard) -> None:
     bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
     questions = {q.id: q for q in bench.questions(shard.path("bench"))}
     model: BaseVLM = Variant.model_validate(spec.variant).options()
+    examples: list[tuple[Query, str]] = []
+    info = {}
+    if model.needs_training_answers:
+        found, info["answers_from"] = bench.baseline_answers(shard.path("bench"))
+        examples = [(query(bench, q), q.truth) for q in found]
     runner = model.load(
         shard.path("checkpoint"),
         seed=spec.seed,
         device=device() if model.needs_frames else "cpu",
         dtype=spec.dtype,
-        training=training_answers(bench, shard) if model.needs_training_answers else (),
+        training=examples,
     )
-    shard.note(runner.info)
+    shard.note({**runner.info, **info})
     asked = [questions[item.id] for item in shard.items]
     for scene, group in groupby(asked, key=lambda q: q.scene):
         _ask_scene(shard, bench, runner, model, scene, list(group))
@@ -48,11 +53,6 @@ def load_scene(shard: Shard, dataset: str, scene: str, *, cameras: bool) -> Scen
     if cameras and sample.w2c is None:
         raise sampleset.SceneError(f"scene {scene!r} has no cameras, which this model needs")
     return SceneInput(scene, sample.frames(), sample.timestamps, sample.w2c, sample.K)
-
-
-def training_answers(bench: BaseBench, shard: Shard) -> list[tuple[Query, str]]:
-    """(query, answer) of the training questions, for models that answer from statistics."""
-    return [(query(bench, q), q.truth) for q in bench.training(shard.path("bench"))]
 
 
 def query(bench: BaseBench, question: Question) -> Query:
