@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from smx.errors import UserError
 from smx.registry.migrations import MIGRATIONS
@@ -35,10 +36,17 @@ class Connection:
         """Give the file back. Twice is fine."""
         self._db.close()
 
-    def query(self, sql: str, values: Iterable[object] = ()) -> sqlite3.Cursor:
-        """Run one statement that only reads, or one inside a transaction."""
+    def query(self, sql: str, values: Iterable[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a statement that only reads. A damaged page is met here, not while rows are used."""
         try:
-            return self._db.execute(sql, tuple(values))
+            return self._db.execute(sql, tuple(values)).fetchall()
+        except sqlite3.Error as error:
+            raise explained(error, self.path) from error
+
+    def execute(self, sql: str, values: Iterable[object] = ()) -> int:
+        """Run one statement inside a transaction; returns how many rows it touched."""
+        try:
+            return self._db.execute(sql, tuple(values)).rowcount
         except sqlite3.Error as error:
             raise explained(error, self.path) from error
 
@@ -86,7 +94,7 @@ class Connection:
     def _begin(self) -> None:
         """Take the write lock, on the file that is at `path` now (`smx db rebuild` puts another one there)."""
         while True:
-            self.query("begin immediate")
+            self.execute("begin immediate")
             if _identity(self.path) == self._file:
                 return
             self._db.rollback()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,14 +67,14 @@ class Registry:
         """All or nothing, holding the write lock from the start."""
         return self._connection.transaction()
 
-    def query(self, sql: str, values: Iterable[object] = ()) -> Iterator[tuple[Any, ...]]:
+    def query(self, sql: str, values: Iterable[object] = ()) -> list[tuple[Any, ...]]:
         """Rows of any select statement, as tuples."""
-        return iter(self._connection.query(sql, values))
+        return self._connection.query(sql, values)
 
     def execute(self, sql: str, values: Iterable[object] = ()) -> int:
         """Run any other statement; returns how many rows it touched."""
         with self.transaction():
-            return self._connection.query(sql, values).rowcount
+            return self._connection.execute(sql, values)
 
     # runs
 
