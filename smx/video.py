@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -160,29 +161,25 @@ def _probe(path: Path, size: int, mtime_ns: int) -> Video:
             stream = container.streams.best("video")
             if stream is None:
                 raise SceneError(f"{path}: no video stream in this file")
-            codec, declared = stream.codec_context.name, stream.frames
-            rate, base = stream.average_rate, stream.time_base
+            declared, rate, base = stream.frames, stream.average_rate, stream.time_base
             timed = bool(_TIMED_CONTAINERS & set(container.format.name.split(",")))
             codec = stream.codec_context.codec.canonical_name
-            index, seconds = None, None
-            if timed and codec in _PACKET_IS_FRAME:
-                index, seconds = _scan_packets(container, stream)
-        if index is None:
-            index, seconds = _scan_frames(path)
-        n = len(seconds)
+            found = _scan_packets(container, stream) if timed and codec in _PACKET_IS_FRAME else None
+        index, pts = found or _scan_frames(path)
+        n = len(pts)
         first = _first_frame(path)
     except av.error.FFmpegError as error:
         raise SceneError(f"{path}: cannot be read as a video ({error.strerror}); truncated or no video?") from None
     if n == 0 or first is None:
         raise SceneError(f"{path}: no frame of this video can be decoded")
-    times = _times(seconds, base, rate)
+    times = _times(pts, base, rate)
     turned = _orientation(first)
     height, width = (first.width, first.height) if turned[0] else (first.height, first.width)
     degrees = _DEGREES.get(turned, 0)
     return Video(path, n, declared, width, height, _fps(times, rate), codec, times, degrees, index)
 
 
-def _scan_packets(container: Any, stream: Any) -> tuple[_Index | None, list[int | None]]:
+def _scan_packets(container: Any, stream: Any) -> tuple[_Index, list[int | None]] | None:
     """Index from the packet headers alone, or None where presentation times cannot name frames."""
     shown: list[tuple[int, int]] = []  # (pts, position)
     keys, position_of, position = [], {}, -1
@@ -193,7 +190,7 @@ def _scan_packets(container: Any, stream: Any) -> tuple[_Index | None, list[int 
         if packet.is_corrupt:  # the file ends inside it
             continue
         if packet.pts is None or packet.pts in position_of:
-            return None, []
+            return None
         position_of[packet.pts] = position
         if not packet.is_discard:  # cut away by an edit list: decoded by players, not shown
             shown.append((packet.pts, position))
@@ -217,7 +214,7 @@ def _first_frame(path: Path) -> Any:
 
 def _times(pts: list[int | None], base: Fraction, rate: Fraction | None) -> np.ndarray:
     known = [p for p in pts if p is not None]
-    if len(known) == len(pts) and all(a < b for a, b in zip(known, known[1:], strict=False)):
+    if len(known) == len(pts) and all(a < b for a, b in pairwise(known)):
         return np.array(known, dtype=np.float64) * float(base)
     return np.arange(len(pts), dtype=np.float64) / float(rate or 1)
 

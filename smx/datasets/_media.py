@@ -1,0 +1,125 @@
+"""Where a scene's frames come from: a video or numbered images, behind one small interface."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from smx import video
+from smx.datasets._files import numbered
+from smx.digests import file_digest
+from smx.errors import SceneError
+
+
+class Media(Protocol):
+    """Frames with ids; the first five members of `smx.datasets.Scene`."""
+
+    frame_ids: np.ndarray
+    width: int
+    height: int
+    fps: float | None
+    times: np.ndarray | None  # [N] seconds, None where frames carry no time
+
+    def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]: ...
+    def source(self) -> dict[str, Any]: ...
+
+
+class VideoMedia:
+    """Frames of one video; ids are places in the order of presentation."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.video = video.probe(path)
+        self.frame_ids = np.arange(self.video.n_frames, dtype=np.int64)
+        self.width, self.height = self.video.width, self.video.height
+        self.fps: float | None = self.video.fps
+        self.times: np.ndarray | None = self.video.timestamps
+
+    def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """See `smx.video.decode`."""
+        return video.decode(self.path, ids)
+
+    def source(self) -> dict[str, Any]:
+        """Kind, name, digest, size, codec, and the header's claim where the count of frames differs from it."""
+        declared = self.video.n_frames_declared
+        claim = {"frames_declared": declared} if declared not in (0, self.video.n_frames) else {}
+        return {
+            "kind": "video",
+            "file": self.path.name,
+            "sha256": file_digest(self.path),
+            "size": self.path.stat().st_size,
+            "codec": self.video.codec,
+            "rotation": self.video.rotation,
+            **claim,
+        }
+
+
+class ImageMedia:
+    """Frames of a folder of images; ids are the numbers in their names."""
+
+    def __init__(self, files: Sequence[Path], fps: float | None) -> None:
+        order = numbered(files)
+        self.files = dict(zip(order.numbers, order.files, strict=True))
+        self.frame_ids = np.array(order.numbers, dtype=np.int64)
+        self.height, self.width = _read_rgb(order.files[0]).shape[:2]
+        self.fps, self.times = fps, None
+        if order.times is not None:
+            self.times = np.array(order.times)
+            span = self.times[-1] - self.times[0]
+            self.fps = fps or (float((len(self.times) - 1) / span) if span > 0 else None)
+        elif fps is not None:
+            self.times = self.frame_ids / fps
+
+    def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """(id, uint8 [H, W, 3]) ascending. `SceneError` naming a file that is missing, broken or of another size."""
+        for frame_id in sorted({int(i) for i in ids}):
+            if frame_id not in self.files:
+                folder = next(iter(self.files.values())).parent
+                raise SceneError(f"{folder}: there is no image of frame {frame_id}")
+            pixels = _read_rgb(self.files[frame_id])
+            if pixels.shape[:2] != (self.height, self.width):
+                size, first = f"{pixels.shape[1]}x{pixels.shape[0]}", f"{self.width}x{self.height}"
+                raise SceneError(f"{self.files[frame_id]}: {size}, the scene's first image is {first}")
+            yield frame_id, pixels
+
+    def source(self) -> dict[str, Any]:
+        """Kind, folder name, digest over the images' names and sizes, size of all of them."""
+        files = list(self.files.values())
+        sizes = [file.stat().st_size for file in files]
+        listing = "".join(f"{file.name}\0{size}\n" for file, size in zip(files, sizes, strict=True))
+        return {
+            "kind": "images",
+            "file": files[0].parent.name,
+            "sha256": hashlib.sha256(listing.encode()).hexdigest(),
+            "size": sum(sizes),
+        }
+
+
+def _read_rgb(path: Path) -> np.ndarray:
+    """uint8 [H, W, 3], upright by the EXIF tag."""
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise SceneError(f"{path}: one channel of {image.mode}, no colour frame (a depth map?)")
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise SceneError(f"{path}: cannot be read as an image ({error})") from None
+
+
+def read_depth(path: Path, scale: float) -> np.ndarray:
+    """float32 metres [h, w] of a 16-bit png that has `scale` units to the metre; NaN at 0 and 65535."""
+    try:
+        with Image.open(path) as image:
+            if not image.mode.startswith("I"):
+                raise SceneError(f"{path}: {image.mode} image, a depth map is a 16-bit png")
+            raw = np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise SceneError(f"{path}: cannot be read as a depth map ({error})") from None
+    metres: np.ndarray = raw.astype(np.float32) / np.float32(scale)
+    metres[(raw <= 0) | (raw >= 65535)] = np.nan
+    return metres

@@ -1,0 +1,247 @@
+"""Find a scene's camera file and give every frame its camera."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from smx.datasets._files import Layout, Numbered, PoseFormat, numbered, stem
+from smx.datasets._media import Media
+from smx.errors import SceneError
+from smx.geometry import poses
+from smx.geometry.cameras import resize_intrinsics
+
+# Tried in this order by `auto`; the first file that is there counts.
+_PLACES: dict[str, tuple[str, ...]] = {
+    "cameras_json": ("cameras.json",),
+    "nerfstudio": ("transforms.json", "nerfstudio/transforms.json"),
+    "colmap": (
+        "images.txt",
+        "colmap/images.txt",
+        "sparse/0/images.txt",
+        "sparse/images.txt",
+        "colmap/sparse/0/images.txt",
+    ),
+    "posetxt": ("*.pose.txt", "pose/*.txt", "poses/*.txt"),
+    "open3d": ("trajectory.log", "*.log"),
+    "tum": ("groundtruth.txt", "trajectory.txt", "traj.txt", "poses.txt", "*.tum"),
+}
+_INTRINSICS = (
+    "camera_intrinsic.json",
+    "intrinsic.json",
+    "intrinsics.json",
+    "intrinsic/intrinsic_color.txt",
+    "intrinsic.txt",
+    "intrinsics.txt",
+    "camera-intrinsics.txt",
+)
+# Wider than the jitter of a 30 Hz camera's clock; poses that are rarer may be half their own interval away.
+_NEAR_SECONDS = 0.02
+# A crop is no resize: what is left after rounding sizes to whole pixels stays below this.
+_ASPECT_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A camera for every frame of the scene."""
+
+    w2c: np.ndarray  # [N, 4, 4], NaN where lost
+    K: np.ndarray | None  # [N, 3, 3] pixels of the frame as decoded; None where no file has intrinsics
+    metric: bool
+    format: str
+    file: str  # relative to the scene
+    matched_by: str
+
+
+def pose_files(layout: Layout, format: PoseFormat) -> tuple[str, list[Path]] | None:
+    """(format, its files), or None where there is none. An explicit format that is absent is a `SceneError`."""
+    if layout.base is None or format == "none":
+        if format in ("auto", "none"):
+            return None
+        raise SceneError(f"{layout.video}: a video on its own has no camera file; give the folder that holds both")
+    wanted = list(_PLACES) if format == "auto" else [format]
+    folders = list(dict.fromkeys([layout.base, layout.frames_folder or layout.base]))
+    for name in wanted:
+        for pattern in _PLACES[name]:
+            for folder in folders:
+                if found := sorted(p for p in folder.glob(pattern) if p.is_file()):
+                    return name, found if name == "posetxt" else found[:1]
+    if format == "auto":
+        return None
+    raise SceneError(f"{layout.base}: no cameras of format {format!r}; looked for {', '.join(_PLACES[format])}")
+
+
+def beside(layout: Layout, format: PoseFormat) -> list[Path]:
+    """Every file that `join` and `stated_intrinsics` read (and the depth camera's), for a digest."""
+    if layout.base is None:
+        return []
+    name, files = pose_files(layout, format) or ("none", [])
+    if name == "colmap":
+        files = [files[0], files[0].with_name("cameras.txt")]
+    others = [_intrinsics_file(layout), layout.base / "intrinsic" / "intrinsic_depth.txt"]
+    return [file for file in (*files, *others) if file is not None and file.is_file()]
+
+
+def join(layout: Layout, media: Media, format: PoseFormat, intrinsics: Sequence[float] | None) -> Joined | None:
+    """Read the cameras and match them with the frames. `SceneError` where they do not belong together."""
+    found = pose_files(layout, format)
+    if found is None:
+        return None
+    assert layout.base is not None
+    name, files = found
+    read = _read(name, files)
+    rows, matched_by = _match(read, media, layout, files[0])
+    w2c = np.full((len(media.frame_ids), 4, 4), np.nan)
+    w2c[rows >= 0] = read.w2c[rows[rows >= 0]]
+    if intrinsics is not None or read.K is None:
+        K = stated_intrinsics(layout, media, intrinsics)
+    else:
+        # a frame without a pose gets the first camera's K, which is all that is known of it
+        K = _to_frame_size(read.K[np.maximum(rows, 0)], read.size, media, files[0])
+    file = (files[0].parent if name == "posetxt" else files[0]).relative_to(layout.base).as_posix()
+    return Joined(w2c, K, read.metric, name, file, matched_by)
+
+
+def stated_intrinsics(layout: Layout, media: Media, intrinsics: Sequence[float] | None) -> np.ndarray | None:
+    """[N, 3, 3] in pixels of the frames, from the option (fx, fy, cx, cy) or a file of their own."""
+    n = len(media.frame_ids)
+    if intrinsics is not None:
+        fx, fy, cx, cy = intrinsics
+        return np.tile(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), (n, 1, 1))
+    path = _intrinsics_file(layout)
+    if path is None:
+        return None
+    K, size = poses.read_intrinsics(path)
+    return _to_frame_size(np.tile(K, (n, 1, 1)), size, media, path)
+
+
+def match_depth(depth: Numbered, media: Media, layout: Layout) -> dict[int, Path]:
+    """Position of a frame -> its depth map: by time where both have times, else by number."""
+    if depth.times is not None and media.times is not None:
+        nearest = _nearest(np.array(depth.times), media.times)
+        return {at: depth.files[row] for at, row in enumerate(nearest.tolist()) if row >= 0}
+    rows = match_numbers(media.frame_ids, np.array(depth.numbers), layout, depth.files[0].parent)
+    return {at: depth.files[row] for at, row in enumerate(rows.tolist()) if row >= 0}
+
+
+def _read(name: str, files: list[Path]) -> poses.Poses:
+    if name == "posetxt":
+        order = numbered(file for file in files if re.search(r"\d", file.name))
+        return poses.read_matrices(list(order.files), list(order.numbers), "posetxt")
+    if name == "colmap":
+        return poses.read_colmap(files[0].parent)
+    readers: dict[str, Callable[[Path], poses.Poses]] = {
+        "tum": poses.read_tum,
+        "open3d": poses.read_open3d_log,
+        "nerfstudio": poses.read_nerfstudio,
+        "cameras_json": poses.read_cameras_json,
+    }
+    return readers[name](files[0])
+
+
+# --- which pose belongs to which frame ----------------------------------------------------------------------
+
+
+def _match(read: poses.Poses, media: Media, layout: Layout, file: Path) -> tuple[np.ndarray, str]:
+    """([N] row of each frame's pose, -1 where it has none; how they were matched)."""
+    if read.numbers is not None:
+        return match_numbers(media.frame_ids, read.numbers, layout, file), "number"
+    if read.names is not None:
+        return _match_names(read.names, media, layout, file), "name"
+    if read.times is not None:
+        return _match_times(read.times, media, file)
+    return _match_order(len(read.w2c), media, file), "order"
+
+
+def match_numbers(frame_ids: np.ndarray, numbers: np.ndarray, layout: Layout, file: Path) -> np.ndarray:
+    """[N] index into `numbers` of each frame id, -1 where it is not there.
+
+    The frames of a video have no names: files numbered from 1, or every tenth, must be as many as its frames.
+    Among images, as many numbers but other ones is a shifted numbering, and an error.
+    """
+    order = np.argsort(numbers, kind="stable")
+    at = np.searchsorted(numbers[order], frame_ids)
+    rows = order[np.minimum(at, len(order) - 1)]
+    known = numbers[rows] == frame_ids
+    if known.all():
+        if layout.video is not None and len(numbers) != len(frame_ids):
+            raise SceneError(f"{file}: {len(numbers)} of these for the {len(frame_ids)} frames of {layout.video.name}")
+        return rows
+    if layout.video is not None:
+        if len(numbers) != len(frame_ids):
+            raise SceneError(f"{file}: {len(numbers)} of these for the {len(frame_ids)} frames of {layout.video.name}")
+        return order
+    if not known.any() or len(numbers) == len(frame_ids):
+        raise SceneError(
+            f"{file}: numbered {numbers.min()} to {numbers.max()}, the frames {frame_ids[0]} to {frame_ids[-1]}"
+        )
+    return np.where(known, rows, -1)
+
+
+def _match_names(names: Sequence[str], media: Media, layout: Layout, file: Path) -> np.ndarray:
+    if layout.video is not None:
+        order = numbered(Path(name) for name in names)
+        place = {path: row for row, path in enumerate(map(Path, names))}
+        _match_order(len(names), media, file)
+        return np.array([place[path] for path in order.files])
+    rows = {stem(name): row for row, name in enumerate(names)}
+    if len(rows) < len(names):
+        raise SceneError(f"{file}: the same image name twice")
+    matched = np.array([rows.get(stem(path.name), -1) for path in numbered(layout.images).files])
+    if (matched < 0).all():
+        raise SceneError(f"{file}: none of its images ({names[0]!r} …) is among the frames")
+    return matched
+
+
+def _match_times(times: np.ndarray, media: Media, file: Path) -> tuple[np.ndarray, str]:
+    """The nearest pose in time; by frame number where that is what the column holds, by order where neither fits."""
+    if media.times is not None:
+        rows = _nearest(times, media.times)
+        if (rows >= 0).any():
+            return rows, "time"
+    elif np.isin(times, media.frame_ids).all():
+        row_of = {int(time): row for row, time in enumerate(times)}
+        return np.array([row_of.get(int(i), -1) for i in media.frame_ids]), "number"
+    return _match_order(len(times), media, file), "order"
+
+
+def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """[len(wanted)] index into `times` of the nearest one, -1 where none is near."""
+    order = np.argsort(times, kind="stable")
+    known = times[order]
+    right = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    left = np.maximum(right - 1, 0)
+    nearest = np.where(wanted - known[left] <= known[right] - wanted, left, right)
+    interval = float(np.median(np.diff(known))) if len(known) > 1 else 0.0
+    near = np.abs(known[nearest] - wanted) <= max(_NEAR_SECONDS, 0.505 * interval)
+    return np.where(near, order[nearest], -1)
+
+
+def _match_order(count: int, media: Media, file: Path) -> np.ndarray:
+    if count != len(media.frame_ids):
+        raise SceneError(f"{file}: {count} poses for {len(media.frame_ids)} frames")
+    return np.arange(count)
+
+
+# --- intrinsics ---------------------------------------------------------------------------------------------
+
+
+def _intrinsics_file(layout: Layout) -> Path | None:
+    if layout.base is None:
+        return None
+    return next((layout.base / name for name in _INTRINSICS if (layout.base / name).is_file()), None)
+
+
+def _to_frame_size(K: np.ndarray | None, size: tuple[int, int] | None, media: Media, file: Path) -> np.ndarray | None:
+    if K is None or size is None or size == (media.width, media.height):
+        return K
+    if abs(size[0] / size[1] / (media.width / media.height) - 1) > _ASPECT_TOLERANCE:
+        raise SceneError(
+            f"{file}: intrinsics of {size[0]}x{size[1]} images, the frames are {media.width}x{media.height}:"
+            " turned or cropped, not resized"
+        )
+    return resize_intrinsics(K, size, (media.width, media.height))

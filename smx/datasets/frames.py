@@ -1,0 +1,191 @@
+"""Any video or folder of images, with cameras and depth where they lie beside it; or a folder of such scenes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from smx.datasets import BaseDataset, Cameras, Scene
+from smx.datasets._files import LOOKED_FOR, Layout, NoScene, PoseFormat, Prefer, find_scenes, look, numbered
+from smx.errors import SceneError, UserError, unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from smx.datasets._poses import Joined
+
+logger = logging.getLogger(__name__)
+
+
+class Dataset(BaseDataset):
+    """The root is one scene, or a folder of scenes. Frame ids are the numbers in image names, or places in a video."""
+
+    prefer: Prefer = Field("auto", description="frames from images or video where a scene has both; auto: images")
+    poses: PoseFormat = Field("auto", description="format of the camera file; auto: the first kind that is there")
+    intrinsics: tuple[float, float, float, float] | None = Field(
+        None, description="fx, fy, cx, cy in pixels of the frames, where no file has them (instead of a file's)"
+    )
+    depth_scale: float = Field(1000.0, gt=0, description="value of one metre in the depth pngs")
+    fps: float | None = Field(None, gt=0, description="rate of the numbering of images")
+
+    def scenes(self, root: Path | None) -> list[str]:
+        """Ids of all scenes, sorted; what was skipped is logged as a warning. `UserError` when there is none."""
+        found, skipped = find_scenes(_existing(root), self.prefer)
+        if not found:
+            raise UserError(
+                f"no scene at {root}" + "".join(f"\n  {name}: {why}" for name, why in skipped.items()), LOOKED_FOR
+            )
+        for name, why in skipped.items():
+            logger.warning("%s is no scene and is skipped: %s", name, why)
+        return sorted(found)
+
+    def open(self, root: Path | None, scene_id: str) -> Scene:
+        """Open one scene: frames are counted, nothing is decoded but the first."""
+        found, _ = find_scenes(_existing(root), self.prefer)
+        if scene_id not in found:
+            raise unknown("scene", scene_id, found, LOOKED_FOR)
+        try:
+            return FramesScene(scene_id, look(found[scene_id], self.prefer), self)
+        except NoScene as reason:
+            raise SceneError(f"{found[scene_id]}: {reason}") from None
+
+    def digest(self, root: Path | None) -> str:
+        """SHA-256 over each scene's files: heads and tails of videos and camera files, names and sizes of images."""
+        from smx.digests import file_digest
+
+        root = _existing(root)
+        found, _ = find_scenes(root, self.prefer)
+        hashed = hashlib.sha256()
+        for path in found.values():
+            layout = look(path, self.prefer)
+            name = "." if path == root else path.name
+            images = [(file, str(file.stat().st_size)) for file in (*layout.images, *layout.depth)]
+            whole = [(file, file_digest(file)) for file in _read_whole(layout, self.poses)]
+            for file, identity in sorted(images + whole):
+                inside = file.relative_to(path).as_posix() if path.is_dir() else file.suffix
+                hashed.update(f"{name}\0{inside}\0{identity}\n".encode())
+        return hashed.hexdigest()
+
+
+class FramesScene(Scene):
+    """One scene on disk. Cameras and depth are found and read when first asked for."""
+
+    def __init__(self, scene_id: str, layout: Layout, options: Dataset) -> None:
+        from smx.datasets._media import ImageMedia, Media, VideoMedia
+
+        self.id = scene_id
+        self._layout, self._options = layout, options
+        self._media: Media = (
+            VideoMedia(layout.video) if layout.video is not None else ImageMedia(layout.images, options.fps)
+        )
+        self.frame_ids = self._media.frame_ids
+        self.width, self.height, self.fps = self._media.width, self._media.height, self._media.fps
+
+    def timestamps(self) -> np.ndarray:
+        """[N] seconds: a video's presentation times, images' names where those are times, else number / fps."""
+        if self._media.times is not None:
+            return self._media.times.copy()
+        times: np.ndarray = self.frame_ids / (self.fps or 1.0)
+        return times
+
+    def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """(id, uint8 [H, W, 3] RGB), ascending; upright by rotation and EXIF tags."""
+        return self._media.decode(ids)
+
+    def cameras(self, ids: Sequence[int]) -> Cameras | None:
+        """Cameras of `ids`. `SceneError` where there are poses but no intrinsics, or they do not match the frames."""
+        joined = self._joined
+        if joined is None:
+            return None
+        if joined.K is None:
+            raise SceneError(
+                f"{self.id}: {joined.file} has poses but no intrinsics;"
+                " add camera_intrinsic.json, or set the option intrinsics (fx, fy, cx, cy), or poses: none"
+            )
+        at = self._positions(ids)
+        return Cameras(joined.w2c[at], joined.K[at], joined.metric)
+
+    def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Depth of a frame from its png, and K scaled to the map's size (or ScanNet's `intrinsic_depth.txt`)."""
+        from smx.datasets._media import read_depth
+        from smx.geometry.cameras import resize_intrinsics
+
+        position = int(self._positions([frame_id])[0])
+        path = self._depth_files.get(position)
+        K = self._intrinsics
+        if path is None or K is None:
+            return None
+        metres = read_depth(path, self._options.depth_scale)
+        own = self._depth_intrinsics
+        size = (metres.shape[1], metres.shape[0])
+        return metres, own if own is not None else resize_intrinsics(K[position], (self.width, self.height), size)
+
+    def source(self) -> dict[str, Any]:
+        """Origin of the frames, and which camera format and depth were found."""
+        joined = self._joined
+        cameras = None
+        if joined is not None:
+            cameras = {"format": joined.format, "file": joined.file, "matched_by": joined.matched_by}
+        return {**self._media.source(), "cameras": cameras, "depth": len(self._depth_files)}
+
+    @cached_property
+    def _joined(self) -> Joined | None:
+        from smx.datasets._poses import join
+
+        return join(self._layout, self._media, self._options.poses, self._options.intrinsics)
+
+    @cached_property
+    def _intrinsics(self) -> np.ndarray | None:
+        """[N, 3, 3] in pixels of the frames, with or without poses."""
+        from smx.datasets._poses import stated_intrinsics
+
+        if self._joined is not None:
+            return self._joined.K
+        return stated_intrinsics(self._layout, self._media, self._options.intrinsics)
+
+    @cached_property
+    def _depth_intrinsics(self) -> np.ndarray | None:
+        from smx.geometry.poses import read_intrinsics
+
+        path = self._layout.base / "intrinsic" / "intrinsic_depth.txt" if self._layout.base else None
+        return read_intrinsics(path)[0] if path is not None and path.is_file() else None
+
+    @cached_property
+    def _depth_files(self) -> dict[int, Path]:
+        """Position of a frame -> its depth map."""
+        from smx.datasets._poses import match_depth
+
+        if not self._layout.depth:
+            return {}
+        return match_depth(numbered(self._layout.depth), self._media, self._layout)
+
+    def _positions(self, ids: Sequence[int]) -> np.ndarray:
+        import numpy as np
+
+        wanted = np.asarray(ids, dtype=np.int64)
+        at = np.minimum(np.searchsorted(self.frame_ids, wanted), len(self.frame_ids) - 1)
+        absent = wanted[self.frame_ids[at] != wanted]
+        if len(absent):
+            raise SceneError(f"{self.id}: there is no frame {absent[0]}")
+        return at
+
+
+def _read_whole(layout: Layout, poses: PoseFormat) -> list[Path]:
+    """Files whose contents count: the video, the camera files, the intrinsics."""
+    from smx.datasets._poses import beside
+
+    return ([layout.video] if layout.video else []) + beside(layout, poses)
+
+
+def _existing(root: Path | None) -> Path:
+    if root is None:
+        raise UserError("dataset frames needs a root", f"--root FOLDER; {LOOKED_FOR}")
+    if not root.exists():
+        raise UserError(f"there is nothing at {root}", f"--root FOLDER; {LOOKED_FOR}")
+    return root

@@ -1,0 +1,79 @@
+"""VSI-Bench's own videos, `<dataset>/<scene_name>.mp4`, without cameras."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smx.datasets import BaseDataset, Scene
+from smx.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_LOOKED_FOR = "looked for <root>/<dataset>/<scene_name>.mp4 and <root>/videos/<dataset>/<scene_name>.mp4"
+
+
+class Dataset(BaseDataset):
+    """Scenes "<dataset>/<scene_name>", of all datasets that are there (arkitscenes, scannet, scannetpp)."""
+
+    def scenes(self, root: Path | None) -> list[str]:
+        """Ids of all videos, sorted. `UserError` when there is none."""
+        return sorted(_videos(root))
+
+    def open(self, root: Path | None, scene_id: str) -> Scene:
+        """Open one video. `UserError` when there is none of that name, `SceneError` when it is broken."""
+        videos = _videos(root)
+        if scene_id not in videos:
+            raise unknown("scene", scene_id, videos, _LOOKED_FOR)
+        return VideoScene(scene_id, videos[scene_id])
+
+    def digest(self, root: Path | None) -> str:
+        """SHA-256 over each scene's id and its video's size, first and last MiB."""
+        from smx.digests import file_digest
+
+        hashed = hashlib.sha256()
+        for scene, path in sorted(_videos(root).items()):
+            hashed.update(f"{scene}\0{file_digest(path)}\n".encode())
+        return hashed.hexdigest()
+
+
+class VideoScene(Scene):
+    """One video, nothing else known of it."""
+
+    def __init__(self, scene_id: str, path: Path) -> None:
+        from smx.datasets._media import VideoMedia
+
+        self.id = scene_id
+        self._media = VideoMedia(path)
+        self.frame_ids = self._media.frame_ids
+        self.width, self.height, self.fps = self._media.width, self._media.height, self._media.fps
+
+    def timestamps(self) -> np.ndarray:
+        """[N] presentation times in seconds."""
+        return self._media.video.timestamps.copy()
+
+    def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """(id, uint8 [H, W, 3] RGB), ascending."""
+        return self._media.decode(ids)
+
+    def source(self) -> dict[str, Any]:
+        """Kind, file name, digest, size."""
+        return self._media.source()
+
+
+def _videos(root: Path | None) -> dict[str, Path]:
+    """Scene id -> video, from both places a download may have put them."""
+    if root is None or not root.is_dir():
+        where = "no root is given" if root is None else f"{root} is not a folder"
+        raise UserError(f"dataset vsibench: {where}", f"--root FOLDER; {_LOOKED_FOR}")
+    found: dict[str, Path] = {}
+    for base in (root, root / "videos"):
+        for path in sorted(base.glob("*/*.mp4")):
+            if not (path.name.startswith(".") or path.parent.name.startswith(".") or path.parent == root / "videos"):
+                found.setdefault(f"{path.parent.name}/{path.stem}", path)
+    if not found:
+        raise UserError(f"dataset vsibench: no video under {root}", _LOOKED_FOR)
+    return found
