@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smx.errors import UserError, closest
+from smx.geometry.pose_attention import blocks
 
 if TYPE_CHECKING:
     from smx.models._options import QwenOptions
@@ -29,6 +30,7 @@ def check(folder: Path, options: QwenOptions, base: str) -> None:
     """`UserError` naming what was found and what was expected, for the first thing that does not fit."""
     config = read_config(folder)
     refuse_other_positions(folder, options, base)
+    _refuse_pose(config, options)
     if not (folder / "tokenizer.json").is_file():
         raise UserError(f"{folder} has no tokenizer.json", "copy the tokenizer's files beside the weights")
     found = tensors(folder)
@@ -190,6 +192,13 @@ def _refuse_odd_sizes(folder: Path, config: dict[str, Any]) -> None:
                 f"{folder}/config.json: {part} width {width} over {heads} heads is {width / heads:g} per head",
                 "rotary positions need a whole head size that is a multiple of 4",
             )
+
+
+def _refuse_pose(config: dict[str, Any], options: QwenOptions) -> None:
+    text = _text(config)
+    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    if options.pose.kind != "none":
+        blocks(rope.get("mrope_section", [16, 24, 24]), options.pose.dims, options.pose.fraction, options.rope.base)
 
 
 def _header(file: Path) -> dict[str, tuple[int, ...]]:

@@ -20,7 +20,8 @@ SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s
 
 _THINGS = """
 chair table sofa bed desk lamp door window cabinet shelf bookshelf plant television monitor stool bin
-fridge fridges boxes stools plants lamps shelves sofas beds cabinets desks tables pillow backpack box rug picture mirror sink toilet bathtub refrigerator stove microwave washer printer keyboard
+fridge fridges boxes stools plants lamps shelves sofas beds cabinets desks tables
+pillow backpack box rug picture mirror sink toilet bathtub refrigerator stove microwave washer printer keyboard
 curtain bench wardrobe dresser nightstand fireplace ball cube cylinder cone pyramid sphere column crate barrel
 """
 THINGS = _THINGS.split()
@@ -89,8 +90,8 @@ def _sentences(rng: random.Random) -> Iterator[str]:
                 "your right, at your back or in front? At that place, look around until you face it.",
                 f"Going from the {a} along the wall, do you reach the {b} or the {c} first? It is nearest to the {d}.",
                 f"Taking points on each, how far apart are they? What does the {a} measure along its longest side?",
-                f"A robot faces the {a} and is to drive to the {b} as follows: turn by 90 degrees or more, then fill in "
-                f"what belongs in the place of each [fill in], in order. You would have to pass the {c}.",
+                f"A robot faces the {a} and is to drive to the {b} as follows: turn by 90 degrees or more, then fill "
+                f"in what belongs in the place of each [fill in], in order. You would have to pass the {c}.",
                 f"In which order do these come into view? In which quarter would the {d} be, where the quarters meet? "
                 f"This means that the floor under the {a} counts too.",
                 f"Is the {a} the same colour as the {b}? Can you see which object is taller, larger, smaller?",

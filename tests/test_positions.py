@@ -1,0 +1,95 @@
+"""Position ids are ours: the rules of models.md, checked against transformers and a recorded reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from smx.errors import UserError
+from smx.models._options import Rope
+from smx.models._positions import temporal_stride, text_positions, text_start, video_positions
+
+TIMES = np.arange(8) * 0.5
+
+
+def stride(**options: Any) -> float:
+    return temporal_stride(Rope.parse(options, "rope"), TIMES, 2)
+
+
+def whole(start: int, grid: tuple[int, int, int], step: float, rule: str, text: int) -> np.ndarray:
+    """Text, a video at `start`, text: [3, L]."""
+    after = text_start(start, grid, step, rule)
+    return np.concatenate(
+        (text_positions(0, start), video_positions(start, grid, step), text_positions(after, text)), axis=1
+    )
+
+
+def test_every_temporal_rule() -> None:
+    """A silent change of stride moves scores by more than the effects under study."""
+    assert stride() == 2.0  # what transformers 4.51's processor assumed for frame lists
+    assert stride(temporal="index") == 1.0
+    assert stride(temporal="seconds", seconds_per_grid=0.5, tokens_per_second=25) == 12.5
+    assert stride(seconds_per_grid="auto") == pytest.approx(2.0)  # 2 frames × 0.5 s × 2
+    assert temporal_stride(Rope(seconds_per_grid="auto"), TIMES, 1) == pytest.approx(1.0)  # one frame per tubelet
+    assert temporal_stride(Rope(seconds_per_grid="auto"), TIMES[::-1], 2) == pytest.approx(2.0)
+    assert stride(temporal="constant") == 0.0
+    assert stride(base="hw") == 0.0
+    assert stride(temporal="stride", stride=3.5) == 3.5
+    with pytest.raises(UserError, match="belong together"):
+        stride(temporal="stride")
+
+
+def test_times_are_floored() -> None:
+    """t = floor(k · seconds · tokens_per_second), also where the product is just below a whole number."""
+    assert video_positions(10, (5, 1, 1), 0.7)[0].tolist() == [10, 10, 11, 12, 12]
+    assert video_positions(0, (4, 1, 1), 0.1 * 3 / 0.3)[0].tolist() == [0, 1, 2, 3]
+
+
+def test_text_start_max_and_grid_differ_on_long_videos() -> None:
+    """Published Spatial-MLLM numbers use max; transformers since uses grid."""
+    assert text_start(4, (4, 3, 4), 2, "max") == 4 + 6 + 1
+    assert text_start(4, (4, 3, 4), 2, "grid") == 4 + 4
+    assert text_start(4, (2, 3, 4), 1, "max") == text_start(4, (2, 3, 4), 1, "grid")
+    assert text_start(4, (4, 3, 4), 0, "max") == 8
+
+
+def test_equal_the_recorded_reference(fixtures: Path) -> None:
+    """Spatial-MLLM under transformers 4.51: stride 2, text start max."""
+    from safetensors.numpy import load_file
+
+    folder = fixtures / "golden/spatial_mllm_tiny"
+    inputs, expected = load_file(folder / "inputs.safetensors"), load_file(folder / "expected.safetensors")
+    ids = inputs["input_ids"][0].tolist()
+    start, length = ids.index(1002), ids.count(1002)
+    t, h, w = (int(side) for side in inputs["video_grid_thw"][0])
+    ours = whole(start, (t, h // 2, w // 2), 2.0, "max", len(ids) - start - length)
+    assert np.array_equal(ours, expected["position_ids"][:, 0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "grid"), [(1.0, (4, 6, 8)), (0.5, (4, 6, 8)), (2.5, (3, 10, 4)), (0.75, (5, 4, 4))]
+)
+def test_equal_transformers_where_the_rules_coincide(seconds: float, grid: tuple[int, int, int]) -> None:
+    """transformers 5.23's `get_rope_index` is `temporal: seconds` with `text_start: grid`."""
+    import torch
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
+
+    vision = SimpleNamespace(spatial_merge_size=2, tokens_per_second=2)
+    model = SimpleNamespace(config=SimpleNamespace(vision_config=vision))
+    model.get_vision_position_ids = Qwen2_5_VLModel.get_vision_position_ids.__get__(model)
+    t, h, w = grid
+    tokens = t * h * w // 4
+    kinds = torch.tensor([[0] * 5 + [2] * tokens + [0] * 7])
+    theirs, _ = Qwen2_5_VLModel.get_rope_index(
+        model,
+        torch.zeros_like(kinds),
+        kinds,
+        video_grid_thw=torch.tensor([grid]),
+        second_per_grid_ts=torch.tensor([seconds]),
+    )
+    ours = whole(5, (t, h // 2, w // 2), seconds * 2, "grid", 7)
+    assert np.array_equal(ours, theirs[:, 0].numpy())
