@@ -88,6 +88,7 @@ class BaseVLM(Options):
     needs_checkpoint: ClassVar[bool] = False  # True where there is nothing to run without weights on disk
     needs_training_answers: ClassVar[bool] = False  # chance and frequency look at the training answers
     trainable: ClassVar[bool] = False
+    threads: ClassVar[int | None] = None  # CPU threads that pay off; None: all there are
     recipe: ClassVar[Mapping[str, Any]] = {}  # where it differs from spec.Recipe's defaults
 
     def wants_cameras(self) -> bool:

@@ -31,7 +31,7 @@ def work(shard: Shard) -> None:
     runner = model.load(
         shard.path("checkpoint"),
         seed=spec.seed,
-        device=device() if model.needs_frames else "cpu",
+        device=device(model),
         dtype=spec.dtype,
         training=examples,
     )
@@ -60,10 +60,14 @@ def query(bench: BaseBench, question: Question) -> Query:
     return Query(question.id, bench.render(question), question.type, question.options)
 
 
-def device() -> str:
-    """cuda where there is one, else cpu."""
+def device(model: BaseVLM) -> str:
+    """cuda where there is one, else cpu, with as many threads as the model can use."""
+    if not model.needs_frames:
+        return "cpu"  # and no torch: it only counts
     import torch
 
+    if model.threads is not None:
+        torch.set_num_threads(model.threads)
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -28,13 +28,13 @@ def work(shard: Shard) -> None:
     if not shard.items:
         return
     model: BaseVLM = Variant.model_validate(spec.variant).options()
-    runner = model.load(shard.path("checkpoint"), seed=spec.seed, device=device(), dtype=spec.dtype)
+    runner = model.load(shard.path("checkpoint"), seed=spec.seed, device=device(model), dtype=spec.dtype)
     shard.note(runner.info)
     examples = _examples(shard, model, runner)
     folder = shard.attempt.run.path / "training"
     first = _span(shard.items[0].id)[0]
     resume = _last_checkpoint(folder, first - 1)
-    trainer = _trainer(shard, runner, examples, folder)
+    trainer = _trainer(shard, runner, examples, folder, cpu=device(model) == "cpu")
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
 
 
@@ -97,7 +97,7 @@ def _last_checkpoint(folder: Path, step: int) -> Path | None:
     return resume if step else None
 
 
-def _trainer(shard: Shard, runner: Runner, examples: Any, folder: Path) -> Any:
+def _trainer(shard: Shard, runner: Runner, examples: Any, folder: Path, *, cpu: bool) -> Any:
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     spec = shard.spec
@@ -135,14 +135,14 @@ def _trainer(shard: Shard, runner: Runner, examples: Any, folder: Path) -> Any:
 
     return Trainer(
         model=runner.module(),
-        args=_arguments(TrainingArguments, spec, folder, steps),
+        args=_arguments(TrainingArguments, spec, folder, steps, cpu),
         train_dataset=examples,
         data_collator=runner.collate,
         callbacks=[Record()],
     )
 
 
-def _arguments(cls: Callable[..., Any], spec: TrainSpec, folder: Path, steps: int) -> Any:
+def _arguments(cls: Callable[..., Any], spec: TrainSpec, folder: Path, steps: int, cpu: bool) -> Any:
     recipe: Recipe = spec.recipe
     return cls(
         output_dir=str(folder),
@@ -160,7 +160,7 @@ def _arguments(cls: Callable[..., Any], spec: TrainSpec, folder: Path, steps: in
         logging_nan_inf_filter=False,
         seed=spec.seed,
         data_seed=spec.seed,
-        use_cpu=device() == "cpu",
+        use_cpu=cpu,
         bf16=spec.dtype == "bfloat16",
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
