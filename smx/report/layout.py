@@ -21,7 +21,7 @@ def lay_out(
 
     `stub_heads`: names of the row axes; `stubs[row]`: their values; `level_names`: names of the column axes;
     `heads[col]`: their values, outermost first; `body[row][col]`: cells. Columns that do not fit `width`
-    characters follow below in further blocks, with the rows' names repeated.
+    characters follow below in further blocks, with the names of the rows that have something there.
     """
     lasts = [_wrap(head[-1]) if head else ["score"] for head in heads]
     columns = [_align([line[i] for line in body]) for i in range(len(heads))]
@@ -37,8 +37,14 @@ def lay_out(
         rows = [_join([columns[i][row] for i in block], widths) for row in range(len(body))]
         edge = [" " * len(left[0])] * (depth - 1)
         names = [*left[: len(upper)], *edge, *left[len(upper) :]]
-        lines = [f"{name}{GAP}{text}".rstrip() for name, text in zip(names, [*upper, *lower, *rows], strict=True)]
-        lines.insert(len(upper) + depth, "─" * max(map(len, lines)))
+        texts = [*upper, *lower, *rows]
+        above = len(upper) + depth
+        lines = [
+            f"{name}{GAP}{text}".rstrip()
+            for number, (name, text) in enumerate(zip(names, texts, strict=True))
+            if number < above or text.strip() or len(block) == len(heads)
+        ]
+        lines.insert(above, "─" * max(map(len, lines)))
         blocks.append(lines)
     return [line for number, lines in enumerate(blocks) for line in ([""] if number else []) + lines]
 
@@ -53,8 +59,8 @@ def _stub_lines(heads: Sequence[str], stubs: Sequence[Sequence[str]], levels: Se
         lines.append(_join([""] * same + list(stub[same:]), sizes))
         before = stub
     last = levels[-1] if levels else ""
-    size = max(sum(sizes) + len(GAP) * (len(sizes) - 1), len(GAP.join(heads)) + len(GAP) + len(last), *map(len, levels))
     named = lines[0].rstrip()
+    size = max(*map(len, lines[1:]), len(named) + len(GAP) + len(last), *map(len, levels))
     first = named + last.rjust(size - len(named))
     return [*(name.rjust(size) for name in levels[:-1]), first, *(line.ljust(size) for line in lines[1:])]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from smx.report.query import BREAKDOWNS
 from smx.report.table import Entry, Table
 
 _KIND = {"all": "", "acc": "multiple choice, ", "mra": "numerical answers, "}
@@ -12,15 +13,21 @@ _MEAN = {"micro": "mean over questions", "macro": "mean over tasks"}
 _FAILURES_NAMED = 3
 
 
-def wording(axis: str, value: Any, *, alone: bool = False) -> str:
-    """A value of an axis as a heading; `alone`: where no heading says which axis it is of."""
-    if value is None or value == "":
-        return "none"
-    if axis == "sampler" and value == "none":
-        return "no frames"
-    if alone and axis == "frames":
-        return f"{value} frames"
-    return f"seed {value}" if alone and axis == "seed" else str(value)
+def wording(axes: Sequence[str], key: Sequence[Any], *, alone: bool = False) -> list[str]:
+    """Values of axes as headings; `alone`: where no heading says which axis they are of."""
+    words = []
+    for axis, value in zip(axes, key, strict=True):
+        if axis == "sampler" and value == "none":
+            words.append("no frames")
+        elif axis == "frames" and value == 0 and "sampler" in axes:
+            words.append("")
+        elif value is None or value == "":
+            words.append("none")
+        elif alone and axis in ("frames", "seed"):
+            words.append(f"{value} frames" if axis == "frames" else f"seed {value}")
+        else:
+            words.append(str(value))
+    return words
 
 
 def heading(table: Table) -> str:
@@ -46,13 +53,13 @@ def explanation(table: Table) -> str:
             parts.append(f"{named}{_KIND.get(kind, f'{kind}, ')}{_MEAN[mean]}")
     parts.append("scores × 100")
     if table.seeds:
-        parts.append(f"mean ± standard deviation over {table.seeds} seeds")
+        parts.append(f"± standard deviation over {table.seeds} seeds")
     if table.items and not table.imported:
         parts.append(f"{table.items} questions")
     for axis in ("model", "sampler", "frames"):
         value = table.fixed.get(axis)
         if value not in (None, 0):
-            parts.append(wording(axis, value, alone=True) if axis == "frames" else f"{axis} {wording(axis, value)}")
+            parts.append(f"{value} frames" if axis == "frames" else f"{axis} {value}")
     return "; ".join(parts)
 
 
@@ -65,21 +72,22 @@ def notes(table: Table, missing: str) -> list[str]:
     if any(
         table.applies(row, col) and not table.cell(row, col).entries for row in table.row_keys for col in table.col_keys
     ):
-        found.append(f"{missing}  no such run yet")
+        found.append(f"{missing}: no such run yet")
     if any(entry.run.labels.get("untrained") for entry in entries):
         found.append("untrained: the weights are random; such a score says nothing about the model")
     found += _stand_ins(entries)
     if any(entry.score and entry.score.doubtful for entry in entries):
-        found.append("?  doubtful: somebody marked the attempt so")
+        found.append("?: somebody marked the attempt doubtful")
     found += _failures(table)
     unparsed = [entry.score.unparsed for entry in entries if entry.score]
     if any(unparsed):
-        found.append(f"answers that did not parse count as wrong: up to {max(unparsed)} in a run (--format json: each)")
+        where = f" of {table.fixed['bench']}" if "bench" in table.fixed else ""
+        found.append(
+            f"answers that did not parse count as wrong: up to {max(unparsed)} in a run{where} (json has each)"
+        )
     differing = sorted({key for cell in table.cells.values() for key in cell.differences()})
     if differing:
-        found.append(
-            f"or: runs of one cell that differ in {', '.join(differing)}; --runs names them, smx diff compares"
-        )
+        found.append(f"or: runs of one cell that differ in {', '.join(differing)}; --runs names them")
     if table.added:
         found.append(f"{' and '.join(table.added)} joined the rows: runs of one cell would differ in it")
     if table.items is None and not table.imported and len({e.run.items for e in entries if e.run.items}) > 1:
@@ -90,7 +98,10 @@ def notes(table: Table, missing: str) -> list[str]:
 def _metrics(table: Table) -> list[str]:
     if "metric" in table.fixed:
         return [table.fixed["metric"]]
-    return list(dict.fromkeys(e.score.metric for e in _entries(table) if e.score)) or ["no scores yet"]
+    found = {entry.score.metric for entry in _entries(table) if entry.score}
+    return sorted(found, key=lambda m: (m in BREAKDOWNS, m.partition(".")[0], m.endswith(".macro"))) or [
+        "no scores yet"
+    ]
 
 
 def _failures(table: Table) -> list[str]:
@@ -99,7 +110,7 @@ def _failures(table: Table) -> list[str]:
     named = [f"{e.run.failed} of {e.run.items} in {e.run.fingerprint[:8]}" for e in worst[:_FAILURES_NAMED]]
     if len(worst) > _FAILURES_NAMED:
         named.append(f"fewer in {len(worst) - _FAILURES_NAMED} more runs")
-    return [f"failed items are left out: {', '.join(named)} (smx why RUN)"] if named else []
+    return [f"failed items are left out: {', '.join(named)} (smx show RUN)"] if named else []
 
 
 def _stand_ins(entries: list[Entry]) -> list[str]:

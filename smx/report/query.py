@@ -80,7 +80,7 @@ def _defaults(
         cols = (*cols, "type")
     if not rows:
         wanted = cell if cols == ("type",) else cell[:1]
-        rows = tuple(axis for axis in wanted if axis not in cols)
+        rows = tuple(axis for axis in wanted if axis not in cols) or tuple(axis for axis in cell if axis not in cols)
     if not cols:
         wanted = cell if by_type else cell[1:]
         cols = tuple(axis for axis in wanted if axis not in rows)

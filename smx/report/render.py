@@ -1,7 +1,8 @@
 """Tables as text for a terminal, Markdown for a paper, CSV and JSON for programs.
 
 People see scores times 100 with one decimal. Programs get them in 0..1 at full precision, one record per
-cell (several where a cell's runs differ in more than their seed), with the fingerprints behind it.
+cell (several where a cell's runs differ in more than their seed), with the fingerprints behind it; counts of
+questions are sums over its seeds.
 """
 
 from __future__ import annotations
@@ -20,17 +21,23 @@ from smx.report.table import Cell, Entry, Group, Key, Table
 FORMATS = ("table", "md", "csv", "json")
 MISSING = "—"
 
+_PAGE = 100  # characters of prose a line, where nothing says how wide the page is
 _STANDING_STILL = ("excluded", "no items", "unscored")  # states whose progress is beside the point
 
 
 def render(tables: Sequence[Table], format: str, *, width: int | None = None, show_runs: bool = False) -> str:
-    """`tables` in one of `FORMATS`, ending in a newline. `width` in characters: text tables are cut to fit it."""
+    """`tables` in one of `FORMATS`; nothing for no tables. `width`: text tables are cut to so many characters."""
     if format == "json":
         return json.dumps({"tables": [_as_json(table) for table in tables]}, indent=2, ensure_ascii=False) + "\n"
     if format == "csv":
         return _as_csv(tables)
-    one = _as_markdown if format == "md" else _as_text
-    return "\n\n".join("\n".join(one(table, width, show_runs)) for table in tables) + "\n"
+    if format == "md":
+        parts = ["\n".join(_as_markdown(table, show_runs)) for table in tables]
+        return "\n\n".join(parts) + "\n" if parts else ""
+    said = dict.fromkeys(note for table in tables for note in notes(table, MISSING))
+    below = "\n".join(textwrap.fill(note, width or _PAGE, subsequent_indent="   ") for note in said)
+    parts = ["\n".join(_as_text(table, width, show_runs)) for table in tables] + ([below] if below else [])
+    return "\n\n".join(parts) + "\n" if parts else ""
 
 
 def cell_text(table: Table, row: Key, col: Key, *, show_runs: bool = False) -> str:
@@ -80,21 +87,16 @@ def _state_text(entry: Entry) -> str:
 
 
 def _as_text(table: Table, width: int | None, show_runs: bool) -> list[str]:
-    stubs = [[wording(axis, value) for axis, value in zip(table.rows, row, strict=True)] for row in table.row_keys]
-    heads = [[wording(axis, value) for axis, value in zip(table.cols, col, strict=True)] for col in table.col_keys]
+    stubs = [wording(table.rows, row) for row in table.row_keys]
+    heads = [wording(table.cols, col) for col in table.col_keys]
     grid = lay_out(table.rows, stubs, table.cols, heads, _body(table, show_runs), width)
-    wide = width or 100
-    below = [textwrap.fill(note, wide, subsequent_indent="   ") for note in notes(table, MISSING)]
-    return [heading(table), textwrap.fill(explanation(table), wide), "", *grid, *([""] if below else []), *below]
+    return [heading(table), textwrap.fill(explanation(table), width or _PAGE), "", *grid]
 
 
-def _as_markdown(table: Table, _width: int | None, show_runs: bool) -> list[str]:
+def _as_markdown(table: Table, show_runs: bool) -> list[str]:
     """A caption, a pipe table whose column headings say all their levels, the notes."""
-    heads = [
-        ", ".join(wording(axis, value, alone=True) for axis, value in zip(table.cols, col, strict=True)) or "score"
-        for col in table.col_keys
-    ]
-    stubs = [[wording(axis, value) for axis, value in zip(table.rows, row, strict=True)] for row in table.row_keys]
+    heads = [", ".join(filter(None, wording(table.cols, col, alone=True))) or "score" for col in table.col_keys]
+    stubs = [wording(table.rows, row) for row in table.row_keys]
     lines = [
         [*table.rows, *heads],
         *([*stub, *cells] for stub, cells in zip(stubs, _body(table, show_runs), strict=True)),
@@ -175,11 +177,9 @@ def _record(cell: Cell, group: Group) -> dict[str, Any]:
         "differs": cell.differences(),
         "runs": [
             {
-                "fingerprint": e.run.fingerprint,
-                "folder": e.run.folder,
-                "seed": e.run.seed,
-                "state": e.state,
-                "value": e.value,
+                **{"fingerprint": e.run.fingerprint, "folder": e.run.folder, "seed": e.run.seed},
+                **{"state": e.state, "value": e.value, "n": e.score.n if e.score else 0},
+                **{"done": e.run.done, "items": e.run.items, "failed": e.run.failed},
             }
             for e in entries
             if e.run.folder

@@ -8,8 +8,8 @@ one cell are averaged only where nothing but their seed tells them apart.
 from __future__ import annotations
 
 import json
+import math
 import re
-import statistics
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -48,15 +48,18 @@ class Group:
         """Scores 0..1 of the runs that have one."""
         return [e.score.value for e in self.entries if e.score and e.score.value is not None]
 
-    @property
+    @cached_property
     def mean(self) -> float | None:
         """Over seeds."""
-        return sum(self.values) / len(self.values) if self.values else None
+        return math.fsum(self.values) / len(self.values) if self.values else None
 
-    @property
+    @cached_property
     def sd(self) -> float | None:
         """Sample standard deviation over seeds; None for fewer than two."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        if self.mean is None or len(self.values) < 2:
+            return None
+        # Not statistics.stdev: its exact fractions are half of a large report's time.
+        return math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (len(self.values) - 1))
 
     @property
     def state(self) -> str:
@@ -83,7 +86,7 @@ class Cell:
             found.setdefault((same, copy), []).append(entry)
         return [Group(tuple(entries)) for entries in found.values()]
 
-    @property
+    @cached_property
     def scored(self) -> list[Group]:
         """Groups that have a value."""
         return [group for group in self.groups if group.values]
@@ -94,7 +97,8 @@ class Cell:
             return []
         specs = [_flat(json.loads(group.entries[0].run.spec)) for group in self.scored]
         keys = sorted({key for spec in specs for key in spec} - {"seed"})
-        return [key for key in keys if len({spec.get(key) for spec in specs}) > 1] or ["inputs"]
+        differing = [key for key in keys if len({spec.get(key) for spec in specs}) > 1]
+        return [key for key in differing if not any(k.startswith(f"{key}.") for k in differing)] or ["inputs"]
 
 
 @dataclass
@@ -120,9 +124,9 @@ class Table:
 
     @cached_property
     def seeds(self) -> int | None:
-        """How many seeds every score here is a mean over, where that is one number and more than one."""
-        counts = {len(group.values) for cell in self.cells.values() for group in cell.scored}
-        return next(iter(counts)) if len(counts) == 1 and counts != {1} else None
+        """How many seeds every mean here is over, where that is one number."""
+        counts = {len(group.values) for cell in self.cells.values() for group in cell.scored} - {1}
+        return counts.pop() if len(counts) == 1 else None
 
     @cached_property
     def items(self) -> int | None:
@@ -163,9 +167,10 @@ def build(
         place = {"model": model_label(run), "sampler": run.sampler, "frames": run.frames, "seed": run.seed}
         for scorer, metric, task in slots[bench] or [("", metrics[0], "")]:
             found = own.get((scorer, metric, task))
-            entry = Entry(run, found, run.state if found else _why_no_score(run, scorer, own, excluded))
+            valued = found is not None and found.value is not None
+            entry = Entry(run, found, run.state if valued else _why_no_value(run, scorer, own, excluded))
             at = {**place, "bench": bench, "scorer": scorer, "metric": metric, "type": task or metric}
-            tables.setdefault(tuple(at[axis] for axis in apart), []).append((at, entry))
+            tables.setdefault(tuple([at[axis] for axis in apart]), []).append((at, entry))
     keys = sorted(tables, key=lambda key: _order(apart, key, metrics))
     return [_pivot(dict(zip(apart, key, strict=True)), tables[key], query, metrics) for key in keys]
 
@@ -223,7 +228,7 @@ def _is_wanted(run: RunRow, query: Query) -> bool:
     return all(str(own[key]) in values for key, values in query.where.items())
 
 
-def _why_no_score(run: RunRow, scorer: str, own: Mapping[Slot, CellScore], excluded: Collection[str]) -> str:
+def _why_no_value(run: RunRow, scorer: str, own: Mapping[Slot, CellScore], excluded: Collection[str]) -> str:
     if run.fingerprint in excluded:
         return "excluded"
     if any(slot[0] == scorer for slot in own):
@@ -237,7 +242,8 @@ def _order(axes: tuple[str, ...], key: Key, metrics: tuple[str, ...]) -> list[An
     for axis, value in zip(axes, key, strict=True):
         rank = metrics.index(value) if axis in ("metric", "type") and value in metrics else len(metrics)
         number = value if isinstance(value, int) else -1
-        order += [rank, number, _natural("" if value is None else str(value))]
+        text = "" if value is None or (axis == "sampler" and value == "none") else str(value)
+        order += [rank, number, _natural(text)]
     return order
 
 
@@ -247,7 +253,9 @@ def _natural(text: str) -> list[tuple[int, str]]:
 
 
 def _without_seed(run: RunRow) -> str:
-    return re.sub(rf'"seed": ?{run.seed}(?!\d)', '"seed":0', run.spec)
+    """The spec, canonical JSON, with the run's seed out of it, wherever it was passed on to."""
+    seed = f'"seed":{run.seed}'
+    return run.spec.replace(f"{seed},", '"seed":0,').replace(f"{seed}}}", '"seed":0}')
 
 
 def _flat(spec: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
