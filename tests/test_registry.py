@@ -15,7 +15,7 @@ import pytest
 from smx.errors import UserError
 from smx.registry import connection
 from smx.registry.migrations import MIGRATIONS
-from smx.registry.rows import AttemptRow, RunRow, ScoreRow, ShardRow, SubmissionRow
+from smx.registry.rows import AttemptRow, CellScore, RunRow, ScoreRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
 
 A, B, C = (letter * 64 for letter in "abc")
@@ -507,6 +507,31 @@ def test_scores_are_replaced_as_a_whole(registry: Registry) -> None:
     (cell,) = registry.scores(variant="prope", frames=[16], metric="all.micro")
     assert (cell.value, cell.sampler, cell.origin, cell.doubtful) == (0.6, "sa", "run", 0)
     assert registry.scores(metric="task") == []
+
+
+def test_the_score_table_of_the_report_and_of_plain_sql_are_the_same(registry: Registry) -> None:
+    registry.execute(
+        """insert into imports (digest, file, source, position, what, bench, variant, metric, value, n, entry)
+           values ('d', 'f', 's', 0, 'score', 'rooms', 'past', 'all.micro', 0.3, 4, '{}')"""
+    )
+    for k, fingerprint in enumerate((A, B, C)):
+        registry.add_run(run_row(fingerprint, sampler="sa" if k else "uniform", seed=k))
+        registry.replace_scores(fingerprint, [score(fingerprint, k / 10), score(fingerprint, 0.4, "task", "counting")])
+    reserve(registry, A, B)
+    for fingerprint, mark in ((A, "excluded"), (B, "doubtful")):
+        registry.update_attempt(fingerprint, 1, state="done", mark=mark)
+    registry.add_tag(C, "paper")
+    columns = ", ".join(CellScore._fields)
+
+    def plain(where: str) -> list[CellScore]:
+        return sorted(map(CellScore._make, registry.query(f"select {columns} from score_table where {where}")), key=str)
+
+    assert sorted(registry.scores(imported=True), key=str) == plain("true")
+    assert len(plain("true")) == 5
+    assert sorted(registry.scores(sampler="sa", metric="task"), key=str) == plain("sampler = 'sa' and metric = 'task'")
+    assert sorted(registry.scores(tag="paper", imported=True), key=str) == plain(f"fingerprint = '{C}'")
+    assert sorted(registry.scores(variant="past", imported=True), key=str) == plain("origin = 'imported'")
+    assert registry.scores(sampler="uniform") == []
 
 
 def test_an_excluded_attempt_counts_in_no_table_and_a_doubtful_one_says_so(registry: Registry) -> None:

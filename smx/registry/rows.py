@@ -175,16 +175,17 @@ def to_sql(name: str, value: object) -> object:
     return value
 
 
-def from_sql(cls: type[Row], values: tuple[Any, ...]) -> Row:
-    """One row of `cls` from values selected in the order of `columns(cls)`."""
-    names = columns(cls)
-    if not _JSON.isdisjoint(names):
-        values = tuple(_decode(n, v) for n, v in zip(names, values, strict=True))
-    return cls(*values)
-
-
-def _decode(name: str, value: Any) -> Any:
-    return json.loads(value) if name in _JSON and value is not None else value
+def from_sql(cls: type[Row], found: list[tuple[Any, ...]]) -> list[Row]:
+    """Rows of `cls` from values selected in the order of `columns(cls)`."""
+    encoded = [k for k, name in enumerate(columns(cls)) if name in _JSON]
+    rows = []
+    for values in found:
+        fields_ = list(values)
+        for k in encoded:
+            if fields_[k] is not None:
+                fields_[k] = {} if fields_[k] == "{}" else json.loads(fields_[k])
+        rows.append(cls(*fields_))
+    return rows
 
 
 _COLUMNS: dict[type[Any], tuple[str, ...]] = {}

@@ -30,6 +30,7 @@ from smx.registry.rows import (
     from_sql,
     to_sql,
 )
+from smx.registry.scores import cell_scores
 from smx.runfolder import now
 
 
@@ -100,7 +101,7 @@ class Registry:
         `UserError` when nothing fits (closest named) or several do (all listed).
         """
         text = text.strip().rstrip("/").rsplit("/", 1)[-1]  # a path to its folder names it too
-        exact = "where substr(folder, instr(folder, '/') + 1) = ?1 or fingerprint = ?1"
+        exact = "where folder in ('gen/' || ?1, 'train/' || ?1, 'eval/' || ?1) or fingerprint = ?1"
         found = self._rows(RunRow, "runs", exact, [text])
         if not found and text:
             loose = """where name = ?1 or (fingerprint >= lower(?1) and fingerprint < lower(?1) || 'g')
@@ -273,14 +274,15 @@ class Registry:
 
         A run whose only done attempt is excluded has none.
         """
-        wanted = {"variant": variant, "sampler": sampler, "frames": frames, "bench": bench, "dataset": dataset}
-        more = {"state": state, "scorer": scorer, "metric": metric, "task": task, "fingerprint": fingerprint}
-        where = Where({**wanted, **more, "origin": None if imported else "run"})
-        where.add_tag(tag)
-        if since is not None:
-            where.add("created >= ?", [since])
-        selected = f"select {', '.join(CellScore._fields)} from score_table {where.sql}"
-        return list(map(CellScore._make, self.query(selected, where.values)))
+        cell = {"variant": variant, "sampler": sampler, "frames": frames, "dataset": dataset, "state": state}
+        return cell_scores(
+            self.query,
+            runs={**cell, "fingerprint": fingerprint},
+            scores={"bench": bench, "scorer": scorer, "metric": metric, "task": task},
+            tag=tag,
+            since=since,
+            imported=imported,
+        )
 
     # what belongs to a run
 
@@ -325,7 +327,7 @@ class Registry:
 
     def _rows(self, cls: type[Row], table: str, rest: str, values: Sequence[object] = ()) -> list[Row]:
         found = self.query(f"select {', '.join(columns(cls))} from {table} {rest}", values)
-        return [from_sql(cls, row) for row in found]
+        return from_sql(cls, found)
 
     def _put(self, verb: str, row: Any, key: tuple[str, ...] = ()) -> None:
         names = columns(type(row))

@@ -1,0 +1,76 @@
+"""Scores with their cells, fast enough for a report over every run of a lab."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from smx.registry.clauses import Filter, Where
+from smx.registry.rows import CellScore
+
+Query = Callable[[str, Iterable[object]], list[tuple[Any, ...]]]
+
+
+def cell_scores(
+    query: Query,
+    *,
+    runs: Mapping[str, Filter],
+    scores: Mapping[str, Filter],
+    tag: Filter,
+    since: str | None,
+    imported: bool,
+) -> list[CellScore]:
+    """What the view `score_table` holds, filtered by columns of runs and of scores.
+
+    Own scores are joined here rather than in SQL: 100,000 of them in less than half the time, because a
+    run's columns are made into Python objects once and not once per score.
+    """
+    found = _own(query, runs, scores, tag, since)
+    if imported and tag is None:
+        where = Where({**runs, **scores, "origin": "imported"})
+        if since is not None:
+            where.add("created >= ?", [since])
+        past = query(f"select {', '.join(CellScore._fields)} from score_table {where.sql}", where.values)
+        found += map(CellScore._make, past)
+    return found
+
+
+def _own(
+    query: Query, runs: Mapping[str, Filter], scores: Mapping[str, Filter], tag: Filter, since: str | None
+) -> list[CellScore]:
+    which = Where(runs)
+    which.add("fingerprint not in (select fingerprint from excluded_runs)", [])
+    which.add_tag(tag)
+    if since is not None:
+        which.add("created >= ?", [since])
+    cells = {
+        cell[0]: cell
+        for cell in query(
+            f"""select fingerprint, kind, variant, sampler, frames, dataset, seed, state, items, done, failed, labels,
+                       fingerprint in (select fingerprint from doubtful_runs), created
+                from runs {which.sql}""",
+            which.values,
+        )
+    }
+    numbers = Where(scores)
+    if any(value is not None for value in (*runs.values(), tag, since)):
+        numbers.add(f"fingerprint in (select fingerprint from runs {which.sql})", which.values)
+    found = []
+    for fingerprint, bench, scorer, metric, task, value, n, unparsed, ci_low, ci_high in query(
+        f"""select fingerprint, bench, scorer, metric, task, value, n, unparsed, ci_low, ci_high
+            from scores {numbers.sql}""",
+        numbers.values,
+    ):
+        cell = cells.get(fingerprint)
+        if cell is not None:
+            _, kind, variant, sampler, frames, dataset, seed, state, items, done, failed, labels, doubtful, created = (
+                cell
+            )
+            found.append(
+                CellScore(
+                    kind, variant, sampler, frames, bench, dataset, seed, scorer, metric, task,
+                    value, n, unparsed, ci_low, ci_high,
+                    state, items, done, failed, labels, doubtful, "run", fingerprint, created,
+                )
+            )  # fmt: skip
+    return found
