@@ -99,7 +99,8 @@ def test_equal_cameras_leave_plain_rope_attention(qkv: list[Tensor]) -> None:
                 out[..., start + i + quarter // 2] = b * angle.cos() - a * angle.sin()
         return out
 
-    plain = turn(torch.nn.functional.scaled_dot_product_attention(*(turn(x, 1) for x in qkv)), -1)
+    q, k, v = (turn(x, 1) for x in qkv)
+    plain = turn(torch.nn.functional.scaled_dot_product_attention(q, k, v), -1)
     assert torch.allclose(attend(qkv, w2c, K), plain, rtol=0, atol=1e-11)
 
 

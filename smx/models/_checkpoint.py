@@ -63,7 +63,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a checkpoint of this architecture. `UserError` where there is none or it is of another."""
     if not folder.is_dir():
         raise UserError(f"no checkpoint folder at {folder}", "give a folder with config.json and *.safetensors")
-    config = _json(folder / "config.json", "it is not a checkpoint folder")
+    config = read_json(folder / "config.json", "it is not a checkpoint folder")
     found = config.get("architectures") or []
     if config.get("model_type") != MODEL_TYPE or (found and ARCHITECTURE not in found):
         raise UserError(
@@ -78,7 +78,7 @@ def refuse_other_positions(folder: Path, options: QwenOptions, base: str) -> Non
     """`UserError` where the temporal stride is not the one the checkpoint was trained with."""
     trained: float | str | None = options.trained_stride
     if (folder / MEMORY).is_file():
-        memory = _json(folder / MEMORY, "")
+        memory = read_json(folder / MEMORY, "")
         trained = memory.get("temporal_stride", trained)
         if memory.get("base") != base:
             raise UserError(
@@ -98,7 +98,7 @@ def tensors(folder: Path) -> dict[str, tuple[int, ...]]:
     index = folder / "model.safetensors.index.json"
     placed: dict[str, str] | None = None
     if index.is_file():
-        placed = _json(index, "")["weight_map"]
+        placed = read_json(index, "")["weight_map"]
         files = sorted(set(placed.values()))
     else:
         files = ["model.safetensors"]
@@ -220,7 +220,7 @@ def _header(file: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(entry["shape"]) for name, entry in entries.items()}
 
 
-def _json(file: Path, otherwise: str) -> dict[str, Any]:
+def read_json(file: Path, otherwise: str) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

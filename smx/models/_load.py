@@ -11,7 +11,7 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLCo
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
 from smx.errors import UserError, unknown
-from smx.models._checkpoint import MEMORY, _json
+from smx.models._checkpoint import MEMORY, read_json
 from smx.models._options import QwenOptions
 from smx.models._prompt import Prompts
 from smx.models._runner import QwenRunner, without_progress_bars
@@ -34,7 +34,7 @@ def from_folder(folder: Path, options: QwenOptions, *, base: str, device: str, d
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[kind]:
             raise UserError(f"{folder}: {kind.replace('_', ' ')} on loading, first {sorted(map(str, report[kind]))[0]}")
-    memory = _json(folder / MEMORY, "") if (folder / MEMORY).is_file() else {}
+    memory = read_json(folder / MEMORY, "") if (folder / MEMORY).is_file() else {}
     runner = _runner(
         vlm.to(device), Prompts.read(folder / "tokenizer.json"), options, base, bool(memory.get("untrained")), why
     )
