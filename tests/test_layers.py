@@ -23,9 +23,11 @@ LAYERS: list[tuple[str, ...]] = [
     ("options", "plugins", "yamlfile"),
     ("site",),
     ("project",),
-    ("geometry", "rooms", "video", "tokens", "sampleset", "failures", "runfolder", "provenance"),
+    ("geometry", "rooms", "video", "tokens", "sampleset", "failures", "runfolder", "provenance", "digests"),
     ("samplers", "models", "benches", "datasets", "executors"),
     ("spec",),
+    ("cell",),
+    ("resolve",),
     ("sweep", "registry"),
     ("node",),
     ("plan", "submit", "sync", "report"),
@@ -37,7 +39,7 @@ PLUGIN_KINDS = ("samplers", "models", "benches", "datasets", "executors")
 
 # Lower, and yet not for them.
 NEVER = {"node": "registry"}  # a job knows only its run folder
-LOGIN_SIDE = {"cli", "plan", "submit", "sync", "report", "registry", "spec", "sweep"}
+LOGIN_SIDE = {"cli", "plan", "submit", "sync", "report", "registry", "spec", "cell", "resolve", "sweep"}
 HEAVY = {"torch", "transformers", "pandas", "submitit", "sqlite_utils", "matplotlib", "numba", "scipy", "av", "pyarrow"}
 
 
