@@ -139,15 +139,11 @@ def test_notes_tags_and_marks_come_back_from_the_text_beside_the_registry(
 ) -> None:
     experiments = workspace / "experiments"
     add_attempt(registry)
-    for said in (
-        export.remember(experiments, "note", A, text="why: ∂\nsecond line", author="me"),
-        export.remember(experiments, "tag", A, tag="paper"),
-        export.remember(experiments, "tag", A, tag="old"),
-        export.remember(experiments, "untag", A, tag="old"),
-        export.remember(experiments, "mark", A, attempt=1, mark="excluded"),
-        export.remember(experiments, "mark", B, attempt=1, mark="doubtful"),  # its folder was deleted since
-    ):
-        export.replay(registry, said)
+    export.append_note(experiments, registry.add_note(A, "why: ∂\nsecond line", author="me"))
+    export.append_tags(experiments, A, ["paper", "old"])
+    export.append_tags(experiments, A, ["old"], remove=True)
+    export.append_mark(experiments, A, 1, "excluded")
+    export.append_mark(experiments, B, 1, "doubtful")  # its folder was deleted since
     with Registry.open(tmp_path / "again.db") as again:
         add_run(again, A)
         add_attempt(again)
@@ -158,10 +154,10 @@ def test_notes_tags_and_marks_come_back_from_the_text_beside_the_registry(
 
 def test_a_note_torn_by_a_kill_does_not_hide_the_others(registry: Registry, workspace: Path) -> None:
     experiments = workspace / "experiments"
-    export.remember(experiments, "tag", A, tag="first")
+    export.append_tags(experiments, A, ["first"])
     with (experiments / "notes.jsonl").open("a") as file:
         file.write('{"created": "2026-')
-    export.remember(experiments, "tag", A, tag="second")
+    export.append_tags(experiments, A, ["second"])
     with (experiments / "notes.jsonl").open("a") as file:
         file.write('{"created": "2026-')
     export.restore(registry, experiments)
@@ -169,7 +165,7 @@ def test_a_note_torn_by_a_kill_does_not_hide_the_others(registry: Registry, work
 
 
 def test_a_line_of_notes_broken_by_hand_is_named(registry: Registry, workspace: Path) -> None:
-    export.remember(workspace / "experiments", "tag", A, tag="first")
+    export.append_tags(workspace / "experiments", A, ["first"])
     with (workspace / "experiments" / "notes.jsonl").open("a") as file:
         file.write("{'created': 'by hand'}\n")
     with pytest.raises(UserError, match="line 2"):
@@ -184,7 +180,7 @@ def test_rebuild_brings_back_history_and_notes_and_keeps_the_old_file(
     workspace: Path, registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (workspace / "experiments" / "history" / "past.yaml").write_text(HISTORY)
-    export.remember(workspace / "experiments", "tag", A, tag="paper")
+    export.append_tags(workspace / "experiments", A, ["paper"])
     registry.close()
     old = registry.path.read_bytes()
     assert smx(["db", "rebuild"]) == 0

@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,44 +22,27 @@ from typing import Any
 from smx.errors import UserError
 from smx.registry.connection import Damaged
 from smx.registry.ledger import import_history
-from smx.registry.rows import AttemptRow
+from smx.registry.rows import AttemptRow, NoteRow
 from smx.registry.store import Registry
 from smx.runfolder import now, sync_folder, write_atomic
 
 NOTES = "notes.jsonl"
 
 
-def remember(experiments: Path, what: str, fingerprint: str, **details: Any) -> dict[str, Any]:
-    """Append what a person said to `experiments/notes.jsonl`, durably, and return it.
-
-    `what` and its details: `note` (text, author), `tag` and `untag` (tag), `mark` (attempt, mark or None).
-    """
-    said = {"created": now(), "what": what, "fingerprint": fingerprint, **details}
-    path = experiments / NOTES
-    try:
-        experiments.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b", buffering=0) as file:
-            torn = file.seek(0, os.SEEK_END) > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-            line = json.dumps(said, ensure_ascii=False) + "\n"
-            file.write(("\n" + line if torn else line).encode())
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}", "nothing was noted") from None
-    return said
+def append_note(experiments: Path, note: NoteRow) -> None:
+    """Keep a note as text too, durably, so that a rebuild brings it back."""
+    _append(experiments, "note", note.fingerprint, note.created, text=note.text, author=note.author)
 
 
-def replay(registry: Registry, said: dict[str, Any]) -> None:
-    """Do in the registry what `remember` wrote down. A mark on an attempt that is gone is passed over."""
-    fingerprint = said["fingerprint"]
-    if said["what"] == "note":
-        registry.add_note(fingerprint, said["text"], author=said.get("author", ""), created=said["created"])
-    elif said["what"] == "tag":
-        registry.add_tag(fingerprint, said["tag"])
-    elif said["what"] == "untag":
-        registry.remove_tag(fingerprint, said["tag"])
-    elif said["what"] == "mark":
-        with contextlib.suppress(KeyError):
-            registry.set_mark(fingerprint, said["attempt"], said["mark"])
+def append_tags(experiments: Path, fingerprint: str, tags: Iterable[str], *, remove: bool = False) -> None:
+    """Keep tags (or that they were taken off) as text too."""
+    for tag in tags:
+        _append(experiments, "untag" if remove else "tag", fingerprint, now(), tag=tag)
+
+
+def append_mark(experiments: Path, fingerprint: str, attempt: int, mark: str | None) -> None:
+    """Keep an attempt's mark (None: taken off) as text too."""
+    _append(experiments, "mark", fingerprint, now(), attempt=attempt, mark=mark)
 
 
 def restore(registry: Registry, experiments: Path) -> list[AttemptRow]:
@@ -71,7 +54,7 @@ def restore(registry: Registry, experiments: Path) -> list[AttemptRow]:
         for file in sorted((experiments / "history").glob("*.yaml")):
             import_history(registry, file)
         for said in _said(experiments / NOTES):
-            replay(registry, said)
+            _replay(registry, said)
     return [attempt for attempt in registry.attempts() if attempt.mark]
 
 
@@ -153,6 +136,33 @@ def check(registry: Registry, runs: Path) -> Check:
     # A run that was never attempted needs no folder yet.
     problems += [f"run without its folder: {f}" for f in sorted(known.keys() - present) if known[f]]
     return Check(str(schema), n_runs, n_attempts, problems)
+
+
+def _append(experiments: Path, what: str, fingerprint: str, created: str, **details: object) -> None:
+    said = {"created": created, "what": what, "fingerprint": fingerprint, **details}
+    path = experiments / NOTES
+    try:
+        experiments.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b", buffering=0) as file:
+            torn = file.seek(0, os.SEEK_END) > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+            line = json.dumps(said, ensure_ascii=False) + "\n"
+            file.write(("\n" + line if torn else line).encode())
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}", "a rebuild would not bring this back") from None
+
+
+def _replay(registry: Registry, said: dict[str, Any]) -> None:
+    fingerprint = said["fingerprint"]
+    if said["what"] == "note":
+        registry.add_note(fingerprint, said["text"], author=said["author"], created=said["created"])
+    elif said["what"] == "tag":
+        registry.add_tag(fingerprint, said["tag"])
+    elif said["what"] == "untag":
+        registry.remove_tag(fingerprint, said["tag"])
+    elif said["what"] == "mark":
+        with contextlib.suppress(KeyError):  # its run folder was deleted since
+            registry.set_mark(fingerprint, said["attempt"], said["mark"])
 
 
 def _said(path: Path) -> Iterator[dict[str, Any]]:
