@@ -24,7 +24,7 @@ class GeometryOptions(Options):
 
     source: Literal["dataset", "file", "vggt"] = "dataset"
     candidates: int = Field(default=128, ge=2)  # frames a sampler may weigh against each other
-    voxel_size: float | None = Field(default=None, gt=0)  # edge in metres; None: a twentieth of the scene's smallest side
+    voxel_size: float | None = Field(default=None, gt=0)  # edge in metres; None: smallest side / 20
 
     @field_validator("source")
     @classmethod
