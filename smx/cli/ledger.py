@@ -150,7 +150,8 @@ def _mark(row: LedgerRow) -> str:
 
 def _what(row: LedgerRow) -> str:
     variant = " ".join(filter(None, (row.variant, row.detail)))
-    return " · ".join(filter(None, (variant, row.sampler, row.bench, row.dataset)))
+    sampler = None if row.sampler == "none" else row.sampler
+    return " · ".join(filter(None, (variant, sampler, row.bench, row.dataset)))
 
 
 def _count(row: LedgerRow) -> str | None:

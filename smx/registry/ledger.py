@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from smx.errors import UserError
 from smx.registry.clauses import Filter, Where
@@ -78,14 +77,16 @@ def import_history(registry: Registry, file: Path, *, name: str | None = None) -
     name = name or file.name
     entries = history.read(file)
     with registry.transaction():
-        known: dict[Any, Any] = dict(registry.query("select digest, file from imports"))
+        held = registry.query("select digest, file, position from imports")
+        known = {digest: (origin, position) for digest, origin, position in held}
         fresh = {entry["digest"] for entry in entries}
-        gone = [digest for digest, origin in known.items() if origin == name and digest not in fresh]
+        gone = [digest for digest, (origin, _) in known.items() if origin == name and digest not in fresh]
         for digest in gone:
             registry.execute("delete from imports where digest = ?", [digest])
         for entry in entries:
+            there = known.get(entry["digest"])
             # An entry of two files belongs to the first in the alphabet, in whichever order they came.
-            if name <= known.get(entry["digest"], name):
+            if there is None or (there != (name, entry["position"]) and name <= there[0]):
                 columns, holes = ", ".join(entry), ", ".join("?" * len(entry))
                 values = {**entry, "file": name}.values()
                 registry.execute(f"insert or replace into imports ({columns}) values ({holes})", values)
