@@ -29,7 +29,7 @@ def scene(seed: int) -> RoomScene:
 
 def centres(s: RoomScene) -> np.ndarray:
     """[N, 3] camera centres in the world."""
-    return -np.einsum("nji,nj->ni", s.w2c[:, :3, :3], s.w2c[:, :3, 3])
+    return np.asarray(-np.einsum("nji,nj->ni", s.w2c[:, :3, :3], s.w2c[:, :3, 3]))
 
 
 def unproject(s: RoomScene, frame_id: int, depth: np.ndarray) -> np.ndarray:
@@ -95,9 +95,8 @@ def test_depth_lies_on_the_surfaces_of_the_scene(seed: int) -> None:
             assert np.all(np.abs(local) <= np.array(piece.size) / 2 + 1e-4)
         shell = points[frame.pieces < 0]
         gaps = [np.abs(shell[:, 2]), np.abs(shell[:, 2] - s.ceiling), np.abs(shell[:, 2] - DOOR_HEIGHT)]
-        for r in (*s.rooms, *s.doorways):
-            gaps += [np.abs(shell[:, 0] - r.x0), np.abs(shell[:, 0] - r.x1)]
-            gaps += [np.abs(shell[:, 1] - r.y0), np.abs(shell[:, 1] - r.y1)]
+        for corner in s.tables.cells[:, :, :2].reshape(-1, 2):
+            gaps += [np.abs(shell[:, 0] - corner[0]), np.abs(shell[:, 1] - corner[1])]
         assert np.min(gaps, axis=0).max() <= 0.03 + 1e-4  # a picture stands 3 cm off its wall
 
 
@@ -149,9 +148,7 @@ def test_the_walk_is_one_a_person_could_take(seed: int) -> None:
     """No camera in a wall or a piece, every room entered, the first one again; no jumps; rigid, upright poses."""
     s = scene(seed)
     at = centres(s)
-    rooms = [
-        next((i for i, r in enumerate(s.rooms) if r.x0 < x < r.x1 and r.y0 < y < r.y1), None) for x, y, _ in at
-    ]
+    rooms = [next((i for i, r in enumerate(s.rooms) if r.x0 < x < r.x1 and r.y0 < y < r.y1), None) for x, y, _ in at]
     assert set(rooms) - {None} == set(range(len(s.rooms)))
     assert rooms[-1] == next(r for r in rooms if r is not None)
     for x, y, z in at:

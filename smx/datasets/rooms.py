@@ -27,11 +27,11 @@ class Dataset(BaseDataset):
     has_cameras: ClassVar[bool] = True
 
     split: Literal["test", "train"] = "test"
-    count: int = Field(8, ge=1, le=100_000, description="number of scenes")
-    first: int = Field(0, ge=0, le=100_000, description="number of the first scene")
-    frames: int = Field(96, ge=2, le=4096, description="frames a scene")
-    width: int = Field(320, ge=16, le=1920, description="pixels")
-    height: int = Field(240, ge=16, le=1440, description="pixels")
+    count: int = Field(default=8, ge=1, le=100_000, description="number of scenes")
+    first: int = Field(default=0, ge=0, le=100_000, description="number of the first scene")
+    frames: int = Field(default=96, ge=2, le=4096, description="frames a scene")
+    width: int = Field(default=320, ge=16, le=1920, description="pixels")
+    height: int = Field(default=240, ge=16, le=1440, description="pixels")
 
     def scenes(self, root: Path | None) -> list[str]:
         """Names of the scenes, sorted."""

@@ -51,7 +51,7 @@ def make_layout(rng: np.random.Generator) -> Layout:
 def _rooms(rng: np.random.Generator, count: int) -> tuple[Room, ...]:
     """Split a rectangle `count - 1` times, always the largest piece across its longer side."""
     while True:
-        area = count * rng.uniform(9.5, 20.0)
+        area = count * float(np.exp(rng.uniform(np.log(7.5), np.log(24.0))))
         aspect = rng.uniform(1.0, 1.7)
         width, depth = float(np.sqrt(area * aspect)), float(np.sqrt(area / aspect))
         rects = [(0.0, 0.0, width, depth) if rng.random() < 0.5 else (0.0, 0.0, depth, width)]

@@ -9,9 +9,9 @@ import numpy as np
 
 from smx.rooms.floorplan import CELL, KEEP, FloorPlan
 
-STEP = 0.05  # seconds between points of the fine track
+STEP = 0.05  # seconds between points of the fine track, before it is slowed down for turns
 SPEED = 1.0  # metres a second
-TURN = np.radians(100)  # radians a second while looking around
+TURN = np.radians(60)  # radians a second, at most
 SAFE = 0.2  # the camera never comes closer than this to a wall or a piece of furniture
 
 
@@ -22,11 +22,9 @@ def make_walk(rng: np.random.Generator, plan: FloorPlan, frames: int) -> np.ndar
     """
     stops, looks = _stops(rng, plan)
     track, yaw = _track(rng, plan, stops, looks)
-    pick = np.linspace(0, len(track) - 1, frames)
-    index = np.arange(len(track))
-    x, y = np.interp(pick, index, track[:, 0]), np.interp(pick, index, track[:, 1])
-    turn = np.interp(pick, index, yaw)
-    t = pick * STEP
+    clock = _clock(track, yaw)
+    t = np.linspace(0, clock[-1], frames)
+    x, y, turn = (np.interp(t, clock, values) for values in (track[:, 0], track[:, 1], yaw))
     phase = rng.uniform(0, 2 * np.pi, 4)
     z = rng.uniform(1.4, 1.6) + 0.02 * np.sin(2 * np.pi * 0.9 * t + phase[0])
     pitch = np.radians(-14) + np.radians(5) * np.sin(2 * np.pi * 0.13 * t + phase[1])
@@ -121,12 +119,21 @@ def _track(
             yaw.append(heads)
             now = float(heads[-1])
     rough, turning = np.concatenate(place), np.unwrap(np.concatenate(yaw))
-    turning = gaussian_filter1d(turning, 0.35 / STEP, mode="nearest")
+    turning = gaussian_filter1d(turning, 0.5 / STEP, mode="nearest")
     for sigma in (0.5, 0.3, 0.18, 0.1, 0.05):
         smooth = gaussian_filter1d(rough, sigma / STEP, axis=0, mode="nearest")
         if plan.exact_clearance(smooth).min() >= SAFE:
             return smooth, turning
     return rough, turning
+
+
+def _clock(track: np.ndarray, yaw: np.ndarray) -> np.ndarray:
+    """[m] seconds at which each point is reached when neither `SPEED` nor `TURN` is exceeded."""
+    from scipy.ndimage import gaussian_filter1d
+
+    walked = np.linalg.norm(np.diff(track, axis=0), axis=1) / SPEED
+    needed = np.maximum(np.maximum(walked, np.abs(np.diff(yaw)) / TURN), 0.1 * STEP)
+    return np.concatenate([[0], np.cumsum(gaussian_filter1d(needed, 4.0, mode="nearest"))])
 
 
 def _heading(leg: np.ndarray, k: int) -> float:
