@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -172,25 +173,22 @@ def test_a_folder_whose_name_means_something_in_a_uri_works(tmp_path: Path) -> N
     assert (folder / "registry.db").is_file()
 
 
-def test_reading_works_where_nothing_may_be_written(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    registry.add_run(run_row())
-    registry.close()
-    folder = registry.path.parent
-    monkeypatch.chdir(folder)
-    folder.chmod(0o555)
-    registry.path.chmod(0o444)
-    for parent in folder.parents[:2]:
-        parent.chmod(0o755)  # pytest's own folders are private
-    with as_ordinary_user():
-        path = Path("registry.db")
+def test_reading_works_where_nothing_may_be_written() -> None:
+    with as_ordinary_user(), tempfile.TemporaryDirectory() as made:  # pytest's own folders are private
+        folder = Path(made)
+        path = folder / "registry.db"
+        with Registry.open(path) as registry:
+            registry.add_run(run_row())
+        path.chmod(0o444)
+        folder.chmod(0o555)
         with Registry.open(path) as reader:
             assert reader.run(A) is not None
             with pytest.raises(UserError, match="cannot write"):
                 reader.add_run(run_row(B))
             assert reader.run(B) is None
         with pytest.raises(UserError, match=r"cannot (write|open)"):
-            Registry.open(path.with_name("other.db"))
-    folder.chmod(0o755)
+            Registry.open(folder / "other.db")
+        folder.chmod(0o755)
 
 
 def test_looking_changes_no_byte_so_git_stays_clean(registry: Registry) -> None:
