@@ -269,7 +269,10 @@ def _write_frames(
             continue
         del wanted[frame_id]
         data = io.BytesIO()
-        Image.fromarray(pixels).save(data, format="PNG" if image == "png" else "JPEG", quality=95)
+        if image == "png":
+            Image.fromarray(pixels).save(data, format="PNG", compress_level=1)  # a fifth larger, four times as fast
+        else:
+            Image.fromarray(pixels).save(data, format="JPEG", quality=95)
         for name, its_id in zip(files, ids, strict=True):
             if its_id == frame_id:
                 _write_file(place / name, data.getvalue())

@@ -86,7 +86,7 @@ def test_a_frame_outside_the_fitted_box_has_voxels_of_its_own() -> None:
     """Lost otherwise: frames between candidates fold back into voxels they do not see."""
     grid = VoxelGrid.fit(np.array([[0, 0, 0], [2, 2, 2]], np.float32))
     inside = np.array([[0.05, 0.05, 0.05], [1.95, 0.05, 0.05]], np.float32)
-    outside = inside - np.float32([0, 0.1, 0])
+    outside = inside - np.array([0, 0.1, 0], np.float32)
     sets = VoxelSets.pack([grid.keys(inside), grid.keys(outside)])
     assert sets.total == 4
     assert sets.overlap(0, 1) == 0
@@ -130,7 +130,7 @@ def cloud(seed: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Small point maps [T, 5, 6, 3] and confidences, with many ties."""
     rng = np.random.default_rng(seed)
     points = rng.uniform(0, [3, 2, 1], (frames, 5, 6, 3)).astype(np.float32)
-    return points, rng.choice(np.float32([0.05, 0.5, 1, 2, 3]), (frames, 5, 6))
+    return points, rng.choice(np.array([0.05, 0.5, 1, 2, 3], np.float32), (frames, 5, 6))
 
 
 def with_sets(points: np.ndarray, confidence: np.ndarray, k: int) -> list[int]:
