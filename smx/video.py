@@ -99,7 +99,9 @@ def write(
     codec = codec or next(c for c in ("libx264", "libopenh264", "mpeg4") if c in av.codecs_available)
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        with av.open(str(partial), "w") as container:
+        # the table of contents first: a copy that was cut short still gives the frames it holds
+        front = {"movflags": "+faststart"} if path.suffix.lower() in (".mp4", ".m4v", ".mov") else {}
+        with av.open(str(partial), "w", options=front) as container:
             _encode(container, frames, Fraction(fps).limit_denominator(60000), timestamps, codec, options)
         partial.replace(path)
     finally:
@@ -148,7 +150,7 @@ class _Index:
     by_time: bool  # frames are told apart by pts; else only by counting a decode from the start
     frame_of: dict[int, int]  # pts -> frame id
     position: list[int]  # [n_frames] packet position of each frame
-    keys: list[tuple[int, int, int]]  # (position, frame id, time to seek to) of keyframes, by position
+    keys: list[tuple[int, int, int]]  # (position, frame id, pts) of keyframes, by position
     position_of: dict[int, int]  # pts -> packet position, discarded packets included
 
 
@@ -195,10 +197,10 @@ def _scan_packets(container: Any, stream: Any) -> tuple[_Index, list[int | None]
         if not packet.is_discard:  # cut away by an edit list: decoded by players, not shown
             shown.append((packet.pts, position))
         if packet.is_keyframe:
-            keys.append((position, packet.pts, packet.pts if packet.dts is None else packet.dts))
+            keys.append((position, packet.pts))
     shown.sort()
     frame_of = {pts: frame_id for frame_id, (pts, _) in enumerate(shown)}
-    known = [(position, frame_of[pts], seek) for position, pts, seek in keys if pts in frame_of]
+    known = [(position, frame_of[pts], pts) for position, pts in keys if pts in frame_of]
     return _Index(True, frame_of, [p for _, p in shown], known, position_of), [pts for pts, _ in shown]
 
 

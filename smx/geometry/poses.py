@@ -47,13 +47,15 @@ def read_tum(path: Path) -> Poses:
     if not rows:
         raise SceneError(f"{path}: no pose in this file")
     table = np.array(rows)
-    norm = np.linalg.norm(table[:, 4:], axis=1)
-    for number, length in zip(lines, norm, strict=True):
-        if abs(length - 1) > 0.01:  # NaN passes: a lost pose
+    finite = np.isfinite(table).all(axis=1)
+    for number, row, whole in zip(lines, table, finite, strict=True):
+        length = np.linalg.norm(row[4:])
+        if not np.isfinite(row[0]):
+            raise SceneError(f"{path}:{number}: {row[0]} is no timestamp")
+        if whole and abs(length - 1) > 0.01:
             raise SceneError(f"{path}:{number}: qx qy qz qw has length {length:.3g}, no unit quaternion")
     c2w = np.tile(np.eye(4), (len(table), 1, 1))
     c2w[:, :3, 3] = table[:, 1:4]
-    finite = np.isfinite(table).all(axis=1)
     c2w[finite, :3, :3] = quaternion_to_rotation(table[finite, 4:])
     c2w[~finite] = np.nan
     return Poses("tum", _inverted(c2w, lambda i: f"{path}:{lines[i]}"), times=table[:, 0])
