@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from smx.registry.rows import CellScore, RunRow
-from smx.report.query import Query, metric_names
+from smx.report.query import AXES, Query, metric_names
 
 Key = tuple[Any, ...]
 Slot = tuple[str, str, str]  # scorer, metric, task
@@ -153,24 +154,26 @@ def build(
     for score in scores:
         if query.scorer in (None, score.scorer, score.scorer.split("@")[0]):
             by_run.setdefault(score.fingerprint or "", {})[score.scorer, score.metric, score.task] = score
+    benches = [bench_label(run) for run in chosen]
     slots: dict[str, dict[Slot, None]] = {}
-    for run in chosen:
-        slots.setdefault(bench_label(run), {}).update(dict.fromkeys(by_run.get(run.fingerprint, {})))
+    for run, bench in zip(chosen, benches, strict=True):
+        slots.setdefault(bench, {}).update(dict.fromkeys(by_run.get(run.fingerprint, ())))
     metrics = metric_names(query.metrics)
     axes = query.rows + query.cols
     separate = ["bench", "scorer"] if query.breakdown else ["bench", "scorer", "metric"]
     apart = tuple(axis for axis in separate if axis not in axes)
-    tables: dict[Key, list[tuple[dict[str, Any], Entry]]] = {}
-    for run in chosen:
+    table_of = _picker(apart)
+    tables: dict[Key, list[tuple[Key, Entry]]] = {}
+    for run, bench in zip(chosen, benches, strict=True):
         own = by_run.get(run.fingerprint, {})
-        bench = bench_label(run)
-        place = {"model": model_label(run), "sampler": run.sampler, "frames": run.frames, "seed": run.seed}
-        for scorer, metric, task in slots[bench] or [("", metrics[0], "")]:
-            found = own.get((scorer, metric, task))
+        model = model_label(run)
+        for slot in slots[bench] or [("", metrics[0], "")]:
+            scorer, metric, task = slot
+            found = own.get(slot)
             valued = found is not None and found.value is not None
             entry = Entry(run, found, run.state if valued else _why_no_value(run, scorer, own, excluded))
-            at = {**place, "bench": bench, "scorer": scorer, "metric": metric, "type": task or metric}
-            tables.setdefault(tuple([at[axis] for axis in apart]), []).append((at, entry))
+            at = (model, run.sampler, run.frames, bench, scorer, metric, run.seed, task or metric)  # as AXES
+            tables.setdefault(table_of(at), []).append((at, entry))
     keys = sorted(tables, key=lambda key: _order(apart, key, metrics))
     return [_pivot(dict(zip(apart, key, strict=True)), tables[key], query, metrics) for key in keys]
 
@@ -202,23 +205,31 @@ def bench_label(run: RunRow) -> str:
     return f"{bench} [{kept}]" if kept else bench
 
 
-def _pivot(
-    fixed: dict[str, Any], placed: list[tuple[dict[str, Any], Entry]], query: Query, metrics: tuple[str, ...]
-) -> Table:
+def _pivot(fixed: dict[str, Any], placed: list[tuple[Key, Entry]], query: Query, metrics: tuple[str, ...]) -> Table:
     hidden = [axis for axis in NEVER_HIDDEN if axis not in query.rows + query.cols]
-    values = {axis: {at[axis] for at, _ in placed} for axis in hidden}
+    values = {axis: {at[AXES.index(axis)] for at, _ in placed} for axis in hidden}
     added = tuple(axis for axis in hidden if len(values[axis]) > 1)
     fixed |= {axis: values[axis].pop() for axis in hidden if axis not in added}
     rows, cols = query.rows + added, query.cols
+    row_of, col_of = _picker(rows), _picker(cols)
     cells: dict[tuple[Key, Key], Cell] = {}
     for at, entry in placed:
-        key = tuple([at[axis] for axis in rows]), tuple([at[axis] for axis in cols])
-        if key not in cells:
-            cells[key] = Cell()
-        cells[key].entries.append(entry)
+        key = row_of(at), col_of(at)
+        cell = cells.get(key)
+        if cell is None:
+            cell = cells[key] = Cell()
+        cell.entries.append(entry)
     row_keys = sorted({row for row, _ in cells}, key=lambda key: _order(rows, key, metrics))
     col_keys = sorted({col for _, col in cells}, key=lambda key: _order(cols, key, metrics))
     return Table(fixed, rows, cols, row_keys, col_keys, cells, added)
+
+
+def _picker(axes: tuple[str, ...]) -> Callable[[Key], Key]:
+    """Takes the values of `axes` out of a place, which has one for each of AXES."""
+    where = [AXES.index(axis) for axis in axes]
+    if len(where) > 1:
+        return itemgetter(*where)
+    return lambda at: tuple([at[i] for i in where])
 
 
 def _is_wanted(run: RunRow, query: Query) -> bool:
