@@ -161,7 +161,7 @@ def match_numbers(frame_ids: np.ndarray, numbers: np.ndarray, layout: Layout, fi
     """[N] index into `numbers` of each frame id, -1 where it is not there.
 
     The frames of a video have no names: files numbered from 1, or every tenth, must be as many as its frames.
-    Among images, as many numbers but other ones is a shifted numbering, and an error.
+    Among images, a numbering shifted by a constant is an error.
     """
     order = np.argsort(numbers, kind="stable")
     at = np.searchsorted(numbers[order], frame_ids)
@@ -175,7 +175,8 @@ def match_numbers(frame_ids: np.ndarray, numbers: np.ndarray, layout: Layout, fi
         if len(numbers) != len(frame_ids):
             raise SceneError(f"{file}: {len(numbers)} of these for the {len(frame_ids)} frames of {layout.video.name}")
         return order
-    if not known.any() or len(numbers) == len(frame_ids):
+    shifted = len(numbers) == len(frame_ids) and len(set((numbers[order] - frame_ids).tolist())) == 1
+    if shifted or not known.any():
         raise SceneError(
             f"{file}: numbered {numbers.min()} to {numbers.max()}, the frames {frame_ids[0]} to {frame_ids[-1]}"
         )

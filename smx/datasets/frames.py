@@ -26,28 +26,28 @@ logger = logging.getLogger(__name__)
 class Dataset(BaseDataset):
     """The root is one scene, or a folder of scenes. Frame ids are the numbers in image names, or places in a video."""
 
-    prefer: Prefer = Field("auto", description="frames from images or video where a scene has both; auto: images")
-    poses: PoseFormat = Field("auto", description="format of the camera file; auto: the first kind that is there")
-    intrinsics: tuple[float, float, float, float] | None = Field(
-        None, description="fx, fy, cx, cy in pixels of the frames, where no file has them (instead of a file's)"
+    prefer: Prefer = Field(
+        default="auto", description="frames from images or video where a scene has both; auto: images"
     )
-    depth_scale: float = Field(1000.0, gt=0, description="value of one metre in the depth pngs")
-    fps: float | None = Field(None, gt=0, description="rate of the numbering of images")
+    poses: PoseFormat = Field(
+        default="auto", description="format of the camera file; auto: the first kind that is there"
+    )
+    intrinsics: tuple[float, float, float, float] | None = Field(
+        default=None, description="fx, fy, cx, cy in pixels of the frames, where no file has them (instead of a file's)"
+    )
+    depth_scale: float = Field(default=1000.0, gt=0, description="value of one metre in the depth pngs")
+    fps: float | None = Field(default=None, gt=0, description="rate of the numbering of images")
 
     def scenes(self, root: Path | None) -> list[str]:
         """Ids of all scenes, sorted; what was skipped is logged as a warning. `UserError` when there is none."""
-        found, skipped = find_scenes(_existing(root), self.prefer)
-        if not found:
-            raise UserError(
-                f"no scene at {root}" + "".join(f"\n  {name}: {why}" for name, why in skipped.items()), LOOKED_FOR
-            )
+        found, skipped = self._find(root)
         for name, why in skipped.items():
             logger.warning("%s is no scene and is skipped: %s", name, why)
         return sorted(found)
 
     def open(self, root: Path | None, scene_id: str) -> Scene:
         """Open one scene: frames are counted, nothing is decoded but the first."""
-        found, _ = find_scenes(_existing(root), self.prefer)
+        found, _ = self._find(root)
         if scene_id not in found:
             raise unknown("scene", scene_id, found, LOOKED_FOR)
         try:
@@ -59,8 +59,7 @@ class Dataset(BaseDataset):
         """SHA-256 over each scene's files: heads and tails of videos and camera files, names and sizes of images."""
         from smx.digests import file_digest
 
-        root = _existing(root)
-        found, _ = find_scenes(root, self.prefer)
+        found, _ = self._find(root)
         hashed = hashlib.sha256()
         for path in found.values():
             layout = look(path, self.prefer)
@@ -71,6 +70,18 @@ class Dataset(BaseDataset):
                 inside = file.relative_to(path).as_posix() if path.is_dir() else file.suffix
                 hashed.update(f"{name}\0{inside}\0{identity}\n".encode())
         return hashed.hexdigest()
+
+    def _find(self, root: Path | None) -> tuple[dict[str, Path], dict[str, str]]:
+        """(scene id -> its folder or video, name -> why it was skipped), at least one scene."""
+        if root is None:
+            raise UserError("dataset frames needs a root", f"--root FOLDER; {LOOKED_FOR}")
+        if not root.exists():
+            raise UserError(f"there is nothing at {root}", f"--root FOLDER; {LOOKED_FOR}")
+        found, skipped = find_scenes(root, self.prefer)
+        if not found:
+            reasons = "".join(f"\n  {name}: {why}" for name, why in skipped.items())
+            raise UserError(f"no scene at {root}{reasons}", LOOKED_FOR)
+        return found, skipped
 
 
 class FramesScene(Scene):
@@ -181,11 +192,3 @@ def _read_whole(layout: Layout, poses: PoseFormat) -> list[Path]:
     from smx.datasets._poses import beside
 
     return ([layout.video] if layout.video else []) + beside(layout, poses)
-
-
-def _existing(root: Path | None) -> Path:
-    if root is None:
-        raise UserError("dataset frames needs a root", f"--root FOLDER; {LOOKED_FOR}")
-    if not root.exists():
-        raise UserError(f"there is nothing at {root}", f"--root FOLDER; {LOOKED_FOR}")
-    return root
