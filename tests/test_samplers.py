@@ -149,7 +149,7 @@ def test_seeds_differ_only_where_something_is_drawn() -> None:
 @pytest.mark.parametrize("lacking", ["cameras", "depth"])
 def test_a_scene_without_geometry_says_what_is_missing_and_which_samplers_work(name: str, lacking: str) -> None:
     """Lost otherwise: a user of plain videos sees a traceback instead of the way out."""
-    with pytest.raises(SceneError, match=rf"walk/30x1.*{lacking}.*uniform, random"):
+    with pytest.raises(SceneError, match=rf"walk/30x1.*{lacking}.*needs cameras and voxels.*uniform"):
         pick(name, Walk(30, without=lacking), 8)
 
 

@@ -133,7 +133,7 @@ def _choose(points: np.ndarray, confidence: np.ndarray, least: np.float32, start
     for m in range(start, min(start + _BLOCK, len(points))):
         chosen[count] = m
         finite = (abs(points[m, 0]) < np.inf) & (abs(points[m, 1]) < np.inf) & (abs(points[m, 2]) < np.inf)
-        count += np.int64((confidence[m] >= least) & finite)
+        count += int((confidence[m] >= least) & finite)
     return count
 
 

@@ -106,12 +106,6 @@ class SceneView:
         """Whether camera translations are metres."""
         return self._all_cameras().metric
 
-    def has_geometry(self) -> bool:
-        """Whether cameras and depth exist at all, so that `voxels` can answer."""
-        if self._cameras is None and (self._scene.cameras([int(self.frame_ids[0])])) is None:
-            return False
-        return any(self._depth(int(i)) is not None for i in self.candidates)
-
     def grid(self) -> VoxelGrid:
         """The voxel grid, fitted to the candidates' points."""
         from smx.geometry.voxels import VoxelGrid, bounding_box, merge_boxes
@@ -120,10 +114,7 @@ class SceneView:
             seen = (self._points(int(frame_id)) for frame_id in self.candidates)
             boxes = [bounding_box(points) for points in seen if points is not None]
             if not boxes:
-                raise SceneError(
-                    f"scene {self.scene!r} has no depth with a camera, and this sampler needs to know what each frame"
-                    " sees; uniform, random and mergeaware_uniform need no geometry"
-                )
+                raise SceneError(f"scene {self.scene!r} has no depth with a camera, so what its frames see is unknown")
             try:
                 self._grid = VoxelGrid.fit(merge_boxes(boxes), self._options.voxel_size)
             except SceneError as error:
@@ -148,10 +139,7 @@ class SceneView:
         if self._cameras is None:
             self._cameras = self._scene.cameras([int(i) for i in self.frame_ids])
         if self._cameras is None:
-            raise SceneError(
-                f"scene {self.scene!r} has no cameras, and this sampler needs them;"
-                " uniform, random and mergeaware_uniform need none"
-            )
+            raise SceneError(f"scene {self.scene!r} has no cameras")
         return self._cameras
 
     def _points(self, frame_id: int) -> np.ndarray | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from smx import plugins
 from smx.errors import SceneError
 from smx.samplers import BaseSampler, Choice, View
 
@@ -24,11 +25,21 @@ def choose(sampler: BaseSampler, view: View, n: int, seed: int) -> Choice:
     if len(ids) < n:
         short = n - len(ids)
         return Choice(ids + ids[-1:] * short, [False] * len(ids) + [True] * short, {"scene_frames": len(ids)})
-    choice = sampler.choose(view, n, seed)
+    try:
+        choice = sampler.choose(view, n, seed)
+    except SceneError as error:
+        raise SceneError(f"{error}; {_way_out(sampler)}") from error
     assert len(choice.ids) == len(choice.fill) == n, f"{type(sampler).__module__} returned {len(choice.ids)} of {n}"
     assert len(set(choice.ids)) == n, f"{type(sampler).__module__} chose a frame twice"
     assert set(choice.ids) <= set(ids), f"{type(sampler).__module__} chose a frame that does not exist"
     return choice
+
+
+def _way_out(sampler: BaseSampler) -> str:
+    """What the sampler needs, and which ones need nothing but frames."""
+    free = [name for name in plugins.names("samplers") if not plugins.load("samplers", name).needs]
+    needs = " and ".join(sorted(sampler.needs)) or "frames to pair"
+    return f"this sampler needs {needs}; {', '.join(free)} need none"
 
 
 def spread(total: int, n: int) -> np.ndarray:
