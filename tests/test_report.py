@@ -90,9 +90,10 @@ def lab(tmp_path: Path) -> Lab:
 def report(lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Report:
     """What `smx report …` prints there, its exit code checked; runs of spaces in a line are one."""
     monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("SMX_WORKSPACE", str(lab.root))
 
     def call(*arguments: str, code: int = 0, raw: bool = False, err: bool = False) -> str:
-        assert cli.run(["--workspace", str(lab.root), "report", *arguments]) == code
+        assert cli.run(["report", *arguments]) == code
         said = capsys.readouterr()
         text = said.err if err else said.out
         return text if raw else "\n".join(" ".join(line.split()) for line in text.splitlines())
@@ -346,7 +347,7 @@ def test_imported_scores_are_shown_only_when_asked_and_marked(lab: Lab, report: 
         "schema: 1\nsource: the lab's notes\nscores:\n"
         "  - {model: spatialmllm, bench: vsibench, n: 150, metric: all.micro, value: 0.532}\n"
     )
-    assert cli.run(["--workspace", str(lab.root), "ledger", "import", str(history)]) == 0
+    assert cli.run(["ledger", "import", str(history)]) == 0
     report_now = report()
     assert "53.2" not in report_now
     text = report("--imported", "--metric", "all.micro")
