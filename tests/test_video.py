@@ -12,6 +12,7 @@ import pytest
 
 from smx import video
 from smx.errors import SceneError
+from smx.video._decode import _seeking
 
 CLIPS = {
     "h264 with B-frames": ("libx264", "mp4", {"g": "12"}),
@@ -73,7 +74,7 @@ def test_damage_before_a_keyframe_is_not_even_read(tmp_path: Path) -> None:
     hurt = tmp_path / "hurt.mp4"
     hurt.write_bytes(data)
     probed = video.probe(hurt)
-    seen = [frame_id for frame_id, _ in video._seeking(probed, [75])]
+    seen = [frame_id for frame_id, _ in _seeking(probed, [75])]
     assert seen == [75]
     assert np.array_equal(next(video.decode(hurt, [75]))[1], expected)
 

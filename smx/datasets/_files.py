@@ -45,8 +45,11 @@ class Layout:
         return self.images[0].parent if self.images else self.base
 
 
-def find_scenes(root: Path, prefer: Prefer) -> tuple[dict[str, Path], dict[str, str]]:
-    """(scene id -> its folder or video, name -> why it was skipped). `root` is one scene, or a folder of them."""
+def find_scenes(root: Path, prefer: Prefer, only: str | None = None) -> tuple[dict[str, Path], dict[str, str]]:
+    """(scene id -> its folder or video, name -> why it was skipped). `root` is one scene, or a folder of them.
+
+    With `only`, the other scenes of a folder are not even looked at.
+    """
     try:
         look(root, prefer)
         return {root.stem if root.is_file() else root.resolve().name: root}, {}
@@ -58,6 +61,8 @@ def find_scenes(root: Path, prefer: Prefer) -> tuple[dict[str, Path], dict[str, 
     for child in sorted(root.iterdir()):
         name = child.stem if child.is_file() else child.name
         if child.name.startswith(".") or (child.is_file() and child.suffix.lower() not in VIDEOS):
+            continue
+        if only not in (None, name):
             continue
         try:
             look(child, prefer)

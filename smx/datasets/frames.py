@@ -47,9 +47,9 @@ class Dataset(BaseDataset):
 
     def open(self, root: Path | None, scene_id: str) -> Scene:
         """Open one scene: frames are counted, nothing is decoded but the first."""
-        found, _ = self._find(root)
+        found = find_scenes(root, self.prefer, only=scene_id)[0] if root is not None and root.exists() else {}
         if scene_id not in found:
-            raise unknown("scene", scene_id, found, LOOKED_FOR)
+            raise unknown("scene", scene_id, self._find(root)[0], LOOKED_FOR)
         try:
             return FramesScene(scene_id, look(found[scene_id], self.prefer), self)
         except NoScene as reason:
