@@ -343,17 +343,19 @@ def test_imported_scores_are_shown_only_when_asked_and_marked(lab: Lab, report: 
     """Lost otherwise: a number kept by hand passes for one that smx measured."""
     lab.run(score=0.5)
     history = lab.root / "past.yaml"
+    cell = "model: spatialmllm, bench: vsibench, n: 150, where: {dataset: arkitscenes}"
     history.write_text(
         "schema: 1\nsource: the lab's notes\nscores:\n"
-        "  - {model: spatialmllm, bench: vsibench, n: 150, metric: all.micro, value: 0.532}\n"
+        f"  - {{{cell}, metric: all.micro, value: 0.532}}\n  - {{{cell}, metric: all.macro, value: 0.531}}\n"
     )
     assert cli.run(["ledger", "import", str(history)]) == 0
     report_now = report()
     assert "53.2" not in report_now
     text = report("--imported", "--metric", "all.micro")
-    assert "imported · vsibench · scorer not recorded · all.micro" in text
+    assert "imported · vsibench [dataset=arkitscenes] · scorer not recorded · all.micro" in text
+    assert "150 questions" in text
     assert "no run of smx is behind these numbers" in text
-    assert "spatialmllm 53.2" in text
+    assert "spatialmllm 53.2\n" in text
     past = [c for c in cells(report("--json", "--imported", "--metric", "all.micro")) if c["imported"]]
     assert [(c["value"], c["runs"]) for c in past] == [(0.532, [])]
 

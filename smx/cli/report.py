@@ -28,6 +28,7 @@ class Format(StrEnum):
 
 _ENDINGS = {".md": Format.md, ".csv": Format.csv, ".json": Format.json}
 _EMPTY = "There are no scores yet. This makes some: smx eval --model prope --bench vsibench"
+_IMPORTED = " (imported ones: smx report --imported)"
 
 
 def report(
@@ -112,7 +113,7 @@ def _why_empty(query: Query, *, imported: bool) -> str:
     if query.where:
         shown = " ".join(f"{key}={','.join(values)}" for key, values in query.where.items())
         return f"No run fits {shown}. All there is: smx report"
-    return _EMPTY if imported else f"{_EMPTY}\nImported ones, if any: smx report --imported"
+    return _EMPTY if imported else _EMPTY + _IMPORTED
 
 
 def _width() -> int | None:

@@ -19,10 +19,10 @@ def wording(axes: Sequence[str], key: Sequence[Any], *, alone: bool = False) -> 
     for axis, value in zip(axes, key, strict=True):
         if axis == "sampler" and value == "none":
             words.append("no frames")
-        elif axis == "frames" and value == 0 and "sampler" in axes:
+        elif axis == "frames" and not value and "sampler" in axes:
             words.append("")
         elif value is None or value == "":
-            words.append("none")
+            words.append("not recorded")
         elif alone and axis in ("frames", "seed"):
             words.append(f"{value} frames" if axis == "frames" else f"seed {value}")
         else:
@@ -54,7 +54,7 @@ def explanation(table: Table) -> str:
     parts.append("scores × 100")
     if table.seeds:
         parts.append(f"± standard deviation over {table.seeds} seeds")
-    if table.items and not table.imported:
+    if table.items:
         parts.append(f"{table.items} questions")
     for axis in ("model", "sampler", "frames"):
         value = table.fixed.get(axis)
@@ -90,7 +90,7 @@ def notes(table: Table, missing: str) -> list[str]:
         found.append(f"or: runs of one cell that differ in {', '.join(differing)}; --runs names them")
     if table.added:
         found.append(f"{' and '.join(table.added)} joined the rows: runs of one cell would differ in it")
-    if table.items is None and not table.imported and len({e.run.items for e in entries if e.run.items}) > 1:
+    if table.items is None and len({e.run.items for e in entries if e.run.items}) > 1:
         found.append("n: questions of the run; these runs do not share one set of questions")
     return found
 

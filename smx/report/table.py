@@ -13,11 +13,12 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from smx.registry.rows import CellScore, RunRow
-from smx.report.query import AXES, Query, metric_names
+from smx.report.query import AXES, BREAKDOWNS, Query, metric_names
 
 Key = tuple[Any, ...]
 Slot = tuple[str, str, str]  # scorer, metric, task
@@ -179,15 +180,24 @@ def build(
 
 
 def as_runs(scores: Iterable[CellScore]) -> tuple[list[RunRow], list[CellScore]]:
-    """Imported scores in the shape of runs, so that they pivot like them. They have no fingerprint to show."""
-    runs, own = [], []
-    for number, score in enumerate(scores):
-        key = f"imported {number}"
-        place = (score.variant, score.sampler, score.frames, score.bench, score.dataset)
-        spec = json.dumps({"imported": number})
-        runs.append(RunRow(key, "eval", "", "", spec, *place, state="done", items=score.n, done=score.n))
-        own.append(score._replace(fingerprint=key, scorer=score.scorer or "scorer not recorded"))
-    return runs, own
+    """Imported scores in the shape of runs, so that they pivot like them. They have no run folder to show.
+
+    Numbers of one cell over one set of questions make one run. Their question type is part of the subset.
+    """
+    runs: dict[str, RunRow] = {}
+    own: dict[tuple[str, str, str], CellScore] = {}
+    for score in scores:
+        subset = {"dataset": score.dataset, "question_type": score.task if score.metric not in BREAKDOWNS else None}
+        where = {name: value for name, value in subset.items() if value}
+        place = (score.variant or "model not recorded", score.sampler, score.frames, score.bench, score.dataset)
+        spec = json.dumps({"bench_options": {"where": where}, "n": score.n}, sort_keys=True, separators=(",", ":"))
+        task = score.task if score.metric in BREAKDOWNS else ""
+        copies = (f"imported {place} {score.scorer} {spec} {copy}" for copy in count())
+        key = next(key for key in copies if (key, score.metric, task) not in own)
+        runs[key] = RunRow(key, "eval", "", "", spec, *place, state="done", items=score.n, done=score.n)
+        scorer = score.scorer or "scorer not recorded"
+        own[key, score.metric, task] = score._replace(fingerprint=key, scorer=scorer, task=task)
+    return list(runs.values()), list(own.values())
 
 
 def model_label(run: RunRow) -> str:
