@@ -29,6 +29,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("cell",),
     ("resolve",),
     ("sweep", "registry"),
+    ("booking",),
     ("node",),
     ("plan", "submit", "sync", "report"),
     ("cli",),
@@ -39,7 +40,7 @@ PLUGIN_KINDS = ("samplers", "models", "benches", "datasets", "executors")
 
 # Lower, and yet not for them.
 NEVER = {"node": "registry"}  # a job knows only its run folder
-LOGIN_SIDE = {"cli", "plan", "submit", "sync", "report", "registry", "spec", "cell", "resolve", "sweep"}
+LOGIN_SIDE = {"cli", "plan", "submit", "sync", "report", "booking", "registry", "spec", "cell", "resolve", "sweep"}
 HEAVY = {"torch", "transformers", "pandas", "submitit", "sqlite_utils", "matplotlib", "numba", "scipy", "av", "pyarrow"}
 
 

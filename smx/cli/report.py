@@ -60,11 +60,12 @@ def report(
 ) -> None:
     """Compare models, samplers and frame counts in tables fit for a paper.
 
-    Benches, scorers and averages are never mixed: each has its own table, and an average is never
-    shown without its name. AXES are comma lists of model, sampler, frames, bench, scorer, metric,
-    seed, type, task. Tables show scores times 100; csv and json have them in 0..1, unrounded.
+    Benches, scorers and averages are never mixed: each has its own table, and
+    an average is never shown without its name. AXES are comma lists of model,
+    sampler, frames, bench, scorer, metric, seed, type, task. Tables show scores
+    times 100; csv and json have them in 0..1, unrounded.
 
-    Example: smx report --rows model --cols sampler,frames --metric all.micro --format md -o table.md
+    Example: smx report --rows model --cols sampler,frames -o table.md
     """
     from smx.cli._common import say
     from smx.report import parse, render
