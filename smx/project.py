@@ -79,7 +79,9 @@ class Workspace:
             if not place.is_dir():
                 raise UserError(f"{place} is a file, not a folder", "choose another folder with --workspace")
             if not os.access(place, os.W_OK | os.X_OK):
-                raise UserError(f"cannot write to {place}", "choose another folder with --workspace, or mend its rights")
+                raise UserError(
+                    f"cannot write to {place}", "choose another folder with --workspace, or mend its rights"
+                )
 
     def _stored(self, kind: str) -> Path:
         place = getattr(self.site.storage, kind) if self.site else None

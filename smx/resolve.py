@@ -57,7 +57,9 @@ class Resolver:
         spec = build("train", values)
         assert isinstance(spec, TrainSpec)
         if not base.trainable:
-            raise UserError(f"model {spec.model!r} has no weights to train", "smx list models shows which can be trained")
+            raise UserError(
+                f"model {spec.model!r} has no weights to train", "smx list models shows which can be trained"
+            )
         checkpoint, digests, _ = self._checkpoint(variant, spec.model, places)
         variant.options().check(checkpoint)
         inputs, paths, needs, count, gens = {**digests}, {"checkpoint": _text(checkpoint)}, [], 0, []
@@ -75,7 +77,9 @@ class Resolver:
             needs.append(gen.fingerprint)
             inputs[f"frames:{name}"] = gen.inputs["dataset"]
         inputs["sample_set"] = sample_set(spec)
-        steps = spec.recipe.steps or max(1, round(spec.recipe.epochs * count / (spec.recipe.batch * spec.recipe.accumulate)))
+        steps = spec.recipe.steps or max(
+            1, round(spec.recipe.epochs * count / (spec.recipe.batch * spec.recipe.accumulate))
+        )
         every = spec.recipe.save_every
         items = tuple(Item(f"steps-{a + 1:06d}-{min(a + every, steps):06d}", "train") for a in range(0, steps, every))
         name = f"{spec.model}-{'+'.join(spec.data)}-{spec.sampler}-{spec.frames}f"
@@ -176,7 +180,9 @@ class Resolver:
         """The variant, its name and labels; its stand-in where its weights are nowhere and nothing is configured."""
         variant = self._read_variant(name)
         known = variant.base in plugins.names("models")
-        if known and (not plugins.load("models", variant.base).needs_checkpoint or self._find_weights(variant, name, places)):
+        if known and (
+            not plugins.load("models", variant.base).needs_checkpoint or self._find_weights(variant, name, places)
+        ):
             return variant, name, {}
         if variant.stand_in and self._may_stand_in(places):
             verb = "trained" if trains else "asked, untrained,"
@@ -213,7 +219,7 @@ class Resolver:
         given = places.get("checkpoint")
         if given and not plugins.load("models", variant.base).trainable:
             raise UserError(f"model {name!r} has no weights, so --checkpoint means nothing to it")
-        if given in self.trained:
+        if given is not None and given in self.trained:
             cell = self.trained[given]
             assert isinstance(cell.spec, TrainSpec)
             if cell.spec.variant != variant.resolved():
@@ -245,7 +251,9 @@ class Resolver:
             )
         root = Path(place).expanduser()
         if not root.exists():
-            raise UserError(f"{name!r}: there is no folder {str(root)!r}", "check --root or `data:` in experiments/site.yaml")
+            raise UserError(
+                f"{name!r}: there is no folder {str(root)!r}", "check --root or `data:` in experiments/site.yaml"
+            )
         return root.resolve()
 
     def _site_root(self, name: str) -> str | None:

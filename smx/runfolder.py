@@ -54,12 +54,14 @@ def write_json(path: Path, data: Any) -> None:
     write_atomic(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Content of a JSON file, or None where there is none."""
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, or None where there is none."""
     try:
-        return json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    assert isinstance(found, dict), f"{path} holds no JSON object"
+    return found
 
 
 def sync_folder(folder: Path) -> None:
@@ -69,6 +71,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that must be there. `FileNotFoundError` otherwise."""
+    if (found := read_json(path)) is None:
+        raise FileNotFoundError(path)
+    return found
 
 
 @dataclass(frozen=True)
@@ -143,9 +152,7 @@ class AttemptFolder:
     @cached_property
     def plan(self) -> dict[str, Any]:
         """plan.json, frozen when the attempt was submitted."""
-        plan = read_json(self.path / "plan.json")
-        assert isinstance(plan, dict), f"{self.path} has no plan.json"
-        return plan
+        return load_json(self.path / "plan.json")
 
     @property
     def planned(self) -> bool:
@@ -173,10 +180,8 @@ class RunFolder:
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """spec.json: `{schema, fingerprint, kind, name, spec, plugins, inputs, labels, created}`."""
-        spec = read_json(self.path / "spec.json")
-        assert isinstance(spec, dict), f"{self.path} has no spec.json"
-        return spec
+        """spec.json: `{schema, fingerprint, kind, name, spec, plugins, inputs, created}`."""
+        return load_json(self.path / "spec.json")
 
     def attempt(self, number: int) -> AttemptFolder:
         """Attempt `number`, whether or not it exists."""

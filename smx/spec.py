@@ -186,19 +186,6 @@ def canonical(content: Any) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def schema() -> dict[str, Any]:
-    """JSON Schema of everything written by hand, for editors."""
-    from smx.site import Site
-    from smx.sweep import Experiment
-
-    return {
-        "experiment": Experiment.model_json_schema(),
-        "variant": Variant.model_json_schema(),
-        "site": Site.model_json_schema(),
-        **{kind: cls.model_json_schema() for kind, cls in SPECS.items()},
-    }
-
-
 def nest(pairs: Mapping[str, Any]) -> dict[str, Any]:
     """`{"recipe.lr": 1}` -> `{"recipe": {"lr": 1}}`. `UserError` when a key is both a value and a group."""
     nested: dict[str, Any] = {}

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins
+from smx.booking import record_handle, run_row, submission_folder
 from smx.cell import Cell, Decision, Item
 from smx.errors import UserError
 from smx.executors import BaseExecutor, Job
 from smx.project import Workspace
 from smx.provenance import provenance
-from smx.registry.rows import RunRow
 from smx.registry.store import Registry
 from smx.runfolder import AttemptFolder, RunFolder, now, this_process, write_json
-from smx.spec import SCHEMA, EvalSpec, GenSpec, TrainSpec, canonical
+from smx.spec import SCHEMA
 
 ENTRY = "smx.node:main"
 
@@ -57,19 +57,25 @@ def submit(
     wanted = [d for d in decisions if d.action == "run"]
     submission = uuid.uuid4().hex[:12]
     origin = {**provenance(), "submitter": this_process()}
-    for decision in wanted:
-        registry.add_run(run_row(workspace, decision.cell))
-        for role, digest in decision.cell.inputs.items():
-            registry.add_input(decision.cell.fingerprint, role, digest)
+    with registry.transaction():
+        for decision in wanted:
+            registry.add_run(run_row(workspace, decision.cell, now()))
+            for role, digest in decision.cell.inputs.items():
+                registry.add_input(decision.cell.fingerprint, role, digest)
     reserved = registry.reserve(
         [(d.cell.fingerprint, len(d.items)) for d in wanted], submission=submission, executor=name, provenance=origin
     )
     mine = [d for d in wanted if d.cell.fingerprint in reserved]
+    submitted = next((row.created for row in registry.submissions(submission)), "")
     attempts: dict[str, AttemptFolder] = {}
     for decision in mine:
-        number = reserved[decision.cell.fingerprint]
-        settings = {"executor": name, "submission": submission, "attempt": number, "origin": origin}
-        attempts[decision.cell.fingerprint] = _write(decision, settings, shards, max_failed)
+        mark = decision.cell.fingerprint
+        row = registry.run(mark)
+        assert row is not None
+        # The registry's own stamps, so that a rebuild from the folders gives the same rows.
+        stamps = {"run": row.created, "attempt": registry.attempts(mark)[-1].created, "submission": submitted}
+        settings = {"executor": name, "submission": submission, "attempt": reserved[mark], "origin": origin}
+        attempts[mark] = _write(decision, settings, stamps, shards, max_failed)
     jobs = [
         Job(
             entry=ENTRY,
@@ -81,7 +87,7 @@ def submit(
     ]
     if jobs:
         folder = submission_folder(workspace, submission)
-        write_json(folder / "jobs.json", [str(job.folder) for job in jobs])
+        write_json(folder / "jobs.json", {"folders": [str(job.folder) for job in jobs]})
         handles = driver.submit(submission, folder, jobs)
         for decision, handle in zip(mine, handles, strict=True):
             attempt = attempts[decision.cell.fingerprint]
@@ -90,17 +96,6 @@ def submit(
             record_handle(registry, decision.cell.fingerprint, attempt, handle)
     taken = [d.cell for d in wanted if d.cell.fingerprint not in reserved]
     return Started(driver, [(d.cell, attempts[d.cell.fingerprint]) for d in mine], taken)
-
-
-def record_handle(registry: Registry, fingerprint: str, attempt: AttemptFolder, handle: Mapping[str, Any]) -> None:
-    """Keep what the executor answered, in the folder and in the registry."""
-    write_json(attempt.path / "handle.json", handle)
-    registry.update_attempt(fingerprint, attempt.number, handle=dict(handle))
-
-
-def submission_folder(workspace: Workspace, submission: str) -> Path:
-    """Where a submission keeps its queue or scripts."""
-    return workspace.runs / ".submissions" / submission
 
 
 def split(items: Sequence[Item], shards: int) -> list[list[Item]]:
@@ -119,7 +114,11 @@ def split(items: Sequence[Item], shards: int) -> list[list[Item]]:
 
 
 def _write(
-    decision: Decision, settings: Mapping[str, Any], shards: int, max_failed: int | None
+    decision: Decision,
+    settings: Mapping[str, Any],
+    stamps: Mapping[str, str],
+    shards: int,
+    max_failed: int | None,
 ) -> AttemptFolder:
     cell = decision.cell
     run = RunFolder(cell.folder)
@@ -134,8 +133,7 @@ def _write(
                 "spec": cell.spec.model_dump(mode="json"),
                 "plugins": cell.plugins,
                 "inputs": cell.inputs,
-                "labels": cell.labels,
-                "created": now(),
+                "created": stamps["run"],
             },
         )
     attempt = run.attempt(settings["attempt"])
@@ -146,7 +144,9 @@ def _write(
         attempt.path / "plan.json",
         {
             "attempt": settings["attempt"],
-            "created": now(),
+            "created": stamps["attempt"],
+            "submitted": stamps["submission"],
+            "labels": cell.labels,
             "executor": settings["executor"],
             "submission": settings["submission"],
             "entry": ENTRY,
@@ -174,26 +174,3 @@ def _producers(
             folder = cells[need].folder if need in cells else Path(str(cell.paths["checkpoint"])).parent
             found.append(RunFolder(folder).attempt(live[-1].attempt).path.resolve())
     return found
-
-
-def run_row(workspace: Workspace, cell: Cell) -> RunRow:
-    """A run as the registry keeps it."""
-    spec = cell.spec
-    stamp = now()
-    return RunRow(
-        fingerprint=cell.fingerprint,
-        kind=spec.kind,
-        name=cell.name,
-        folder=cell.folder.relative_to(workspace.runs).as_posix(),
-        variant=None if isinstance(spec, GenSpec) else spec.model,
-        sampler=spec.sampler,
-        frames=spec.frames,
-        bench=spec.bench if isinstance(spec, EvalSpec) else None,
-        dataset=spec.dataset if isinstance(spec, GenSpec) else "+".join(spec.data) if isinstance(spec, TrainSpec) else None,
-        seed=spec.seed,
-        spec=canonical(spec.model_dump(mode="json")),
-        labels=cell.labels,
-        items=len(cell.items),
-        created=stamp,
-        updated=stamp,
-    )

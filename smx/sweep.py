@@ -1,13 +1,13 @@
 """Experiment matrices: `experiments/*.yaml` into requests, one per run.
 
-    description: does merge-aware sampling help?
-    common: {bench: rooms}
-    groups:
-      main:
-        grid: {model: [tiny, tiny-prope], sampler: [uniform, sa], frames: [8, 16], seed: [0, 1, 2]}
-        exclude: [{model: tiny, frames: 16}]
-      extra:
-        list: [{model: chance}, {model: frequency}]
+description: does merge-aware sampling help?
+common: {bench: rooms}
+groups:
+  main:
+    grid: {model: [tiny, tiny-prope], sampler: [uniform, sa], frames: [8, 16], seed: [0, 1, 2]}
+    exclude: [{model: tiny, frames: 16}]
+  extra:
+    list: [{model: chance}, {model: frequency}]
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pydantic import Field
 from smx.errors import UserError, closest, unknown
 from smx.options import Options
 from smx.resolve import PLACES
-from smx.spec import SPECS, nest
+from smx.site import Site
+from smx.spec import SPECS, Variant, nest
 from smx.yamlfile import read_yaml
 
 
@@ -80,6 +81,12 @@ def requests(experiment: Experiment, groups: tuple[str, ...] = ()) -> Iterator[t
             f"the matrix has no runs ({', '.join(groups) or 'all groups'})",
             "a group needs `grid:` or `list:`, and `exclude:` must leave something",
         )
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of everything written by hand, for editors."""
+    written = {"experiment": Experiment, "variant": Variant, "site": Site, **SPECS}
+    return {name: cls.model_json_schema() for name, cls in written.items()}
 
 
 def _rows(group: Group) -> Iterator[dict[str, Any]]:

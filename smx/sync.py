@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from smx import plugins
+from smx.booking import record_handle, run_row, submission_folder
 from smx.cell import Cell, Item
 from smx.executors import Fact, Job, Word
 from smx.node.result import derive
 from smx.project import Workspace
-from smx.registry.rows import LIVE, AttemptRow, RunRow, ScoreRow, ShardRow, SubmissionRow
+from smx.registry.rows import LIVE, AttemptRow, ScoreRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
 from smx.runfolder import AttemptFolder, RunFolder, ShardFolder, is_alive, now, read_json, run_folders
 from smx.spec import SPECS, AnySpec
-from smx.submit import record_handle, run_row, submission_folder
 
 # When shards end differently, the attempt is what its worst shard is.
 _WORST = ("lost", "failed", "cancelled", "preempted", "done")
@@ -54,28 +55,17 @@ def rebuild(workspace: Workspace, registry: Registry) -> int:
 def take_in(workspace: Workspace, registry: Registry, run: RunFolder) -> None:
     """One run with all its attempts, from its folder alone."""
     cell = cell_of(run)
-    row = run_row(workspace, cell)
-    fields = {name: getattr(row, name) for name in ("kind", "name", "folder", "variant", "sampler", "frames", "bench")}
     with registry.transaction():
-        registry.add_run(
-            RunRow(
-                **fields,
-                fingerprint=row.fingerprint,
-                spec=row.spec,
-                dataset=row.dataset,
-                seed=row.seed,
-                labels=row.labels,
-                items=row.items,
-                created=run.spec["created"],
-                updated=run.spec["created"],
-            )
-        )
+        registry.add_run(run_row(workspace, cell, run.spec["created"]))
         for role, digest in cell.inputs.items():
             registry.add_input(cell.fingerprint, role, digest)
         for attempt in run.attempts():
             plan = attempt.plan
+            registry.add_run(run_row(workspace, replace(cell, labels=plan["labels"]), run.spec["created"]))
             registry.put_submission(
-                SubmissionRow(plan["submission"], plan["executor"], f"smx-{plan['submission']}", created=plan["created"])
+                SubmissionRow(
+                    plan["submission"], plan["executor"], f"smx-{plan['submission']}", created=plan["created"]
+                )
             )
             row_of = AttemptRow(
                 fingerprint=cell.fingerprint,
@@ -104,11 +94,13 @@ def fold(workspace: Workspace, registry: Registry, run: RunFolder, row: AttemptR
     facts = _facts(workspace, registry, attempt, row)
     judged = [_shard(s, fact) for s, fact in zip(attempt.shards(), facts, strict=True)]
     states = [state for state, _ in judged]
-    if (live := [s for s in LIVE if s in states]):
+    if live := [s for s in LIVE if s in states]:
         state = "running" if "running" in live else live[0]
     else:
         state = min(states, key=_WORST.index)
-    unknown = next((f.reason or f.where for f, s in zip(facts, states, strict=True) if f.word == Word.unknown and s in LIVE), "")
+    unknown = next(
+        (f.reason or f.where for f, s in zip(facts, states, strict=True) if f.word == Word.unknown and s in LIVE), ""
+    )
     beats = [s.heartbeat() for s in attempt.shards()]
     counts = [_counts(s) for s in attempt.shards()]
     exits = [s.exit() for s in attempt.shards()]
@@ -157,7 +149,7 @@ def cell_of(run: RunFolder) -> Cell:
         plugins=record["plugins"],
         inputs=record["inputs"],
         paths=attempts[-1].plan["paths"] if attempts else {},
-        labels=record["labels"],
+        labels=attempts[-1].plan["labels"] if attempts else {},
     )
 
 
@@ -173,17 +165,14 @@ def _facts(workspace: Workspace, registry: Registry, attempt: AttemptFolder, row
             return silent  # being submitted right now
         # The launcher died between asking the executor and writing its answer down: find out what it started.
         folder = submission_folder(workspace, plan["submission"])
-        jobs = [_job(Path(place)) for place in read_json(folder / "jobs.json") or []]
+        listed = read_json(folder / "jobs.json") or {"folders": []}
+        jobs = [_job(Path(place)) for place in listed["folders"]]
         found = dict(zip((j.folder for j in jobs), executor.recover(plan["submission"], folder, jobs), strict=True))
         handle = found.get(attempt.path.resolve())
         if handle is None:
             return [Fact(Word.absent, reason="its launcher died before it was started")] * len(plan["shards"])
         record_handle(registry, row.fingerprint, attempt, handle)
     facts: list[Fact] = executor.poll([handle])[0]
-    if handle["executor"] == "local" and any(f.word == Word.waiting and not f.where for f in facts):
-        # No driver yet. It writes its name within a second of being started; a dead launcher cannot start it.
-        if is_alive(plan["submitter"]) is False and executor.poll([handle])[0] == facts:
-            return [Fact(Word.absent, reason="its driver never started")] * len(facts)
     return facts
 
 
@@ -214,12 +203,13 @@ def _counts(shard: ShardFolder) -> tuple[int, int]:
 def _started(shard: ShardFolder) -> str | None:
     first = next(iter(shard.items()), None)
     beat = shard.heartbeat()
-    return first["at"] if first else beat["at"] if beat else None
+    found = first or beat
+    return str(found["at"]) if found else None
 
 
 def _last_sign(attempt: AttemptFolder) -> str:
     beats = [b["at"] for b in (s.heartbeat() for s in attempt.shards()) if b]
-    return max(beats, default=attempt.plan["created"])
+    return str(max(beats, default=attempt.plan["created"]))
 
 
 def _failure(judged: Sequence[tuple[str, Fact]], exits: Sequence[dict[str, Any] | None]) -> dict[str, Any]:

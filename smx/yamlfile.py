@@ -24,7 +24,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = error.problem or error.context or "not valid YAML"
-        raise UserError(f"{path}{where}: {problem}", "mend the YAML there; strings with ':' or '#' need quotes") from None
+        raise UserError(
+            f"{path}{where}: {problem}", "mend the YAML there; strings with ':' or '#' need quotes"
+        ) from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: {error}") from None
     if content is None:

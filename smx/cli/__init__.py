@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "demo"),
     "init": ("init", "init"),
     "new": ("init", "new"),
-    "schema": ("schema", "schema"),
+    "schema": ("init", "schema"),
     "gen": ("gen", "gen"),
     "train": ("train", "train"),
     "eval": ("eval", "evaluate"),
@@ -46,10 +46,10 @@ class Commands(TyperGroup):
 
     _helping = False
 
-    def list_commands(self, ctx: Context) -> list[str]:  # noqa: D102
+    def list_commands(self, ctx: Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: D102
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name]
@@ -58,7 +58,7 @@ class Commands(TyperGroup):
         found = getattr(importlib.import_module(f"smx.cli.{module}"), attribute)
         return _command(cmd_name, found)
 
-    def format_help(self, ctx: Context, formatter: Any) -> None:  # noqa: D102
+    def format_help(self, ctx: Context, formatter: Any) -> None:
         self._helping = True
         try:
             super().format_help(ctx, formatter)
@@ -84,6 +84,14 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        import smx
+
+        sys.stdout.write(f"smx {smx.__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     ctx: typer.Context,
@@ -92,10 +100,12 @@ def _root(
         typer.Option(
             "--workspace",
             "-w",
-            help="Folder with experiments/, registry.db, runs/. Default: SMX_WORKSPACE, else found above the current one.",
+            help="Folder with experiments/, registry.db, runs/. Default: SMX_WORKSPACE, else found above this one.",
         ),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and leave.")
+    ] = False,
 ) -> None:
     """Experiments with spatial video MLLMs: choose frames (gen), train, evaluate, compare in a table.
 
@@ -103,11 +113,6 @@ def _root(
     """
     from smx.cli._common import choose_workspace
 
-    if version:
-        import smx
-
-        sys.stdout.write(f"smx {smx.__version__}\n")
-        raise typer.Exit
     choose_workspace(workspace)
 
 

@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from smx.runfolder import AttemptFolder
 
 # Options of every launching command.
-Executor = Annotated[str | None, typer.Option(help="Where it runs: smx list executors. Default: the site file's, else inline.")]
+Executor = Annotated[
+    str | None, typer.Option(help="Where it runs: smx list executors. Default: the site file's, else inline.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; write nothing.")]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the spec, e.g. sampler_options.window=10.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the spec, e.g. sampler_options.window=10."),
 ]
 Retry = Annotated[bool, typer.Option("--retry", help="Also do items again that failed in a run that is done.")]
 Shards = Annotated[int, typer.Option(min=1, help="Split each run's items over this many tasks.")]
 MaxFailed = Annotated[
-    int | None, typer.Option(min=0, help="A run with more failed items has failed. Default: 1 item or 1 %, whichever is more.")
+    int | None,
+    typer.Option(min=0, help="A run with more failed items has failed. Default: 1 item or 1 %, whichever is more."),
 ]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow runs that other processes work on until they end.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the runs as JSON.")]
@@ -72,7 +76,9 @@ def integers(text: str, what: str) -> list[int]:
     try:
         found = [int(part) for part in choices(text)]
     except ValueError:
-        raise UserError(f"{what} must be whole numbers, got {text!r}", f"for example --{what} 16  or  --{what} 8,16,32") from None
+        raise UserError(
+            f"{what} must be whole numbers, got {text!r}", f"for example --{what} 16  or  --{what} 8,16,32"
+        ) from None
     if not found:
         raise UserError(f"{what}: no number in {text!r}")
     return found

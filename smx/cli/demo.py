@@ -58,7 +58,7 @@ def demo(
     report(rows="model", cols="sampler,frames")
     out("\nWhat the samplers chose (test scenes):\n")
     stats()
-    out(f"\n{time.monotonic() - began:.0f} s in all: {counts['run']} runs done now, {counts['skip']} were there already.")
+    out(f"\n{time.monotonic() - began:.0f} s in all: {counts['run']} runs done now, {counts['skip']} there already.")
     if not counts["run"]:
         out("Nothing was done twice: every run of the demo is in the registry.")
     if counts["wait"]:
@@ -71,7 +71,7 @@ def demo(
 
 
 def _gen(resolver: Resolver) -> tuple[list[Cell], set[str]]:
-    options = {"scenes": SCENES["scenes"]}
+    options = {"count": SCENES["scenes"]}
     grid = ({"sampler": s, "frames": n} for s in SAMPLERS for n in FRAMES)
     cells = [cell for row in grid for cell in resolver.gen({**row, "dataset": "rooms", "dataset_options": options})]
     return cells, {cell.fingerprint for cell in cells}

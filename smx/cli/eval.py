@@ -20,7 +20,9 @@ def evaluate(
     bench: Annotated[str, typer.Option(help="Benchmark: smx list benches.")] = "rooms",
     sampler: Annotated[str, typer.Option(help="Sampler, or several separated by commas.")] = "uniform",
     frames: Annotated[str, typer.Option(help="Frames per scene, or several counts separated by commas.")] = "16",
-    checkpoint: Annotated[str | None, typer.Option(help="Weights: a folder, or a train run (smx ls --kind train).")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Weights: a folder, or a train run (smx ls --kind train).")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Where the bench's questions and videos are.")] = None,
     where: Annotated[str | None, typer.Option(help="Only some questions: question_type=…,dataset=… ")] = None,
     prompt: Annotated[str | None, typer.Option(help="Prompt of the bench, e.g. official or spatial-mllm.")] = None,

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 
 def gen(
-    sampler: Annotated[str, typer.Option(help="Sampler, or several separated by commas: smx list samplers.")] = "uniform",
+    sampler: Annotated[
+        str, typer.Option(help="Sampler, or several separated by commas: smx list samplers.")
+    ] = "uniform",
     frames: Annotated[str, typer.Option(help="Frames per scene, or several counts separated by commas.")] = "16",
-    dataset: Annotated[str | None, typer.Option(help="Dataset: smx list datasets. Default: the site's, else rooms.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset: smx list datasets. Default: the site's, else rooms.")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Where the dataset is on this machine.")] = None,
     scenes: Annotated[str, typer.Option(help="Glob of scene ids, or several separated by commas.")] = "*",
     seed: L.Seeds = "0",

@@ -40,7 +40,9 @@ def new(
     from smx.project import builtin
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == "site":
-        raise UserError(f"{name!r} cannot be the name of an experiment", "letters, digits, '.', '_' and '-'; not 'site'")
+        raise UserError(
+            f"{name!r} cannot be the name of an experiment", "letters, digits, '.', '_' and '-'; not 'site'"
+        )
     templates = {path.stem: path for path in sorted((builtin("templates") / "experiments").glob("*.yaml"))}
     if template not in templates:
         raise unknown("template", template, templates)
@@ -53,7 +55,9 @@ def new(
 
 
 def schema(
-    what: Annotated[str | None, typer.Argument(help="experiment, variant, site, gen, train or eval.", show_default="all")] = None,
+    what: Annotated[
+        str | None, typer.Argument(help="experiment, variant, site, gen, train or eval.", show_default="all")
+    ] = None,
 ) -> None:
     """Print the JSON Schema of the YAML files, for editors.
 
@@ -61,7 +65,7 @@ def schema(
     """
     from smx.cli._common import out_json
     from smx.errors import unknown
-    from smx.spec import schema as schemas
+    from smx.sweep import schema as schemas
 
     found = schemas()
     if what is not None and what not in found:

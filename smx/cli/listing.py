@@ -100,7 +100,10 @@ def _details(kind: str, name: str, as_json: bool) -> None:
         return
     cls = plugins.load(kind, name)
     fields = {
-        key: {"type": str(field.annotation).replace("typing.", ""), "default": field.get_default(call_default_factory=True)}
+        key: {
+            "type": str(field.annotation).replace("typing.", ""),
+            "default": field.get_default(call_default_factory=True),
+        }
         for key, field in cls.model_fields.items()
     }
     if as_json:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    file: Annotated[str, typer.Argument(help="Experiment: a YAML file, or its name in experiments/.", show_default=False)],
+    file: Annotated[
+        str, typer.Argument(help="Experiment: a YAML file, or its name in experiments/.", show_default=False)
+    ],
     group: Annotated[list[str] | None, typer.Option(help="Only this group (repeatable).")] = None,
     executor: L.Executor = None,
     shards: L.Shards = 1,
@@ -66,7 +68,9 @@ def cells_of(resolver: Resolver, kind: str, train: dict[str, Any] | None, reques
         return resolver.train(request)
     if train is None or not plugins.load("models", resolver.base_of(str(request.get("model", "tiny")))).trainable:
         return resolver.eval(request)
-    shared = {k: request[k] for k in ("model", "sampler", "sampler_options", "frames", "geometry", "seed") if k in request}
+    shared: dict[str, Any] = {
+        k: request[k] for k in ("model", "sampler", "sampler_options", "frames", "geometry", "seed") if k in request
+    }
     first = resolver.train({**shared, **nest(train)})
     trained = first[-1]
     resolver.trained = {**resolver.trained, trained.title: trained}

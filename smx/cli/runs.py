@@ -40,14 +40,23 @@ def ls(
         out_json([_row_json(row) for row in rows])
         return
     if not rows:
-        out("No runs" + (" fit these filters." if any(v is not None for v in (*filters.values(), state, tag, since)) else " yet: smx demo, or smx gen --help."))
+        out(
+            "No runs"
+            + (
+                " fit these filters."
+                if any(v is not None for v in (*filters.values(), state, tag, since))
+                else " yet: smx demo, or smx gen --help."
+            )
+        )
         return
     from rich.table import Table
 
     table = Table("run", "state", "items", "made (UTC)", box=None, pad_edge=False)
     for row in rows:
         failed = f", {row.failed} failed" if row.failed else ""
-        table.add_row(row.folder.split("/", 1)[1], row.state, f"{row.done}/{row.items or '?'}{failed}", row.created[:16])
+        table.add_row(
+            row.folder.split("/", 1)[1], row.state, f"{row.done}/{row.items or '?'}{failed}", row.created[:16]
+        )
     console().print(table)
 
 
@@ -81,9 +90,14 @@ def show(
             | {"provenance": a.provenance}
             for a in attempts
         ]
-        out_json({**_row_json(row), "folder": str(folder.path), "spec": folder.spec, "attempts": tries, "result": result})
+        out_json(
+            {**_row_json(row), "folder": str(folder.path), "spec": folder.spec, "attempts": tries, "result": result}
+        )
         return
-    out(f"{folder.path.name}: {row.state}, {row.done}/{row.items or '?'} items" + (f", {row.failed} failed" if row.failed else ""))
+    out(
+        f"{folder.path.name}: {row.state}, {row.done}/{row.items or '?'} items"
+        + (f", {row.failed} failed" if row.failed else "")
+    )
     for label, text in row.labels.items():
         out(f"  {label}: {text}")
     if tags:
@@ -113,8 +127,9 @@ def _say_attempt(attempt: Any, folder: Any) -> None:
     out(f"  {attempt.attempt}: {attempt.state}{mark}, {attempt.executor}, {attempt.done}/{attempt.items} items, {span}")
     git = attempt.provenance.get("git") or {}
     code = git.get("commit", "")[:12] + (" + uncommitted changes" if git.get("dirty") else "")
-    out(f"     {attempt.provenance.get('user')}@{attempt.provenance.get('host')}  smx {attempt.provenance.get('smx')} {code}")
-    out(f"     $ {attempt.provenance.get('command')}")
+    origin = attempt.provenance
+    out(f"     {origin.get('user')}@{origin.get('host')}  smx {origin.get('smx')} {code}")
+    out(f"     $ {origin.get('command')}")
     if attempt.failure:
         where = f" ({attempt.failure['where']})" if attempt.failure.get("where") else ""
         out(f"     {attempt.failure['kind']}: {attempt.failure['line']}{where}")
@@ -144,13 +159,26 @@ def _say_result(result: dict[str, Any]) -> None:
         for key, value in result["samples"].items():
             out(f"  {key}: {value:g}")
     if result.get("losses"):
-        out(f"loss: {result['losses'][0]:.3f} at the first step, {result['losses'][-1]:.3f} at step {len(result['losses'])}")
+        losses = result["losses"]
+        out(f"loss: {losses[0]:.3f} at the first step, {losses[-1]:.3f} at step {len(losses)}")
     for key, value in result["info"].items():
         out(f"  {key}: {_plain(value)}")
 
 
 def _row_json(row: RunRow) -> dict[str, Any]:
-    names = ("kind", "fingerprint", "state", "variant", "sampler", "frames", "bench", "dataset", "seed", "items", "done")
+    names = (
+        "kind",
+        "fingerprint",
+        "state",
+        "variant",
+        "sampler",
+        "frames",
+        "bench",
+        "dataset",
+        "seed",
+        "items",
+        "done",
+    )
     found = {name: getattr(row, name) for name in (*names, "failed", "created")}
     return {"run": row.folder.split("/", 1)[1], **found, "labels": dict(row.labels)}
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def train(
     model: Annotated[str, typer.Option(help="Variant, or several separated by commas: smx list models.")] = "tiny",
-    data: Annotated[str, typer.Option(help="Benches whose training questions are used, separated by commas.")] = "rooms",
+    data: Annotated[
+        str, typer.Option(help="Benches whose training questions are used, separated by commas.")
+    ] = "rooms",
     sampler: Annotated[str, typer.Option(help="Sampler, or several separated by commas.")] = "uniform",
     frames: Annotated[str, typer.Option(help="Frames per scene, or several counts separated by commas.")] = "16",
     checkpoint: Annotated[str | None, typer.Option(help="Folder of the weights to start from.")] = None,
@@ -47,7 +49,9 @@ def train(
             for rule in L.choices(sampler):
                 for count in L.integers(frames, "frames"):
                     for number in L.integers(seed, "seed"):
-                        made = resolver.train({"model": name, "sampler": rule, "frames": count, "seed": number, **given})
+                        made = resolver.train(
+                            {"model": name, "sampler": rule, "frames": count, "seed": number, **given}
+                        )
                         cells += made
                         asked.add(made[-1].fingerprint)
         return cells, asked

@@ -1,7 +1,7 @@
 """The local executor's driver: works through a queue file, some tasks at a time, until nothing is left.
 
-    python -m smx.executors._driver FOLDER          the queue in FOLDER
-    python -m smx.executors._driver FOLDER TASK     one task of it (what the driver starts)
+python -m smx.executors._driver FOLDER          the queue in FOLDER
+python -m smx.executors._driver FOLDER TASK     one task of it (what the driver starts)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smx.executors._watch import call, skip, standing
-from smx.runfolder import AttemptFolder, is_alive, read_json, start_time, this_process, write_json
+from smx.runfolder import AttemptFolder, is_alive, load_json, start_time, this_process, write_json
 
 _LOOK = 0.5  # seconds between looks at producers outside this queue; own children wake the driver at once
 
@@ -24,8 +24,10 @@ def main(folder: Path) -> None:
     for ignored in (signal.SIGHUP, signal.SIGINT):
         signal.signal(ignored, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    queue = read_json(folder / "queue.json")
+    queue = load_json(folder / "queue.json")
     write_json(folder / "driver.json", this_process())
+    if (folder / "abandoned.json").exists():
+        return
     waiting: list[int] = list(range(len(queue["tasks"])))
     running: dict[int, subprocess.Popen[bytes]] = {}
     threads = max(1, (os.cpu_count() or 1) // min(queue["slots"], len(waiting)))
@@ -48,7 +50,7 @@ def main(folder: Path) -> None:
 
 
 def _verdict(folder: Path, task: int, entry: dict[str, Any]) -> str:
-    """"good" to start, "live" to wait, else the reason it never will."""
+    """ "good" to start, "live" to wait, else the reason it never will."""
     if (folder / f"task-{task}.cancel.json").exists():
         return "cancelled before it began"
     for producer in map(Path, entry["after"]):
@@ -82,12 +84,12 @@ def _start(folder: Path, task: int, entry: dict[str, Any], threads: int) -> subp
 def _task(folder: Path, task: int) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    entry = read_json(folder / "queue.json")["tasks"][task]
+    entry = load_json(folder / "queue.json")["tasks"][task]
     attempt = Path(entry["folder"])
     # Written here too: a driver killed between starting this process and noting it must not hide it. And a
     # task whose driver is already gone may have been given up and started elsewhere, so it does not begin.
     write_json(folder / f"task-{task}.json", this_process())
-    if not is_alive(read_json(folder / "driver.json")):
+    if not is_alive(load_json(folder / "driver.json")):
         skip(attempt, entry["shard"], "its driver process was gone before it began")
         return 1
     if AttemptFolder(attempt).shard(entry["shard"]).exit() is not None:

@@ -21,14 +21,14 @@ class Executor(BaseExecutor):
 
     _jobs: list[Job] = PrivateAttr(default_factory=list)
 
-    def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:  # noqa: D102
+    def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
         self._jobs.extend(jobs)
         return [{"executor": "inline", "process": this_process(), "shards": job.shards} for job in jobs]
 
-    def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:  # noqa: D102
+    def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
         return [None] * len(jobs)  # the process that would have done the work is gone
 
-    def drive(self) -> None:  # noqa: D102
+    def drive(self) -> None:
         try:
             while self._jobs:
                 _work(self._jobs[0])
@@ -40,7 +40,7 @@ class Executor(BaseExecutor):
                         skip(job.folder, shard, "interrupted before it began")
             self._jobs.clear()
 
-    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:  # noqa: D102
+    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
         return [[_fact(handle["process"])] * handle["shards"] for handle in handles]
 
     def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:

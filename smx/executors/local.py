@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from smx.executors import BaseExecutor, Fact, Job, Word
-from smx.runfolder import is_alive, read_json, write_json
+from smx.runfolder import is_alive, load_json, read_json, write_json
 
 
 class Executor(BaseExecutor):
@@ -25,7 +25,7 @@ class Executor(BaseExecutor):
 
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="tasks running at once")
 
-    def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:  # noqa: D102
+    def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
         tasks = [
             {"entry": job.entry, "folder": str(job.folder), "shard": shard, "after": [str(a) for a in job.after]}
             for job in jobs
@@ -43,10 +43,13 @@ class Executor(BaseExecutor):
                 )
         return _handles(folder, jobs)
 
-    def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:  # noqa: D102
+    def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
+        # Whichever of the two marks is written second sees the other: a driver that finds itself given up
+        # leaves before its first task, so what is started again is never done twice.
+        write_json(folder / "abandoned.json", {})
         return _handles(folder, jobs) if (folder / "driver.json").exists() else [None] * len(jobs)
 
-    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:  # noqa: D102
+    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
         return [[_fact(Path(h["queue"]), task) for task in range(*h["tasks"])] for h in handles]
 
     def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:
@@ -61,7 +64,7 @@ class Executor(BaseExecutor):
 
 
 def _handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
-    places = {(t["folder"], t["shard"]): i for i, t in enumerate(read_json(folder / "queue.json")["tasks"])}
+    places = {(t["folder"], t["shard"]): i for i, t in enumerate(load_json(folder / "queue.json")["tasks"])}
     first = [places[str(job.folder), 0] for job in jobs]
     return [
         {"executor": "local", "queue": str(folder), "tasks": [a, a + job.shards]}
@@ -74,7 +77,6 @@ def _fact(queue: Path, task: int) -> Fact:
     driver = read_json(queue / "driver.json")
     if process is None:
         if driver is None:
-            # Not up yet, or killed before its first breath: the launcher's own process tells which.
             return Fact(Word.waiting, reason="its driver process is starting")
         alive = is_alive(driver)
         if alive is None:

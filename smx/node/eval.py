@@ -9,6 +9,7 @@ from typing import Any
 
 from smx import plugins, sampleset
 from smx.benches import BaseBench, Question
+from smx.errors import SceneError
 from smx.models import BaseVLM, Query, Reply, Runner, SceneInput
 from smx.node import Shard
 from smx.spec import EvalSpec, SampleSpec, Variant, sample_set
@@ -47,11 +48,9 @@ def load_scene(shard: Shard, dataset: str, scene: str, *, cameras: bool) -> Scen
     assert isinstance(spec, SampleSpec)
     root = shard.path("samples")
     assert root is not None
-    sample = sampleset.read(
-        sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], dataset, scene)
-    )
+    sample = sampleset.read(sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], dataset, scene))
     if cameras and sample.w2c is None:
-        raise sampleset.SceneError(f"scene {scene!r} has no cameras, which this model needs")
+        raise SceneError(f"scene {scene!r} has no cameras, which this model needs")
     return SceneInput(scene, sample.frames(), sample.timestamps, sample.w2c, sample.K)
 
 

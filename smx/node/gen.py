@@ -17,6 +17,7 @@ def work(shard: Shard) -> None:
     identity = sample_set(spec)
     root = shard.path("samples")
     assert root is not None
+    index = sampleset.set_folder(root, spec.sampler, spec.frames, identity[:8])
     for item in shard.items:
         folder = sampleset.folder(root, spec.sampler, spec.frames, identity[:8], spec.dataset, item.id)
         started = shard.begin(item.id)
@@ -30,9 +31,12 @@ def work(shard: Shard) -> None:
                 seed=spec.seed,
                 geometry=spec.geometry,
                 folder=folder,
+                image=spec.image_format,
                 extra={"sample_set": identity, "dataset": spec.dataset},
             )
         except Exception as error:  # noqa: BLE001 - recorded for this scene; the others go on
             shard.fail(item.id, error)
+            sampleset.record_failed(index, spec.dataset, item.id, error)
         else:
             shard.succeed(item.id, data, started)
+            sampleset.record_done(index, spec.dataset, item.id, data)

@@ -97,4 +97,4 @@ def _code(provenance: dict[str, Any]) -> str:
     git = provenance.get("git")
     if not git:
         return f"smx {provenance['smx']}"
-    return git["commit"][:12] + (f"+{git['diff'][:8]}" if git["dirty"] else "")
+    return f"{git['commit'][:12]}+{git['diff'][:8]}" if git["dirty"] else str(git["commit"][:12])
