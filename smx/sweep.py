@@ -26,13 +26,15 @@ from smx.site import Site
 from smx.spec import SPECS, Variant, nest
 from smx.yamlfile import read_yaml
 
+Values = list[Any]  # named here: inside Group, `list` is a field
+
 
 class Group(Options):
     """Runs that belong together: a grid, a list, or both, minus what is excluded."""
 
     kind: Literal["gen", "train", "eval"] = "eval"
     common: dict[str, Any] = Field(default_factory=dict, description="keys every run of the group shares")
-    grid: dict[str, list[Any]] = Field(default_factory=dict, description="every combination of these values")
+    grid: dict[str, Values] = Field(default_factory=dict, description="every combination of these values")
     list: tuple[dict[str, Any], ...] = Field((), description="runs written out, beside the grid")
     exclude: tuple[dict[str, Any], ...] = Field((), description="drop runs that match all keys of an entry")
     train: dict[str, Any] | None = Field(
