@@ -16,9 +16,9 @@ from typing import Any
 from smx import plugins
 from smx.benches import BaseBench, Question
 from smx.cell import Cell, Item
-from smx.datasets import BaseDataset
+from smx.datasets import BaseDataset, Scene
 from smx.digests import checkpoint_digest
-from smx.errors import UserError, unknown
+from smx.errors import SceneError, UserError, unknown
 from smx.models import BaseVLM
 from smx.project import Workspace
 from smx.runfolder import read_json
@@ -38,6 +38,7 @@ class Resolver:
     trained: Mapping[str, Cell] = field(default_factory=dict)  # train cells and runs a checkpoint may name
     said: list[str] = field(default_factory=list)  # lines for the user: which stand-in serves for what
     _questions: dict[Any, list[Question]] = field(default_factory=dict)
+    _usable: set[Any] = field(default_factory=set)
     _listed: dict[Any, tuple[list[str], str]] = field(default_factory=dict)
 
     def gen(self, request: Mapping[str, Any]) -> list[Cell]:
@@ -95,7 +96,6 @@ class Resolver:
         if bench_class.needs_root and self._may_stand_in(places) and not self._site_root(asked):
             values["bench"] = "rooms"
             labels["stand_in_for"] = {"bench": asked}
-            values.pop("bench_options", None)
             self._say(f"No data for bench {asked!r} is configured: the built-in rooms serve instead (bench `rooms`).")
         variant, values["model"], more = self._variant(values.get("model", "tiny"), places)
         labels["stand_in_for"] = {**labels.get("stand_in_for", {}), **more.pop("stand_in_for", {})}
@@ -144,10 +144,46 @@ class Resolver:
                 f"no scene of dataset {spec.dataset!r} matches {', '.join(spec.scenes)}",
                 f"scenes: {', '.join(scenes[:8])}{' …' if len(scenes) > 8 else ''}",
             )
-        paths = {"dataset": _text(root), "samples": str(self.workspace.samples)}
+        self._require_usable(spec, dataset, root, chosen)
+        paths = {"dataset": _text(root), "samples": str(self.workspace.samples), "cache": str(self.workspace.cache)}
         items = tuple(Item(s, s) for s in chosen)
         name = f"{spec.sampler}-{spec.frames}f-{spec.dataset}"
         return self._cell(spec, name, items, {"dataset": digest}, paths, {}, ())
+
+    def _require_usable(self, spec: GenSpec, dataset: BaseDataset, root: Path | None, scenes: list[str]) -> None:
+        """`UserError` where no scene can give what is asked for. One that can is enough: others fail alone, as items.
+
+        A short scene repeats its last frame; where every scene is short, the frame count is a mistake.
+        """
+        needs: frozenset[str] = plugins.load("samplers", spec.sampler).needs
+        key = (spec.dataset, dataset, root, needs, spec.frames, tuple(scenes))
+        if key in self._usable:
+            return
+        longest, problems = 0, []
+        for name in scenes:
+            try:
+                scene = dataset.open(root, name)
+                problem = "" if dataset.has_cameras else lacks(scene, needs)
+            except SceneError as error:
+                problems.append(str(error))
+                continue
+            if problem:
+                problems.append(f"{problem}, which sampler {spec.sampler!r} needs")
+                if type(scene).cameras is Scene.cameras:
+                    break  # no scene of this dataset has any
+            elif len(scene.frame_ids) >= spec.frames:
+                self._usable.add(key)
+                return
+            else:
+                longest = max(longest, len(scene.frame_ids))
+        if longest:
+            raise UserError(
+                f"{spec.frames} frames are asked for, and the longest scene of dataset {spec.dataset!r} has {longest}",
+                f"--frames {longest - longest % 2}" if longest >= 2 else "use longer scenes",
+            )
+        every = f"none of the {len(scenes)} scenes of dataset {spec.dataset!r} can be used: " if len(scenes) > 1 else ""
+        free = [name for name in plugins.names("samplers") if not plugins.load("samplers", name).needs]
+        raise UserError(every + problems[0], f"samplers that need frames only: {', '.join(free)}" if needs else "")
 
     def _gen_for(
         self, spec: SampleSpec, bench: BaseBench, options: dict[str, Any], root: Path | None, scenes: set[str]
@@ -300,6 +336,15 @@ def run_path(runs: Path, kind: str, name: str, mark: str) -> Path:
         if existing is None or existing["fingerprint"] == mark:
             return folder
     raise AssertionError(f"{runs / kind} holds another run with fingerprint {mark}")
+
+
+def lacks(scene: Scene, needs: frozenset[str]) -> str:
+    """What the scene lacks of a sampler's needs ("cameras", "voxels"), in words; "" where nothing."""
+    if needs and scene.cameras([int(scene.frame_ids[0])]) is None:
+        return f"scene {scene.id!r} has no cameras"
+    if "voxels" in needs and not any(scene.depth(int(i)) is not None for i in scene.frame_ids):
+        return f"scene {scene.id!r} has no depth"
+    return ""
 
 
 def unique(cells: Sequence[Cell]) -> list[Cell]:

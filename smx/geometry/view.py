@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import Field, field_validator
@@ -71,6 +71,7 @@ class SceneView:
         self._keys: dict[int, np.ndarray] = {}
         self._depths: dict[int, tuple[np.ndarray, np.ndarray] | None] = {}
         self._kept = 0
+        self._fresh = False  # something was computed that no cache knows
         self.depth_size: tuple[int, int] | None = None  # (width, height) of the depth maps, once one was read
 
     @property
@@ -133,7 +134,43 @@ class SceneView:
                 points = self._points(frame_id)
                 self._keys[frame_id] = np.empty(0, dtype=np.int64) if points is None else grid.keys(points)
                 self._forget(frame_id)
+                self._fresh = True
         return VoxelSets.pack([self._keys[int(frame_id)] for frame_id in ids])
+
+    def known(self) -> dict[str, np.ndarray] | None:
+        """What was computed, as arrays that `adopt` takes back: grid, and a bit per frame and voxel seen.
+
+        None where nothing was computed (beyond what was adopted).
+        """
+        import numpy as np
+
+        if self._grid is None or not self._fresh:
+            return None
+        ids = np.array(sorted(self._keys), dtype=np.int64)
+        voxels = np.unique(np.concatenate([self._keys[int(i)] for i in ids])) if len(ids) else ids
+        seen = np.stack([np.isin(voxels, self._keys[int(i)]) for i in ids]) if len(ids) else np.empty((0, 0), bool)
+        return {
+            "low": self._grid.low,
+            "high": self._grid.high,
+            "edge": np.asarray(self._grid.edge),
+            "depth_size": np.array(self.depth_size),
+            "ids": ids,
+            "voxels": voxels,
+            "seen": np.packbits(seen, axis=1),
+        }
+
+    def adopt(self, known: Mapping[str, np.ndarray]) -> None:
+        """Take what another view of the same scene, data and options computed, instead of computing it."""
+        import numpy as np
+
+        from smx.geometry.voxels import VoxelGrid
+
+        self._grid = VoxelGrid(low=known["low"], high=known["high"], edge=np.float32(known["edge"]))
+        width, height = known["depth_size"].tolist()
+        self.depth_size = (width, height)
+        seen = np.unpackbits(known["seen"], axis=1, count=len(known["voxels"])).astype(bool)
+        self._keys = {int(i): known["voxels"][row] for i, row in zip(known["ids"], seen, strict=True)}
+        self._fresh = False
 
     def _all_cameras(self) -> CamerasLike:
         if self._cameras is None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from smx import plugins, sampleset
 from smx.node import Shard
 from smx.node.sampling import make_sample
-from smx.spec import GenSpec, sample_set
+from smx.spec import GenSpec, digest, sample_set
+
+VOXELS_VERSION = 1  # raise when the same scene would give other voxels
 
 
 def work(shard: Shard) -> None:
@@ -32,6 +36,7 @@ def work(shard: Shard) -> None:
                 geometry=spec.geometry,
                 folder=folder,
                 image=spec.image_format,
+                cache=_cache(shard, item.id),
                 extra={"sample_set": identity, "dataset": spec.dataset},
             )
         except Exception as error:  # noqa: BLE001 - recorded for this scene; the others go on
@@ -40,3 +45,21 @@ def work(shard: Shard) -> None:
         else:
             shard.succeed(item.id, data, started)
             sampleset.record_done(index, spec.dataset, item.id, data)
+
+
+def _cache(shard: Shard, scene: str) -> Path:
+    """Where a scene's voxels are kept: named after everything they depend on."""
+    spec, record = shard.spec, shard.attempt.run.spec
+    assert isinstance(spec, GenSpec)
+    depends = {
+        "dataset": spec.dataset,
+        "options": spec.dataset_options,
+        "version": record["plugins"][f"datasets/{spec.dataset}"],
+        "data": record["inputs"]["dataset"],
+        "scene": scene,
+        "geometry": spec.geometry.model_dump(mode="json"),
+        "voxels": VOXELS_VERSION,
+    }
+    folder = shard.path("cache")
+    assert folder is not None
+    return folder / "voxels" / f"{digest(depends)[:32]}.npz"

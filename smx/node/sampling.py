@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +13,7 @@ from smx import sampleset
 from smx.datasets import Scene
 from smx.errors import SceneError
 from smx.geometry.view import GeometryOptions, SceneView
+from smx.runfolder import write_atomic
 from smx.samplers import BaseSampler, Choice
 from smx.samplers._common import choose
 
@@ -26,10 +29,12 @@ def make_sample(
     folder: Path,
     extra: dict[str, Any],
     image: Literal["png", "jpg"] = "png",
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Write the sample of `scene` to `folder` and return its summary; a complete one that is there is adopted.
 
     `extra` is recorded as it is (dataset, fingerprint …) and must not change from one machine to another.
+    `cache`: file of this scene's voxels, shared by all samplers and frame counts; made if it is not there.
     Summary: `frames`, `fill` (how many), `overlap` (mean over pairs) and `coverage`, None without geometry.
     Raises `SceneError` when the scene cannot be sampled, `UserError` for an odd n.
     """
@@ -37,6 +42,8 @@ def make_sample(
     if sampleset.is_complete(folder):
         return summary(sampleset.read(folder).record)
     view = SceneView(scene, geometry)
+    if cache is not None and (known := _read_cache(cache)) is not None:
+        view.adopt(known)
     choice = choose(sampler, view, n, seed)
     cameras = scene.cameras(choice.ids)
     record = {
@@ -65,6 +72,8 @@ def make_sample(
         sampleset.write(folder, record, frames, None, None, False, image)
     else:
         sampleset.write(folder, record, frames, cameras.w2c, cameras.K, cameras.metric, image)
+    if cache is not None and (found := view.known()) is not None:
+        _write_cache(cache, found)
     return summary(record)
 
 
@@ -77,6 +86,20 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
         "overlap": round(float(np.mean(overlaps)), 6) if overlaps else None,
         "coverage": record["coverage"],
     }
+
+
+def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None  # not there, or damaged: it only saves work
+
+
+def _write_cache(path: Path, found: dict[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **found)  # type: ignore[arg-type]  # numpy types **kwds as bool
+    write_atomic(path, buffer.getvalue())
 
 
 def _timestamps(scene: Scene, ids: list[int]) -> list[float]:
