@@ -29,6 +29,13 @@ def closest(name: str, valid: Iterable[str]) -> list[str]:
     return near + [c for c in choices if c not in near]
 
 
+def nearest(name: str, valid: Iterable[str], what: str = "valid") -> str:
+    """`did you mean X? valid: X, Y, Z`; without the question where nothing is like `name`."""
+    choices = closest(name, valid)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.55)
+    return (f"did you mean {near[0]}? " if near else "") + f"{what}: {', '.join(choices)}"
+
+
 def unknown(what: str, name: str, valid: Iterable[str], hint: str = "") -> UserError:
     """A `UserError` for a name that does not exist: `unknown sampler 'x'`, did you mean …, all choices.
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from smx.errors import UserError, closest
+from smx.errors import UserError, nearest
 
 
 class Options(BaseModel):
@@ -37,10 +37,9 @@ def explain(error: ValidationError, what: str, cls: type[BaseModel]) -> UserErro
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            valid = closest(str(problem["loc"][-1]), _fields_at(cls, problem["loc"][:-1]))
+            valid = _fields_at(cls, problem["loc"][:-1])
             lines.append(f"{what}: unknown key {where!r}")
-            if valid:
-                hints.append(f"did you mean {valid[0]}? valid keys: {', '.join(valid)}")
+            hints.append(nearest(str(problem["loc"][-1]), valid, "valid keys") if valid else "it has no options")
         elif problem["type"] == "missing":
             lines.append(f"{what}: {where!r} is missing")
         else:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from smx.errors import UserError, closest, unknown
+from smx.errors import UserError, nearest, unknown
 from smx.options import Options
 from smx.resolve import PLACES
 from smx.site import Site
@@ -106,5 +106,4 @@ def _check_keys(keys: Mapping[str, Any], kind: str, where: str) -> None:
     valid = [k for k in (*SPECS[kind].model_fields, *PLACES) if k not in ("kind", "variant")]
     for key in keys:
         if key.split(".")[0] not in valid:
-            near = closest(key, valid)
-            raise UserError(f"{where}: unknown key {key!r}", f"did you mean {near[0]}? valid keys: {', '.join(near)}")
+            raise UserError(f"{where}: unknown key {key!r}", nearest(key, valid, "valid keys"))

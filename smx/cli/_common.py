@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,8 @@ from smx.project import Workspace, find
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from smx.registry.store import Registry
 
 _chosen: Path | None = None
 _told = False
@@ -30,6 +35,17 @@ def workspace(*, quiet: bool = False) -> Workspace:
         say(f"No workspace here or above: using {found.root} with the built-in defaults (smx init makes one).")
         _told = True
     return found
+
+
+@contextlib.contextmanager
+def registry_as_it_is(space: Workspace) -> Iterator[Registry]:
+    """The registry, or an empty one that is gone afterwards where there is none: looking makes no file."""
+    from smx.registry.store import Registry
+
+    with tempfile.TemporaryDirectory() as nowhere:
+        path = space.registry if space.registry.exists() else Path(nowhere) / "registry.db"
+        with Registry.open(path) as registry:
+            yield registry
 
 
 def say(text: str) -> None:

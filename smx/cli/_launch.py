@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smx.cli._common import out, out_json, say
+from smx.cli._common import out, out_json, registry_as_it_is, say
 from smx.errors import UserError
 
 if TYPE_CHECKING:
@@ -120,14 +121,20 @@ def launch(
     resolver = Resolver(workspace, stand_ins=executor[0] != "slurm")
     if not how.dry_run:
         workspace.require_writable()
-    with Registry.open(workspace.registry, create=not how.dry_run) as registry:
+    with contextlib.ExitStack() as stack:
+        registry = stack.enter_context(registry_as_it_is(workspace))
         if before:
             before(registry, resolver)
         cells, asked = build(resolver)
         cells = unique(cells)
+        if not cells:
+            raise UserError("that makes no runs: a list of names is empty", "for example --sampler sa --frames 8,16")
         for line in resolver.said:
             say(line)
         if not how.dry_run:
+            # Made only now that everything asked for is known to be right.
+            if registry.path != workspace.registry:
+                registry = stack.enter_context(Registry.open(workspace.registry))
             adopt(workspace, registry, cells)
             for line in sync(workspace, registry):
                 say(f"unknown: {line}")

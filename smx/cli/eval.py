@@ -81,6 +81,8 @@ def trained_cell(space: Any, registry: Registry, text: str) -> Cell:
     from smx.runfolder import RunFolder
     from smx.sync import cell_of, sync
 
+    if Path(text).is_absolute() or text.startswith((".", "~")):
+        raise UserError(f"there is no checkpoint folder {text!r}", "--checkpoint takes a folder, or a train run's name")
     sync(space, registry)
     row = registry.find(text)
     if row.kind != "train":

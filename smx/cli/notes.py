@@ -24,7 +24,7 @@ def note(
     if not text.strip():
         raise UserError("an empty note says nothing")
     space = workspace()
-    with Registry.open(space.registry) as registry:
+    with Registry.open(space.registry, create=False) as registry:
         row = registry.find(run)
         kept = registry.add_note(row.fingerprint, text, author=user())
         append_note(space.experiments, kept)
@@ -45,7 +45,7 @@ def tag(
     from smx.registry.store import Registry
 
     space = workspace()
-    with Registry.open(space.registry) as registry:
+    with Registry.open(space.registry, create=False) as registry:
         row = registry.find(run)
         change = registry.remove_tag if remove else registry.add_tag
         change(row.fingerprint, *tags)

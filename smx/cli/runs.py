@@ -26,13 +26,12 @@ def ls(
 
     Example: smx ls --kind eval --state failed
     """
-    from smx.cli._common import console, out, out_json, say, workspace
-    from smx.registry.store import Registry
+    from smx.cli._common import console, out, out_json, registry_as_it_is, say, workspace
     from smx.sync import sync
 
     space = workspace()
     filters: dict[str, Any] = {"kind": kind, "variant": model, "sampler": sampler, "frames": frames, "bench": bench}
-    with Registry.open(space.registry) as registry:
+    with registry_as_it_is(space) as registry:
         for line in sync(space, registry):
             say(f"unknown: {line}")
         rows = registry.runs(**filters, state=state, tag=tag, since=since, limit=limit)
@@ -68,13 +67,12 @@ def show(
 
     Example: smx show tiny-rooms-uniform-16f-1a2b3c4d
     """
-    from smx.cli._common import out, out_json, say, workspace
-    from smx.registry.store import Registry
+    from smx.cli._common import out, out_json, registry_as_it_is, say, workspace
     from smx.runfolder import RunFolder
     from smx.sync import sync
 
     space = workspace()
-    with Registry.open(space.registry) as registry:
+    with registry_as_it_is(space) as registry:
         for line in sync(space, registry):
             say(f"unknown: {line}")
         row = registry.find(run)
