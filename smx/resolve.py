@@ -109,7 +109,8 @@ class Resolver:
         spec = build("eval", values)
         assert isinstance(spec, EvalSpec)
         checkpoint, digests, needs = self._checkpoint(variant, spec.model, places)
-        model.check(checkpoint)
+        if checkpoint is None or checkpoint.is_dir() or not needs:  # else it is still to be trained
+            model.check(checkpoint)
         if type(model).trainable and checkpoint is None:
             labels["untrained"] = True
         bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
