@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from smx import plugins
 from smx.cell import Cell
+from smx.executors import BaseExecutor
 from smx.project import Workspace
 from smx.registry.rows import RunRow
 from smx.registry.store import Registry
@@ -42,6 +44,12 @@ def _data(spec: AnySpec) -> str | None:
     return "+".join(spec.data) if isinstance(spec, TrainSpec) else None
 
 
+def newest_attempt(registry: Registry, fingerprint: str) -> int:
+    """Number of a run's newest attempt, 0 without any."""
+    attempts = registry.attempts(fingerprint)
+    return attempts[-1].attempt if attempts else 0
+
+
 def record_handle(registry: Registry, fingerprint: str, attempt: AttemptFolder, handle: Mapping[str, Any]) -> None:
     """Keep what the executor answered, in the folder and in the registry."""
     write_json(attempt.path / "handle.json", handle)
@@ -51,3 +59,11 @@ def record_handle(registry: Registry, fingerprint: str, attempt: AttemptFolder, 
 def submission_folder(workspace: Workspace, submission: str) -> Path:
     """Where a submission keeps its queue or scripts."""
     return workspace.runs / ".submissions" / submission
+
+
+def executor_for(workspace: Workspace, name: str | None) -> tuple[str, BaseExecutor]:
+    """The executor by name, with its options from the site file; the site's default, else inline."""
+    name = name or (workspace.site.executor if workspace.site else "inline")
+    options = workspace.site.executors.get(name, {}) if workspace.site else {}
+    executor: BaseExecutor = plugins.load("executors", name).parse(options, f"executor {name}")
+    return name, executor

@@ -51,3 +51,4 @@ class Decision:
     action: str  # "run", "skip" (nothing to do) or "wait" (someone else is at it)
     reason: str
     items: tuple[Item, ...] = ()  # what is left to do, for action "run"
+    tried: int = 0  # number of the newest attempt this decision knows of, for action "run"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from typing import TypeGuard
 
 
 class UserError(Exception):
@@ -52,3 +54,8 @@ def unknown(what: str, name: str, valid: Iterable[str], hint: str = "") -> UserE
 
 class SceneError(Exception):
     """One scene (or one frame of it) cannot be used. Recorded for that item; the shard goes on."""
+
+
+def no_space(error: BaseException) -> TypeGuard[OSError]:
+    """Whether a write failed because the disk, a quota or the allowed size of files is used up."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -30,8 +30,9 @@ def sample_folder(cell: Cell, scene: str) -> Path:
 
 
 def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decision:
-    live = registry.attempts(cell.fingerprint, live=True)
-    if live:
+    attempts = registry.attempts(cell.fingerprint)
+    tried = attempts[-1].attempt if attempts else 0
+    if live := [a for a in attempts if a.live]:
         return Decision(cell, "wait", f"in flight: attempt {live[-1].attempt} ({live[-1].state}, {live[-1].executor})")
     outcome = RunFolder(cell.folder).outcome()
     done = outcome.done.keys()
@@ -47,11 +48,16 @@ def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decisio
         return Decision(cell, "skip", f"done, {len(cell.items)}/{len(cell.items)} items")
     row = registry.run(cell.fingerprint)
     if row is not None and row.state == "done" and not retry:
-        n = len(cell.items)
-        return Decision(cell, "skip", f"done, {n - len(todo)}/{n} items; --retry tries the {len(todo)} failed again")
-    if row is None or not registry.attempts(cell.fingerprint):
-        return Decision(cell, "run", "new", todo)
-    return Decision(cell, "run", f"{row.state} before: {len(todo)} of {len(cell.items)} items left", todo)
+        gone = tuple(item for item in todo if item.id not in outcome.failed)
+        if not gone:
+            n = len(cell.items)
+            return Decision(
+                cell, "skip", f"done, {n - len(todo)}/{n} items; --retry tries the {len(todo)} failed again"
+            )
+        return Decision(cell, "run", f"done before, but {len(gone)} of its outputs are gone", gone, tried)
+    if row is None or not attempts:
+        return Decision(cell, "run", "new", todo, tried)
+    return Decision(cell, "run", f"{row.state} before: {len(todo)} of {len(cell.items)} items left", todo, tried)
 
 
 def _kept(cell: Cell, item: Item, done: object) -> bool:

@@ -54,6 +54,21 @@ def write_json(path: Path, data: Any) -> None:
     write_atomic(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
 
 
+def claim(path: Path, data: Any) -> bool:
+    """Like `write_json`, where nothing is there yet: True for exactly one of several processes that try at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.claim")
+    write_json(temporary, data)
+    try:
+        os.link(temporary, path)  # unlike a rename, fails where the name is taken
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    sync_folder(path.parent)
+    return True
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, or None where there is none."""
     try:
@@ -237,7 +252,12 @@ def probe(line: str) -> None:
 
 def this_process() -> dict[str, Any]:
     """Host, pid and start time of this process: enough to tell later whether it still lives."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "start": start_time(os.getpid())}
+    return process(os.getpid())
+
+
+def process(pid: int) -> dict[str, Any]:
+    """The same of another process on this host."""
+    return {"host": socket.gethostname(), "pid": pid, "start": start_time(pid)}
 
 
 def start_time(pid: int) -> int | None:

@@ -6,21 +6,21 @@ folder -> executor -> handle. A crash between any two leaves a state that the ne
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smx import plugins
-from smx.booking import record_handle, run_row, submission_folder
+from smx.booking import newest_attempt, record_handle, run_row, submission_folder
 from smx.cell import Cell, Decision, Item
 from smx.errors import UserError
 from smx.executors import BaseExecutor, Job
 from smx.project import Workspace
 from smx.provenance import provenance
 from smx.registry.store import Registry
-from smx.runfolder import AttemptFolder, RunFolder, now, this_process, write_json
+from smx.runfolder import AttemptFolder, RunFolder, is_alive, now, this_process, write_json
 from smx.spec import SCHEMA
 
 ENTRY = "smx.node:main"
@@ -33,14 +33,6 @@ class Started:
     executor: BaseExecutor
     attempts: list[tuple[Cell, AttemptFolder]]
     taken: list[Cell]  # reserved by another command in the meantime
-
-
-def executor_for(workspace: Workspace, name: str | None) -> tuple[str, BaseExecutor]:
-    """The executor by name, with its options from the site file; the site's default, else inline."""
-    name = name or (workspace.site.executor if workspace.site else "inline")
-    options = workspace.site.executors.get(name, {}) if workspace.site else {}
-    executor: BaseExecutor = plugins.load("executors", name).parse(options, f"executor {name}")
-    return name, executor
 
 
 def submit(
@@ -62,9 +54,10 @@ def submit(
             registry.add_run(run_row(workspace, decision.cell, now()))
             for role, digest in decision.cell.inputs.items():
                 registry.add_input(decision.cell.fingerprint, role, digest)
-    reserved = registry.reserve(
-        [(d.cell.fingerprint, len(d.items)) for d in wanted], submission=submission, executor=name, provenance=origin
-    )
+        # What another command has tried since we decided (and may have ended by now) is not tried again.
+        current = [d for d in wanted if newest_attempt(registry, d.cell.fingerprint) == d.tried]
+        free = [(d.cell.fingerprint, len(d.items)) for d in current]
+        reserved = registry.reserve(free, submission=submission, executor=name, provenance=origin)
     mine = [d for d in wanted if d.cell.fingerprint in reserved]
     submitted = next((row.created for row in registry.submissions(submission)), "")
     attempts: dict[str, AttemptFolder] = {}
@@ -89,11 +82,12 @@ def submit(
         folder = submission_folder(workspace, submission)
         write_json(folder / "jobs.json", {"folders": [str(job.folder) for job in jobs]})
         handles = driver.submit(submission, folder, jobs)
-        for decision, handle in zip(mine, handles, strict=True):
-            attempt = attempts[decision.cell.fingerprint]
-            if handle is None:
-                raise UserError(f"executor {name} refused {decision.cell.title}")
-            record_handle(registry, decision.cell.fingerprint, attempt, handle)
+        with registry.transaction():
+            for decision, handle in zip(mine, handles, strict=True):
+                if handle is not None:
+                    record_handle(registry, decision.cell.fingerprint, attempts[decision.cell.fingerprint], handle)
+        if refused := [d.cell.title for d, handle in zip(mine, handles, strict=True) if handle is None]:
+            raise UserError(f"executor {name} refused {', '.join(refused)}")
     taken = [d.cell for d in wanted if d.cell.fingerprint not in reserved]
     return Started(driver, [(d.cell, attempts[d.cell.fingerprint]) for d in mine], taken)
 
@@ -172,5 +166,9 @@ def _producers(
             found.append(attempts[need].path.resolve())
         elif live := registry.attempts(need, live=True):
             folder = cells[need].folder if need in cells else Path(str(cell.paths["checkpoint"])).parent
-            found.append(RunFolder(folder).attempt(live[-1].attempt).path.resolve())
+            attempt = RunFolder(folder).attempt(live[-1].attempt)
+            pause = threading.Event()
+            while not attempt.planned and is_alive(dict(live[-1].provenance["submitter"])):
+                pause.wait(0.02)  # another command is writing it this very moment
+            found.append(attempt.path.resolve())
     return found

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from smx import plugins
-from smx.booking import record_handle, run_row, submission_folder
+from smx.booking import executor_for, record_handle, run_row, submission_folder
 from smx.cell import Cell, Item
 from smx.executors import Fact, Job, Word
 from smx.node.result import derive
@@ -25,21 +24,29 @@ _WORST = ("lost", "failed", "cancelled", "preempted", "done")
 
 def sync(workspace: Workspace, registry: Registry) -> list[str]:
     """Bring every live attempt up to date. Returns what could not be found out, in words."""
+    rows = registry.attempts(live=True)
+    runs = {row.fingerprint: registry.run(row.fingerprint) for row in rows}
+    folders = [RunFolder(workspace.runs / run.folder) for row in rows if (run := runs[row.fingerprint])]
+    facts = _ask(workspace, registry, [(f.attempt(row.attempt), row) for f, row in zip(folders, rows, strict=True)])
     unknown = []
-    for row in registry.attempts(live=True):
-        run = registry.run(row.fingerprint)
-        assert run is not None
-        said = fold(workspace, registry, RunFolder(workspace.runs / run.folder), row)
+    for folder, row in zip(folders, rows, strict=True):
+        said = fold(workspace, registry, folder, row, facts.get(folder.attempt(row.attempt).path, ()))
         if said:
-            unknown.append(f"{run.folder.split('/', 1)[1]} attempt {row.attempt}: {said}")
+            unknown.append(f"{folder.path.name} attempt {row.attempt}: {said}")
     return unknown
 
 
 def adopt(workspace: Workspace, registry: Registry, cells: Iterable[Cell]) -> None:
-    """Take in run folders the registry does not know (it was deleted, or the folder was copied here)."""
+    """Take in run folders the registry does not know, whole or in part.
+
+    (It was deleted, an older one was put in its place, or the folder was copied here.)
+    """
     for cell in cells:
         run = RunFolder(cell.folder)
-        if registry.run(cell.fingerprint) is None and (cell.folder / "spec.json").exists():
+        if not (cell.folder / "spec.json").exists():
+            continue
+        known = {row.attempt for row in registry.attempts(cell.fingerprint)}
+        if registry.run(cell.fingerprint) is None or any(a.number not in known for a in run.attempts()):
             take_in(workspace, registry, run)
 
 
@@ -64,7 +71,7 @@ def take_in(workspace: Workspace, registry: Registry, run: RunFolder) -> None:
             registry.add_run(run_row(workspace, replace(cell, labels=plan["labels"]), run.spec["created"]))
             registry.put_submission(
                 SubmissionRow(
-                    plan["submission"], plan["executor"], f"smx-{plan['submission']}", created=plan["created"]
+                    plan["submission"], plan["executor"], f"smx-{plan['submission']}", created=plan["submitted"]
                 )
             )
             row_of = AttemptRow(
@@ -84,14 +91,27 @@ def take_in(workspace: Workspace, registry: Registry, run: RunFolder) -> None:
             _fold_run(registry, run, cell.fingerprint)
 
 
-def fold(workspace: Workspace, registry: Registry, run: RunFolder, row: AttemptRow) -> str:
-    """One attempt's shards into its state, its run's state and scores. Returns what stays unknown, or ""."""
+def fold(
+    workspace: Workspace,
+    registry: Registry,
+    run: RunFolder,
+    row: AttemptRow,
+    facts: Sequence[Fact] | None = None,
+) -> str:
+    """One attempt's shards into its state, its run's state and scores. Returns what stays unknown, or "".
+
+    `facts`: what the executor says of each shard, where it was asked already.
+    """
     attempt = run.attempt(row.attempt)
     if not attempt.planned:  # reserved, and the launcher is not done writing it, or died before
         if is_alive(dict(row.provenance["submitter"])) is False and not attempt.planned:
             registry.release(row.fingerprint, row.attempt)
         return ""
-    facts = _facts(workspace, registry, attempt, row)
+    if not facts and facts is not None:  # nobody needed to be asked
+        facts = [Fact(Word.waiting)] * len(attempt.plan["shards"])
+    elif facts is None:
+        asked = _ask(workspace, registry, [(attempt, row)])
+        facts = asked.get(attempt.path, [Fact(Word.waiting)] * len(attempt.plan["shards"]))
     judged = [_shard(s, fact) for s, fact in zip(attempt.shards(), facts, strict=True)]
     states = [state for state, _ in judged]
     if live := [s for s in LIVE if s in states]:
@@ -153,27 +173,45 @@ def cell_of(run: RunFolder) -> Cell:
     )
 
 
-def _facts(workspace: Workspace, registry: Registry, attempt: AttemptFolder, row: AttemptRow) -> Sequence[Fact]:
-    plan = attempt.plan
-    silent = [Fact(Word.waiting)] * len(plan["shards"])
-    if all(s.exit() is not None for s in attempt.shards()):
-        return silent  # every shard has the last word already
-    executor = plugins.load("executors", plan["executor"])()
-    handle = attempt.handle()
-    if handle is None:
-        if is_alive(plan["submitter"]) is not False:
-            return silent  # being submitted right now
-        # The launcher died between asking the executor and writing its answer down: find out what it started.
-        folder = submission_folder(workspace, plan["submission"])
-        listed = read_json(folder / "jobs.json") or {"folders": []}
-        jobs = [_job(Path(place)) for place in listed["folders"]]
-        found = dict(zip((j.folder for j in jobs), executor.recover(plan["submission"], folder, jobs), strict=True))
-        handle = found.get(attempt.path.resolve())
+def _ask(
+    workspace: Workspace, registry: Registry, attempts: Sequence[tuple[AttemptFolder, AttemptRow]]
+) -> dict[Path, Sequence[Fact]]:
+    """What executors say of these attempts, by folder; each executor is asked once, about all of them.
+
+    Attempts that need no asking are left out: ended by their own word, or being submitted this very moment.
+    """
+    found: dict[Path, Sequence[Fact]] = {}
+    asked: dict[str, list[tuple[AttemptFolder, dict[str, Any]]]] = {}
+    for attempt, row in attempts:
+        if not attempt.planned or all(s.exit() is not None for s in attempt.shards()):
+            continue
+        handle = attempt.handle()
         if handle is None:
-            return [Fact(Word.absent, reason="its launcher died before it was started")] * len(plan["shards"])
-        record_handle(registry, row.fingerprint, attempt, handle)
-    facts: list[Fact] = executor.poll([handle])[0]
-    return facts
+            if is_alive(attempt.plan["submitter"]) is not False:
+                continue
+            handle = _recovered(workspace, attempt)
+            if handle is None:
+                lost = Fact(Word.absent, reason="its launcher died before it was started")
+                found[attempt.path] = [lost] * len(attempt.plan["shards"])
+                continue
+            record_handle(registry, row.fingerprint, attempt, handle)
+        asked.setdefault(handle["executor"], []).append((attempt, handle))
+    for name, group in asked.items():
+        _, executor = executor_for(workspace, name)
+        for (attempt, _), facts in zip(group, executor.poll([handle for _, handle in group]), strict=True):
+            found[attempt.path] = facts
+    return found
+
+
+def _recovered(workspace: Workspace, attempt: AttemptFolder) -> dict[str, Any] | None:
+    """The handle a launcher died before writing down, if it had started anything."""
+    plan = attempt.plan
+    folder = submission_folder(workspace, plan["submission"])
+    listed = read_json(folder / "jobs.json") or {"folders": []}
+    jobs = [_job(Path(place)) for place in listed["folders"]]
+    _, executor = executor_for(workspace, plan["executor"])
+    handles = executor.recover(plan["submission"], folder, jobs)
+    return dict(zip((job.folder for job in jobs), handles, strict=True)).get(attempt.path.resolve())
 
 
 def _job(folder: Path) -> Job:
@@ -187,11 +225,11 @@ def _shard(shard: ShardFolder, fact: Fact) -> tuple[str, Fact]:
         return end["how"], fact
     if fact.word in (Word.running, Word.unknown, Word.waiting):
         return ("running" if shard.heartbeat() else "waiting"), fact
-    if fact.word == Word.cancelled:
-        return "cancelled", fact
-    # Ended or absent: it may have written exit.json between the two looks.
+    # Over: it may have written exit.json between the two looks.
     end = shard.exit()
-    return (end["how"], fact) if end is not None else ("lost", fact)
+    if end is not None:
+        return end["how"], fact
+    return ("cancelled" if fact.word == Word.cancelled else "lost"), fact
 
 
 def _counts(shard: ShardFolder) -> tuple[int, int]:

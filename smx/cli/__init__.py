@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +18,7 @@ from typer._click.core import Command, Context
 from typer._click.exceptions import ClickException
 from typer.core import TyperCommand, TyperGroup
 
-from smx.errors import UserError
+from smx.errors import UserError, no_space
 
 # name -> (module of smx.cli, attribute: a function, or a typer app where there are subcommands), in help order
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -118,6 +120,7 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code: 0 done, 1 the work failed, 2 wrong input, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -139,13 +142,24 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left (| head): nothing more to say
         return 0
-    except Exception:
+    except Exception as error:
+        if no_space(error):
+            _complain(
+                f"no space left to write {error.filename or 'a result'}: {error.strerror}",
+                "free some, then type the same command again: it goes on where it stopped",
+            )
+            return 1
         from smx.provenance import provenance
 
         found = provenance()
         sys.stderr.write(f"This is a bug in smx. Please report what follows. {found['packages']} {found['git']}\n")
         raise
     return code if isinstance(code, int) else 0
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM is taken like Ctrl-C: what is recorded stays, and the exit code is the same."""
+    raise KeyboardInterrupt
 
 
 def _complain(message: str, hint: str) -> None:

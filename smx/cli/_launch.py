@@ -111,10 +111,11 @@ def launch(
     before: Callable[[Registry, Resolver], None] | None = None,
 ) -> Launch:
     """The whole way of a launching command. `build` makes cells and says which of them the user asked for."""
+    from smx.booking import executor_for
     from smx.plan import decide
     from smx.registry.store import Registry
     from smx.resolve import Resolver, unique
-    from smx.submit import executor_for, submit
+    from smx.submit import submit
     from smx.sync import adopt, sync
 
     executor = executor_for(workspace, how.executor)
@@ -153,6 +154,9 @@ def launch(
                     started.executor.drive()
                     if executor[0] != "inline":
                         wait(workspace, registry, [attempt for _, attempt in started.attempts])
+        except KeyboardInterrupt:
+            say("interrupted: the same command again goes on from here")
+            raise
         finally:
             sync(workspace, registry)
         rows = [row for d in decisions if d.cell.fingerprint in asked and (row := registry.run(d.cell.fingerprint))]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smx.executors._watch import call, skip, standing
-from smx.runfolder import AttemptFolder, is_alive, load_json, start_time, this_process, write_json
+from smx.runfolder import AttemptFolder, claim, is_alive, load_json, process, this_process, write_json
 
 _LOOK = 0.5  # seconds between looks at producers outside this queue; own children wake the driver at once
 
@@ -24,18 +24,18 @@ def main(folder: Path) -> None:
     for ignored in (signal.SIGHUP, signal.SIGINT):
         signal.signal(ignored, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    if not claim(folder / "driver.json", this_process()) and load_json(folder / "driver.json") != this_process():
+        return  # its launcher died, and this submission was given up before we came up
     queue = load_json(folder / "queue.json")
-    write_json(folder / "driver.json", this_process())
-    if (folder / "abandoned.json").exists():
-        return
     waiting: list[int] = list(range(len(queue["tasks"])))
     running: dict[int, subprocess.Popen[bytes]] = {}
     threads = max(1, (os.cpu_count() or 1) // min(queue["slots"], len(waiting)))
     while waiting or running:
-        for task in [t for t, process in running.items() if process.poll() is not None]:
+        for task in [t for t, child in running.items() if child.poll() is not None]:
             del running[task]
         for task in list(waiting):
-            verdict = _verdict(folder, task, queue["tasks"][task])
+            busy = {queue["tasks"][t]["folder"] for t in (*waiting, *running)}
+            verdict = _verdict(folder, task, queue["tasks"][task], busy)
             if verdict == "live":
                 continue
             if verdict == "good" and len(running) >= queue["slots"]:
@@ -49,12 +49,12 @@ def main(folder: Path) -> None:
             signal.sigtimedwait({signal.SIGCHLD}, _LOOK)
 
 
-def _verdict(folder: Path, task: int, entry: dict[str, Any]) -> str:
-    """ "good" to start, "live" to wait, else the reason it never will."""
+def _verdict(folder: Path, task: int, entry: dict[str, Any], busy: set[str]) -> str:
+    """ "good" to start, "live" to wait, else the reason it never will. `busy`: attempts this queue is not done with."""
     if (folder / f"task-{task}.cancel.json").exists():
         return "cancelled before it began"
     for producer in map(Path, entry["after"]):
-        state = standing(producer)
+        state = "live" if str(producer) in busy else standing(producer)
         if state == "bad":
             return f"dependency {producer.parent.parent.name} did not succeed"
         if state == "live":
@@ -66,7 +66,7 @@ def _start(folder: Path, task: int, entry: dict[str, Any], threads: int) -> subp
     attempt = Path(entry["folder"])
     environment = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads), **os.environ}
     with (attempt / "log.out").open("ab") as out, (attempt / "log.err").open("ab") as err:
-        process = subprocess.Popen(
+        child = subprocess.Popen(
             [sys.executable, "-m", "smx.executors._driver", str(folder), str(task)],
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -74,11 +74,8 @@ def _start(folder: Path, task: int, entry: dict[str, Any], threads: int) -> subp
             start_new_session=True,  # its own group: it can be cancelled whole, and outlives the driver
             env=environment,
         )
-    write_json(
-        folder / f"task-{task}.json",
-        {"host": this_process()["host"], "pid": process.pid, "start": start_time(process.pid)},
-    )
-    return process
+    write_json(folder / f"task-{task}.json", process(child.pid))
+    return child
 
 
 def _task(folder: Path, task: int) -> int:
@@ -89,6 +86,9 @@ def _task(folder: Path, task: int) -> int:
     # Written here too: a driver killed between starting this process and noting it must not hide it. And a
     # task whose driver is already gone may have been given up and started elsewhere, so it does not begin.
     write_json(folder / f"task-{task}.json", this_process())
+    if (folder / f"task-{task}.cancel.json").exists():
+        skip(attempt, entry["shard"], "cancelled before it began")
+        return 1
     if not is_alive(load_json(folder / "driver.json")):
         skip(attempt, entry["shard"], "its driver process was gone before it began")
         return 1

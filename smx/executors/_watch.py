@@ -15,6 +15,8 @@ from smx.runfolder import AttemptFolder, is_alive
 def standing(folder: Path) -> str:
     """ "live", "good" (every shard done) or "bad" for a producer's attempt, judged without the registry."""
     attempt = AttemptFolder(folder)
+    if not attempt.planned:  # whoever waits for it has made sure that its launcher is gone
+        return "bad"
     exits = [shard.exit() for shard in attempt.shards()]
     if all(e is not None and e["how"] == "done" for e in exits):
         return "good"

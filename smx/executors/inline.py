@@ -13,6 +13,7 @@ from smx.executors import BaseExecutor, Fact, Job, Word
 from smx.executors._watch import call, skip, standing
 from smx.runfolder import AttemptFolder, is_alive, this_process
 
+_STOPPED = 130  # what a job returns when it was asked to stop
 _WAIT = 1.0  # seconds between looks at a producer that another process is working on
 
 
@@ -57,7 +58,8 @@ def _work(job: Job) -> None:
                 skip(job.folder, shard, f"dependency {producer.parent.parent.name} did not succeed")
             return
     for shard in range(job.shards):
-        call(job.entry, job.folder, shard)
+        if call(job.entry, job.folder, shard) == _STOPPED:
+            raise KeyboardInterrupt  # SIGTERM means this whole process, like Ctrl-C, not just the shard in hand
 
 
 def _fact(process: Mapping[str, Any]) -> Fact:

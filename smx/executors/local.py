@@ -13,7 +13,10 @@ from typing import Any
 from pydantic import Field
 
 from smx.executors import BaseExecutor, Fact, Job, Word
-from smx.runfolder import is_alive, load_json, read_json, write_json
+from smx.runfolder import claim, is_alive, load_json, process, read_json, write_json
+
+# Stands in driver.json where the driver never came up: one that comes up late finds it and leaves.
+_NOBODY = 0
 
 
 class Executor(BaseExecutor):
@@ -34,20 +37,24 @@ class Executor(BaseExecutor):
         if not (folder / "queue.json").exists():
             write_json(folder / "queue.json", {"submission": submission, "slots": self.slots, "tasks": tasks})
             with (folder / "driver.log").open("ab") as log:
-                subprocess.Popen(
+                driver = subprocess.Popen(
                     [sys.executable, "-m", "smx.executors._driver", str(folder)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,  # closing the terminal or Ctrl-C in it does not reach the driver
                 )
+            claim(folder / "driver.json", process(driver.pid))
         return _handles(folder, jobs)
 
     def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
-        # Whichever of the two marks is written second sees the other: a driver that finds itself given up
-        # leaves before its first task, so what is started again is never done twice.
-        write_json(folder / "abandoned.json", {})
-        return _handles(folder, jobs) if (folder / "driver.json").exists() else [None] * len(jobs)
+        if not (folder / "queue.json").exists():
+            return [None] * len(jobs)
+        # The launcher may have been killed with a driver started that has not drawn breath. Whoever writes
+        # driver.json first decides: the driver, and the tasks are its; or this, and there never was one.
+        claim(folder / "driver.json", {**process(os.getpid()), "pid": _NOBODY, "start": None})
+        started = load_json(folder / "driver.json")["pid"] != _NOBODY
+        return _handles(folder, jobs) if started else [None] * len(jobs)
 
     def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
         return [[_fact(Path(h["queue"]), task) for task in range(*h["tasks"])] for h in handles]
@@ -74,16 +81,26 @@ def _handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
 
 def _fact(queue: Path, task: int) -> Fact:
     process = read_json(queue / f"task-{task}.json")
-    driver = read_json(queue / "driver.json")
+    cancelled = (queue / f"task-{task}.cancel.json").exists()
     if process is None:
+        driver = read_json(queue / "driver.json")
         if driver is None:
-            return Fact(Word.waiting, reason="its driver process is starting")
+            return Fact(Word.absent, reason=f"its queue {queue} is gone")
         alive = is_alive(driver)
         if alive is None:
             return Fact(Word.unknown, driver["host"], f"it runs on {driver['host']}; ask there")
-        return Fact(Word.waiting, driver["host"], "behind other tasks") if alive else Fact(Word.absent, driver["host"])
+        if alive:
+            return Fact(Word.waiting, driver["host"], "behind other tasks")
+        process = read_json(queue / f"task-{task}.json")  # again: the driver may have started it and then ended
+        if process is None:
+            if cancelled:
+                return Fact(Word.cancelled, driver["host"], "cancelled before it began")
+            return Fact(Word.absent, driver["host"], "its driver process ended before its turn came")
     where = f"{process['host']} pid {process['pid']}"
     alive = is_alive(process)
     if alive is None:
         return Fact(Word.unknown, where, f"it runs on {process['host']}; ask there")
-    return Fact(Word.running if alive else Word.ended, where)
+    if alive:
+        return Fact(Word.running, where)
+    # Asked to stop while it was still starting, it had no time to say so itself.
+    return Fact(Word.cancelled, where, "asked to stop") if cancelled else Fact(Word.ended, where)

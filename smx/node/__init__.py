@@ -7,14 +7,14 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from smx.cell import Item
-from smx.errors import SceneError, UserError
+from smx.errors import SceneError, UserError, no_space
 from smx.runfolder import AttemptFolder, ShardFolder, now, probe, this_process, write_json
 from smx.spec import SPECS, AnySpec
 
@@ -56,7 +56,12 @@ class Shard:
         self.beat(item)
 
     def fail(self, item: str, error: BaseException) -> None:
-        """Record a failed item with its traceback; the shard goes on."""
+        """Record a failed item with its traceback; the shard goes on.
+
+        Not so where the disk is full: that is not the item's fault, and the next would meet the same.
+        """
+        if no_space(error):
+            raise error
         self.folder.append({"item": item, "ok": False, "at": now(), "error": describe(error)})
         self.failed += 1
         self.beat(item)
@@ -110,7 +115,8 @@ def main(folder: Path, index: int) -> int:
 
 def describe(error: BaseException) -> dict[str, Any]:
     """A failure as it is recorded: kind, one line, where in our own code, the traceback."""
-    kind = "missing-input" if isinstance(error, (SceneError, UserError, FileNotFoundError)) else "python"
+    missing = isinstance(error, (SceneError, UserError, FileNotFoundError))
+    kind = "missing-input" if missing else "no-space" if no_space(error) else "python"
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "/smx/" in f.filename.replace("\\", "/")]
     where = f"{Path(own[-1].filename).stem}.{own[-1].name}" if own else ""
@@ -163,7 +169,8 @@ def _heart(shard: Shard) -> Iterator[None]:
 
     def beat() -> None:
         while not over.wait(_BEAT):
-            shard.beat()
+            with suppress(OSError):  # a full disk ends the shard where results are written, not here
+                shard.beat()
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
