@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gen": ("gen", "gen"),
     "train": ("train", "train"),
     "eval": ("eval", "evaluate"),
-    "run": ("run", "run"),
+    "run": ("matrix", "run"),
     "ls": ("runs", "ls"),
     "show": ("runs", "show"),
     "report": ("report", "report"),
