@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,9 @@ def sync(workspace: Workspace, registry: Registry) -> list[str]:
     facts = _ask(workspace, registry, [(f.attempt(row.attempt), row) for f, row in zip(folders, rows, strict=True)])
     unknown = []
     for folder, row in zip(folders, rows, strict=True):
-        said = fold(workspace, registry, folder, row, facts.get(folder.attempt(row.attempt).path, ()))
-        if said:
-            unknown.append(f"{folder.path.name} attempt {row.attempt}: {said}")
+        doubt = fold(workspace, registry, folder, row, facts)
+        if doubt:
+            unknown.append(f"{folder.path.name} attempt {row.attempt}: {doubt}")
     return unknown
 
 
@@ -96,22 +96,20 @@ def fold(
     registry: Registry,
     run: RunFolder,
     row: AttemptRow,
-    facts: Sequence[Fact] | None = None,
+    said: Mapping[Path, Sequence[Fact]] | None = None,
 ) -> str:
     """One attempt's shards into its state, its run's state and scores. Returns what stays unknown, or "".
 
-    `facts`: what the executor says of each shard, where it was asked already.
+    `said`: what the executors say of each attempt's shards, where they were asked already.
     """
     attempt = run.attempt(row.attempt)
     if not attempt.planned:  # reserved, and the launcher is not done writing it, or died before
         if is_alive(dict(row.provenance["submitter"])) is False and not attempt.planned:
             registry.release(row.fingerprint, row.attempt)
         return ""
-    if not facts and facts is not None:  # nobody needed to be asked
-        facts = [Fact(Word.waiting)] * len(attempt.plan["shards"])
-    elif facts is None:
-        asked = _ask(workspace, registry, [(attempt, row)])
-        facts = asked.get(attempt.path, [Fact(Word.waiting)] * len(attempt.plan["shards"]))
+    if said is None:
+        said = _ask(workspace, registry, [(attempt, row)])
+    facts = said.get(attempt.path, [Fact(Word.waiting)] * len(attempt.plan["shards"]))
     judged = [_shard(s, fact) for s, fact in zip(attempt.shards(), facts, strict=True)]
     states = [state for state, _ in judged]
     if live := [s for s in LIVE if s in states]:
