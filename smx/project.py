@@ -69,7 +69,7 @@ class Workspace:
 
     def experiment_files(self) -> dict[str, Path]:
         """Name -> YAML of every matrix in `experiments/`."""
-        found = {p.stem: p for p in sorted(self.experiments.glob("*.yaml")) if p.name != "site.yaml"}
+        found = {p.stem: p for p in sorted(self.experiments.glob("*.yaml")) if p.stem.partition(".")[0] != "site"}
         return dict(sorted(found.items()))
 
     def require_writable(self) -> None:

@@ -166,7 +166,7 @@ def _footer(found: Sequence[LedgerRow], total: int) -> str:
     legend = "  ".join(f"{mark} {meaning}" for mark, meaning in _LEGEND.items() if mark in marks)
     imported = sum(row.origin == "imported" for row in found)
     share = "all" if imported == len(found) else f"{imported} of them"
-    cells = f"{len(found)} cells, {share} imported." if imported else f"{len(found)} cells."
+    cells = f"{len(found)} cell{'' if len(found) == 1 else 's'}" + (f", {share} imported." if imported else ".")
     older = f" {total - len(found)} older: --limit 0" if total > len(found) else ""
     return f"\n{cells}{older}" + (f"  {legend}" if legend else "")
 

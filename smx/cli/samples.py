@@ -33,9 +33,11 @@ def stats(
 ) -> None:
     """Overlap of merged frames, coverage and their trend with the frame count.
 
-    A row per sampler, dataset and frame count: mean and 10th percentile of the overlap within pairs, the share of
-    pairs below the sampler's min_overlap (0.5 where it has none), the share of the scene's voxels covered, and how
-    many frames are those that sa chose. Below it, fits of the mean overlap against the frame count.
+    A row per sampler, dataset and frame count: mean and 10th percentile of
+    the overlap within pairs, the share of pairs below the sampler's
+    min_overlap (0.5 where it has none), the share of the scene's voxels
+    covered, and how many frames are those that sa chose. Below it, fits of
+    the mean overlap against the frame count.
 
     Example: smx samples stats --sampler mergeaware_sa
     """

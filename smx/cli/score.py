@@ -22,10 +22,11 @@ def score(
 ) -> None:
     """Score a file of predictions that smx did not make.
 
-    A row holds the bench's own fields (VSI-Bench: question_type, ground_truth, options) and the model's text as
-    prediction, pred, model_output, response or output. The result files of Spatial-MLLM, the sample logs of
-    lmms-eval and smx's own items.jsonl are read as they are. A row that cannot be scored is an error naming its
-    line, never a zero.
+    A row holds the bench's own fields (VSI-Bench: question_type,
+    ground_truth, options) and the model's text as prediction, pred,
+    model_output, response or output. The result files of Spatial-MLLM, the
+    sample logs of lmms-eval and smx's own items.jsonl are read as they are. A
+    row that cannot be scored is an error naming its line, never a zero.
 
     Example: smx score results_spatial-mllm.json --bench vsibench --scorer spatial-mllm
     """
@@ -39,8 +40,9 @@ def score(
         out_json(summary)
         return
     screen = console()
+    answers = f"{summary['n']} answer" + ("" if summary["n"] == 1 else "s")
     unparsed = f", {summary['unparsed']} of them unparsed" if summary["unparsed"] else ""
-    screen.print(f"{summary['bench']}, scorer {summary['scorer']}: {summary['n']} answers{unparsed}. Scores in %.")
+    screen.print(f"{summary['bench']}, scorer {summary['scorer']}: {answers}{unparsed}. Scores in %.")
     screen.print(_by_task(summary))
     screen.print(_averages(summary))
 
