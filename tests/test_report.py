@@ -115,7 +115,7 @@ def test_benches_scorers_and_averages_have_tables_of_their_own(lab: Lab, report:
     lab.run(score={"all.micro": 0.481, "all.macro": 0.4695})
     lab.run(score={"all.micro": 0.3, "all.macro": 0.31}, bench="rooms")
     lab.run(score={"all.micro": 0.47, "all.macro": 0.46}, scorer="spatial-mllm@1", frames=8)
-    text = report()
+    text = report("--scorer", "all")
     headings = [line for line in text.splitlines() if " · scorer " in line]
     assert headings == [
         "rooms · scorer official@1 · all.micro",
@@ -129,6 +129,15 @@ def test_benches_scorers_and_averages_have_tables_of_their_own(lab: Lab, report:
     assert text.count("48.1") == 1
     assert "mean over questions" in text
     assert "mean over tasks" in text
+
+
+def test_without_a_name_the_bench_s_own_scorer_counts(lab: Lab, report: Report) -> None:
+    """Lost otherwise: two numbers for one cell, and nobody can say which of them counts."""
+    lab.run(score={"all.micro": 0.481})
+    lab.run(score={"all.micro": 0.086}, scorer="spatial-mllm@1", frames=8)
+    assert "spatial-mllm" not in report()
+    assert "8.6" not in report()
+    assert "spatial-mllm" in report("--rows", "model,scorer", "--cols", "frames")
 
 
 def test_a_subset_of_a_bench_is_another_table(lab: Lab, report: Report) -> None:

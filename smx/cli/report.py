@@ -42,7 +42,10 @@ def report(
         ),
     ] = "",
     bench: Annotated[str | None, typer.Option(metavar="NAME", help="Only this bench.")] = None,
-    scorer: Annotated[str | None, typer.Option(metavar="NAME", help="Only this scorer.")] = None,
+    scorer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Score by this one; all: each in a table. Default: the bench's own."),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,7 +102,7 @@ def _without_collector() -> Iterator[None]:
 
 
 def _tables(query: Query, *, imported: bool) -> list[Table]:
-    from smx.cli._common import workspace
+    from smx.cli._common import say, workspace
     from smx.registry.store import Registry
     from smx.report import imported_tables, tables
 
@@ -107,6 +110,11 @@ def _tables(query: Query, *, imported: bool) -> list[Table]:
     if not place.registry.is_file():
         return []
     with Registry.open(place.registry) as registry:
+        if registry.attempts(live=True):
+            from smx.sync import sync
+
+            for line in sync(place, registry):
+                say(f"unknown: {line}")
         return [*tables(registry, query), *(imported_tables(registry, query) if imported else [])]
 
 

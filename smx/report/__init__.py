@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from smx import plugins
 from smx.errors import unknown
 from smx.registry.store import Registry
 from smx.report.query import Query, metric_names, parse
@@ -11,15 +14,26 @@ from smx.report.table import Table, as_runs, build
 __all__ = ["Query", "Table", "imported_tables", "parse", "render", "tables"]
 
 
+EVERY = "all"  # as a scorer: each in a table of its own
+
+
 def tables(registry: Registry, query: Query) -> list[Table]:
-    """Tables of what smx ran. `UserError` for a bench, scorer or metric that nothing here has."""
+    """Tables of what smx ran, by each bench's own scorer unless one is named (or `EVERY`).
+
+    `UserError` for a bench, scorer or metric that nothing here has.
+    """
     runs = registry.runs(kind="eval", bench=query.bench)
     if query.bench and not runs:
         _refuse("bench", query.bench, {run.bench or "" for run in registry.runs(kind="eval")})
     scores = registry.scores(bench=query.bench, metric=metric_names(query.metrics))
     if not scores and query.metrics and (others := registry.scores(bench=query.bench)):
         _refuse("metric", ",".join(query.metrics), {score.metric for score in others})
-    if query.scorer and scores:
+    if query.scorer is None and "scorer" not in query.rows + query.cols:
+        own = {bench: _own_scorer(bench) for bench in {score.bench for score in scores}}
+        scores = [s for s in scores if own[s.bench] in (None, s.scorer.split("@")[0])]
+    elif query.scorer == EVERY:
+        query = replace(query, scorer=None)
+    elif query.scorer and scores:
         known = {score.scorer for score in scores}
         if query.scorer not in known | {scorer.split("@")[0] for scorer in known}:
             _refuse("scorer", query.scorer, known)
@@ -27,6 +41,14 @@ def tables(registry: Registry, query: Query) -> list[Table]:
     silent = [run.fingerprint for run in runs if run.state == "done" and run.fingerprint not in scored]
     excluded = {f for f in silent if any(attempt.mark == "excluded" for attempt in registry.attempts(f))}
     return build(runs, scores, query, excluded)
+
+
+def _own_scorer(bench: str) -> str | None:
+    """The scorer that counts where none is named: the bench's first. None for a bench that is not here."""
+    if bench not in plugins.names("benches"):
+        return None
+    first: str = plugins.load("benches", bench).scorers[0]
+    return first
 
 
 def imported_tables(registry: Registry, query: Query) -> list[Table]:
