@@ -1,6 +1,7 @@
 # make setup   a .venv with smx and the exact versions of constraints.txt in it; again: nothing to do
 # make demo    the whole story on the built-in rooms, from chosen frames to the table
 # make test    everything CI checks: lint, format, types, tests
+# make docs    help texts and examples in docs/ and README.md, as smx prints them today
 
 PYTHON ?= python3
 JOBS ?= 2
@@ -12,7 +13,7 @@ STAMP := $(VENV)/setup.stamp
 WANTED := $(shell cat pyproject.toml constraints.txt | cksum) in $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit
+.PHONY: help setup demo test docs lint types unit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -37,6 +38,9 @@ demo: setup
 # Types are checked while the tests run. -k: a failure of one does not hide what the others say.
 test: setup
 	@$(MAKE) --no-print-directory -k -j2 lint types unit
+
+docs: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python docs/generate.py
 
 lint:
 	$(BIN)/ruff check

@@ -1,0 +1,128 @@
+"""Keeps what the pages show true: `make docs` writes it again, tests/test_docs.py compares.
+
+In any Markdown file of the repository:
+
+    <!-- help: smx gen -->       the fenced block below is what `smx gen --help` prints
+    <!-- file: PATH -->          the fenced block below is written to PATH in the page's workspace
+    <!-- run -->                 each line `$ smx …` of the fenced block below is run there, in order, and
+                                 followed by what it printed
+
+A page's workspace is a scratch folder that `smx init` made, shown as `~/lab`. In the shown output `…` stands
+for anything (times, counters); where a command's output no longer fits, it is written anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WIDTH = 100
+SHOWN_AS = "~/lab"
+BLOCK = re.compile(
+    r"^<!-- (?P<mark>help|file|run)(?:: (?P<what>[^\n]+?))? -->\n\n?(?P<open>```\w*)\n(?P<body>.*?)^```$", re.M | re.S
+)
+COMMAND = re.compile(r"^(\$ [^\n]+\n)((?:(?!\$ )[^\n]*\n)*)", re.M)  # a line that is typed, and what it prints
+
+
+def main() -> None:
+    """Write every page again; the names of those that changed go to standard output."""
+    for page in pages():
+        old = page.read_text(encoding="utf-8")
+        new = refreshed(old)
+        if new != old:
+            page.write_text(new, encoding="utf-8")
+            sys.stdout.write(f"{page.relative_to(REPOSITORY)}\n")
+
+
+def pages() -> list[Path]:
+    """Every Markdown file of the repository; hidden folders and what runs leave behind are none of it."""
+    left_behind = ("runs", "samples", "cache", "demo")
+    tops = [p for p in REPOSITORY.iterdir() if not p.name.startswith(".") and p.name not in left_behind]
+    return sorted(page for top in tops for page in ([top] if top.suffix == ".md" else top.rglob("*.md")))
+
+
+def refreshed(text: str) -> str:
+    """The page with every marked block as it is today."""
+
+    def block(match: re.Match[str]) -> str:
+        body = match["body"]
+        if match["mark"] == "help":
+            body = help_text(match["what"].split()[1:])
+        elif match["mark"] == "file":
+            path = Path(match["what"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(body, encoding="utf-8")
+        else:
+            body = "".join(command + output(command, shown) for command, shown in COMMAND.findall(body))
+        return match[0][: match.start("body") - match.start()] + body + "```"
+
+    if not BLOCK.search(text):
+        return text
+    with workspace():
+        return BLOCK.sub(block, text)
+
+
+def help_text(command: list[str]) -> str:
+    """What `smx <command> --help` prints, `WIDTH` characters wide and without colour."""
+    return typed(f"smx {' '.join([*command, '--help'])}").strip("\n") + "\n"
+
+
+def output(command: str, shown: str) -> str:
+    """What a line `$ …` prints now; `shown`, where that is the same with `…` standing for anything."""
+    printed = typed(command.removeprefix("$ ").strip())
+    same = re.fullmatch(".*?".join(map(re.escape, shown.split("…"))), printed, re.S)
+    return shown if same else printed
+
+
+def typed(line: str) -> str:
+    """Output of one command line, both streams as a terminal mixes them; `|| echo "exit $?"` works as in a shell."""
+    from smx.cli import run
+
+    command, _, after = line.partition(" || ")
+    assert after in ("", 'echo "exit $?"'), f"not a line that can be run here: {line}"
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+        code = run(shlex.split(command)[1:])
+    assert after or not code, f"{line}: exit code {code}\n{stream.getvalue()}"
+    text = stream.getvalue() + (f"exit {code}\n" if code else "")
+    text = text.replace(str(Path.cwd()), SHOWN_AS).replace(str(Path.home()), "~")
+    return "".join(f"{shown.rstrip()}\n" for shown in text.splitlines())
+
+
+@contextlib.contextmanager
+def workspace() -> Iterator[None]:
+    """A scratch workspace as the current folder; nothing of it stays, in the process either."""
+    from typer import rich_utils
+
+    from smx import plugins
+    from smx.cli.init import make_workspace
+
+    before = set(sys.modules)
+    plain = {name: value for name, value in os.environ.items() if name not in ("SMX_WORKSPACE", "FORCE_COLOR")}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.dict(os.environ, {**plain, "COLUMNS": str(WIDTH), "NO_COLOR": "1"}, clear=True),
+        patch.multiple(rich_utils, MAX_WIDTH=WIDTH, COLOR_SYSTEM=None, FORCE_TERMINAL=False),
+        patch.object(plugins, "_extra_folders", []),
+        contextlib.chdir(folder),
+    ):
+        make_workspace(Path())
+        try:
+            yield
+        finally:
+            for name in set(sys.modules) - before:
+                if name.startswith("smx_workspace_"):
+                    del sys.modules[name]
+
+
+if __name__ == "__main__":
+    main()
