@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,7 +16,7 @@ class Options(BaseModel):
     behaviour: raise it when the same options would give other results, and old runs stay apart.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     version: ClassVar[int] = 1
 
     @classmethod
@@ -43,7 +43,7 @@ def explain(error: ValidationError, what: str, cls: type[BaseModel]) -> UserErro
         elif problem["type"] == "missing":
             lines.append(f"{what}: {where!r} is missing")
         else:
-            message = problem["msg"].removeprefix("Value error, ")
+            message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
             value = f" (got {problem['input']!r})" if where and not isinstance(problem["input"], dict) else ""
             lines.append(f"{what}: {where + ': ' if where else ''}{message}{value}")
     return UserError("\n".join(lines), "\n".join(dict.fromkeys(hints)))
@@ -52,7 +52,7 @@ def explain(error: ValidationError, what: str, cls: type[BaseModel]) -> UserErro
 def _fields_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     for part in loc:
         field = cls.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            cls = inner
+        for inner in (field.annotation, *get_args(field.annotation)) if field else ():
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                cls = inner
     return list(cls.model_fields)

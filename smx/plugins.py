@@ -56,8 +56,10 @@ def names(kind: str) -> list[str]:
 
 def describe(kind: str, name: str) -> str:
     """First line of the plugin file's docstring, read without importing it."""
-    tree = ast.parse(_file(kind, name).read_text(encoding="utf-8"))
-    doc = ast.get_docstring(tree) or ""
+    try:
+        doc = ast.get_docstring(ast.parse(_file(kind, name).read_text(encoding="utf-8"))) or ""
+    except (SyntaxError, ValueError) as error:  # a file of the workspace must not hide the others
+        return f"[cannot be read: {error}]"
     return doc.splitlines()[0] if doc else ""
 
 
@@ -94,7 +96,10 @@ def _load_from(path: Path, module_name: str) -> Any:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[module_name]
+        if isinstance(error, Exception):  # the workspace's own file, not a bug in smx
+            problem = f"{path} cannot be loaded: {type(error).__name__}: {error}"
+            raise UserError(problem, f"python {path} shows where") from error
         raise
     return module

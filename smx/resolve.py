@@ -22,7 +22,18 @@ from smx.errors import SceneError, UserError, unknown
 from smx.models import BaseVLM
 from smx.project import Workspace
 from smx.runfolder import read_json
-from smx.spec import EvalSpec, GenSpec, SampleSpec, TrainSpec, Variant, build, fingerprint, named_plugins, sample_set
+from smx.spec import (
+    SPECS,
+    EvalSpec,
+    GenSpec,
+    SampleSpec,
+    TrainSpec,
+    Variant,
+    build,
+    fingerprint,
+    named_plugins,
+    sample_set,
+)
 from smx.yamlfile import read_yaml
 
 # Keys of a request that say where something is on this machine; they are no part of a spec.
@@ -51,6 +62,7 @@ class Resolver:
     def train(self, request: Mapping[str, Any]) -> list[Cell]:
         """A train cell, after the gen cells that make its sample sets."""
         values, places = _split(request)
+        _check_types("train", values)
         variant, values["model"], labels = self._variant(values.get("model", "tiny"), places, trains=True)
         base = plugins.load("models", variant.base)
         values["variant"] = variant.resolved()
@@ -90,6 +102,7 @@ class Resolver:
     def eval(self, request: Mapping[str, Any]) -> list[Cell]:
         """An eval cell, after the gen cell that makes its sample set (where the model looks at frames)."""
         values, places = _split(request)
+        _check_types("eval", values)
         asked = values.get("bench", "rooms")
         bench_class = plugins.load("benches", asked)
         labels: dict[str, Any] = {}
@@ -356,6 +369,15 @@ def unique(cells: Sequence[Cell]) -> list[Cell]:
 def _split(request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     values = {k: v for k, v in request.items() if k not in PLACES and v is not None}
     return values, {k: str(request[k]) for k in PLACES if request.get(k) is not None}
+
+
+def _check_types(kind: str, values: Mapping[str, Any]) -> None:
+    """Keys and types before any name is looked up. A variant's options come from its file alone."""
+    if "variant" in values:
+        raise UserError(
+            "a variant's options are not set run by run", "copy its file in experiments/models under a name of its own"
+        )
+    SPECS[kind].parse(dict(values), f"{kind} spec")
 
 
 def _text(path: Path | None) -> str | None:

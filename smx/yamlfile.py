@@ -45,6 +45,8 @@ def _strict_loader() -> Any:
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             seen = set()
             for key_node, _ in node.value:
+                if not isinstance(key_node, yaml.ScalarNode):
+                    continue  # refused below
                 key = key_node.value
                 if key in seen and key != "<<":
                     raise yaml.constructor.ConstructorError(
