@@ -9,14 +9,14 @@ from smx import sampleset
 from smx.cell import Cell, Decision, Item
 from smx.registry.store import Registry
 from smx.runfolder import RunFolder
-from smx.spec import GenSpec, sample_set
+from smx.spec import GenSpec, dataset_label, sample_set
 
 
 def decide(cells: Sequence[Cell], registry: Registry, *, asked: set[str], retry: bool) -> list[Decision]:
     """A decision per cell, in order. Expects `registry` synced.
 
-    `asked`: fingerprints the user named; the others only serve them and are skipped when their output is
-    already there. `retry`: also do items again that failed in a run that is done.
+    `asked`: fingerprints the user named; the others only serve them. `retry`: also do items again that
+    failed in a run that is done.
     """
     return [_decide(cell, registry, cell.fingerprint in asked, retry) for cell in cells]
 
@@ -26,7 +26,8 @@ def sample_folder(cell: Cell, scene: str) -> Path:
     assert isinstance(cell.spec, GenSpec)
     spec = cell.spec
     root = Path(str(cell.paths["samples"]))
-    return sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], spec.dataset, scene)
+    label = dataset_label(spec.dataset, spec.dataset_options)
+    return sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], label, scene)
 
 
 def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decision:
@@ -36,18 +37,13 @@ def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decisio
         return Decision(cell, "wait", f"in flight: attempt {live[-1].attempt} ({live[-1].state}, {live[-1].executor})")
     outcome = RunFolder(cell.folder).outcome()
     done = outcome.done.keys()
-    if cell.kind == "gen" and not asked:
-        # Another run may have made the same frames of the same scenes.
-        missing = [i for i in cell.items if not (sample_folder(cell, i.id) / "sample.json").exists()]
-        if not missing:
-            return Decision(cell, "skip", "sample set complete")
-        if all(i.id in outcome.failed for i in missing) and not retry:
-            return Decision(cell, "skip", f"sample set lacks {len(missing)} failed scenes (--retry tries them again)")
     todo = tuple(item for item in cell.items if not _kept(cell, item, done))
     if not todo:
         return Decision(cell, "skip", f"done, {len(cell.items)}/{len(cell.items)} items")
     row = registry.run(cell.fingerprint)
-    if row is not None and row.state == "done" and not retry:
+    # What only serves another run is not tried again by itself: the other one does with what there is.
+    settled = row is not None and (row.state == "done" or (row.state == "failed" and not asked and bool(done)))
+    if settled and not retry:
         gone = tuple(item for item in todo if item.id not in outcome.failed)
         if not gone:
             n = len(cell.items)

@@ -158,6 +158,15 @@ def sample_set(spec: SampleSpec) -> str:
     return digest({"schema": SCHEMA, "samples": content, "plugins": {f"samplers/{spec.sampler}": sampler.version}})
 
 
+def dataset_label(name: str, options: Mapping[str, Any]) -> str:
+    """A dataset's folder in a sample set: its name, and a digest of options that make its scenes other ones."""
+    cls = plugins.load("datasets", name)
+    usual = cls().model_dump(mode="json")
+    given = cls.parse(dict(options), f"dataset {name}").model_dump(mode="json")
+    other = {key: value for key, value in given.items() if key not in cls.selectors and value != usual[key]}
+    return f"{name}-{digest(other)[:8]}" if other else name
+
+
 def named_plugins(spec: AnySpec) -> dict[str, int]:
     """Version of every plugin the spec names: `{"samplers/sa": 1, …}`."""
     found = [] if spec.sampler == "none" else [("samplers", spec.sampler)]

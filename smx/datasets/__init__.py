@@ -65,6 +65,7 @@ class BaseDataset(Options):
     """Contract of a dataset plugin. Fields are its options; they are hashed into fingerprints."""
 
     needs_root: ClassVar[bool] = True  # False where scenes are made on the fly
+    selectors: ClassVar[frozenset[str]] = frozenset()  # options that only choose scenes; their ids tell them apart
     has_cameras: ClassVar[bool] = False  # cameras are part of the layout (else: detected per scene)
 
     def scenes(self, root: Path | None) -> list[str]:

@@ -25,6 +25,7 @@ class Dataset(BaseDataset):
 
     needs_root: ClassVar[bool] = False
     has_cameras: ClassVar[bool] = True
+    selectors: ClassVar[frozenset[str]] = frozenset({"split", "count", "first"})
 
     split: Literal["test", "train"] = "test"
     count: int = Field(default=8, ge=1, le=100_000, description="number of scenes")

@@ -12,7 +12,7 @@ from smx.benches import BaseBench, Question
 from smx.errors import SceneError
 from smx.models import BaseVLM, Query, Reply, Runner, SceneInput
 from smx.node import Shard
-from smx.spec import EvalSpec, SampleSpec, Variant, sample_set
+from smx.spec import EvalSpec, SampleSpec, Variant, dataset_label, sample_set
 
 
 def work(shard: Shard) -> None:
@@ -42,13 +42,16 @@ def work(shard: Shard) -> None:
         _ask_scene(shard, bench, runner, model, scene, list(group))
 
 
-def load_scene(shard: Shard, dataset: str, scene: str, *, cameras: bool) -> SceneInput:
-    """The chosen frames of one scene, from the sample set. `SceneError` where gen could not make it."""
+def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool) -> SceneInput:
+    """The chosen frames of one scene, from the sample set; `label` is the dataset's folder in it.
+
+    `SceneError` where gen could not make it.
+    """
     spec = shard.spec
     assert isinstance(spec, SampleSpec)
     root = shard.path("samples")
     assert root is not None
-    sample = sampleset.read(sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], dataset, scene))
+    sample = sampleset.read(sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], label, scene))
     if cameras and sample.w2c is None:
         raise SceneError(f"scene {scene!r} has no cameras, which this model needs")
     return SceneInput(scene, sample.frames(), sample.timestamps, sample.w2c, sample.K)
@@ -76,7 +79,8 @@ def _ask_scene(
     view = None
     if model.needs_frames:
         try:
-            view = load_scene(shard, bench.dataset, scene, cameras=model.wants_cameras())
+            label = dataset_label(bench.dataset, bench.dataset_options())
+            view = load_scene(shard, label, scene, cameras=model.wants_cameras())
         except Exception as error:  # noqa: BLE001 - the scene is missing for each of its questions
             for question in questions:
                 shard.begin(question.id)

@@ -7,7 +7,7 @@ from pathlib import Path
 from smx import plugins, sampleset
 from smx.node import Shard
 from smx.node.sampling import make_sample
-from smx.spec import GenSpec, digest, sample_set
+from smx.spec import GenSpec, dataset_label, digest, sample_set
 
 VOXELS_VERSION = 1  # raise when the same scene would give other voxels
 
@@ -22,8 +22,9 @@ def work(shard: Shard) -> None:
     root = shard.path("samples")
     assert root is not None
     index = sampleset.set_folder(root, spec.sampler, spec.frames, identity[:8])
+    label = dataset_label(spec.dataset, spec.dataset_options)
     for item in shard.items:
-        folder = sampleset.folder(root, spec.sampler, spec.frames, identity[:8], spec.dataset, item.id)
+        folder = sampleset.folder(root, spec.sampler, spec.frames, identity[:8], label, item.id)
         started = shard.begin(item.id)
         try:
             scene = dataset.open(shard.path("dataset"), item.id)
@@ -37,14 +38,14 @@ def work(shard: Shard) -> None:
                 folder=folder,
                 image=spec.image_format,
                 cache=_cache(shard, item.id),
-                extra={"sample_set": identity, "dataset": spec.dataset},
+                extra={"sample_set": identity, "dataset": label},
             )
         except Exception as error:  # noqa: BLE001 - recorded for this scene; the others go on
             shard.fail(item.id, error)
-            sampleset.record_failed(index, spec.dataset, item.id, error)
+            sampleset.record_failed(index, label, item.id, error)
         else:
             shard.succeed(item.id, data, started)
-            sampleset.record_done(index, spec.dataset, item.id, data)
+            sampleset.record_done(index, label, item.id, data)
 
 
 def _cache(shard: Shard, scene: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
@@ -39,8 +40,15 @@ def make_sample(
     Raises `SceneError` when the scene cannot be sampled, `UserError` for an odd n.
     """
     sampler.check_frames(n)
+    source = {
+        **scene.source(),
+        "frames": len(scene.frame_ids),
+        "fps": scene.fps,
+        "width": scene.width,
+        "height": scene.height,
+    }
     if sampleset.is_complete(folder):
-        return summary(sampleset.read(folder).record)
+        return summary(_adopted(folder, source, extra))
     view = SceneView(scene, geometry)
     if cache is not None and (known := _read_cache(cache)) is not None:
         view.adopt(known)
@@ -53,13 +61,7 @@ def make_sample(
         "seed": seed,
         "scene": scene.id,
         **extra,
-        "source": {
-            **scene.source(),
-            "frames": len(scene.frame_ids),
-            "fps": scene.fps,
-            "width": scene.width,
-            "height": scene.height,
-        },
+        "source": source,
         "candidates": view.candidates.tolist(),
         "ids": choice.ids,
         "timestamps": _timestamps(scene, choice.ids),
@@ -75,6 +77,15 @@ def make_sample(
     if cache is not None and (found := view.known()) is not None:
         _write_cache(cache, found)
     return summary(record)
+
+
+def _adopted(folder: Path, source: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """The record of a sample that is there, made from the same frames by the same rule. `SceneError` otherwise."""
+    record = sampleset.read(folder).record
+    same = json.loads(json.dumps({"source": source, **extra}))
+    if any(record.get(key) != value for key, value in same.items()):
+        raise SceneError(f"{folder} holds a sample made from other data; move it away and this one takes its place")
+    return record
 
 
 def summary(record: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from smx.errors import SceneError
 from smx.models import BaseVLM, Runner
 from smx.node import Shard
 from smx.node.eval import device, load_scene, query
-from smx.spec import Recipe, TrainSpec, Variant
+from smx.spec import Recipe, TrainSpec, Variant, dataset_label
 
 
 def work(shard: Shard) -> None:
@@ -53,21 +53,21 @@ def _examples(shard: Shard, model: BaseVLM, runner: Runner) -> Any:
         bench: BaseBench = plugins.load("benches", name).parse(spec.data_options[name], f"bench {name}")
         found += [(bench, question) for question in bench.training(shard.path(f"bench:{name}"))]
     scenes: dict[tuple[str, str], Any] = {}
-    kept = []
+    kept: list[tuple[BaseBench, Question, Any]] = []
     for bench, question in found:
-        key = (bench.dataset, question.scene)
+        key = (dataset_label(bench.dataset, bench.training_dataset_options()), question.scene)
         if key not in scenes:
             try:
                 scenes[key] = load_scene(shard, *key, cameras=model.wants_cameras())
             except SceneError:
                 scenes[key] = None  # gen recorded why; the scene's questions are left out
         if scenes[key] is not None:
-            kept.append((bench, question))
+            kept.append((bench, question, scenes[key]))
     if not kept:
         raise SceneError("no training question has a sample: gen failed on every scene")
 
     # Grouped by scene, so that a model that keeps the last scene's pixels prepares each only once.
-    tensors = [runner.example(scenes[b.dataset, q.scene], query(b, q), _answer(q)) for b, q in kept]
+    tensors = [runner.example(scene, query(b, q), _answer(q)) for b, q, scene in kept]
 
     class Examples:
         """What the Trainer's data loader reads."""
