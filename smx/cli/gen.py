@@ -73,7 +73,8 @@ def _say_result(space: Any, done: L.Launch) -> None:
             shown = [f"{label} {numbers[key]:.3f}" for key, label in SHOWN.items() if key in numbers]
             place = sample_folder(decision.cell, decision.cell.items[0].id)
             depth = decision.cell.items[0].id.count("/") + 1
-            out(f"          {', '.join(shown)}")
+            if shown:  # nothing is known of a scene without depth and cameras
+                out(f"          {', '.join(shown)}")
             out(f"          frames in {place.parents[depth - 1]}")
 
 
