@@ -115,6 +115,7 @@ def launch(
     from smx.plan import decide
     from smx.registry.store import Registry
     from smx.resolve import Resolver, unique
+    from smx.runfolder import RunFolder
     from smx.submit import submit
     from smx.sync import adopt, sync
 
@@ -148,12 +149,17 @@ def launch(
         )
         for cell in started.taken:
             say(f"{cell.title}: another command started it a moment ago")
+        followed = list(started.attempts)
+        if how.watch:  # what other commands are at, too
+            others = [*started.taken, *(d.cell for d in decisions if d.action == "wait")]
+            live = [(cell, row.attempt) for cell in others for row in registry.attempts(cell.fingerprint, live=True)]
+            followed += [(cell, RunFolder(cell.folder).attempt(number)) for cell, number in live]
         try:
             if executor[0] == "inline" or how.watch:
-                with following(started.attempts):
+                with following(followed):
                     started.executor.drive()
-                    if executor[0] != "inline":
-                        wait(workspace, registry, [attempt for _, attempt in started.attempts])
+                    if how.watch:
+                        wait(workspace, registry, followed)
         except KeyboardInterrupt:
             say("interrupted: the same command again goes on from here")
             raise
@@ -251,12 +257,12 @@ class following:
                 return
 
 
-def wait(workspace: Workspace, registry: Registry, attempts: Sequence[AttemptFolder]) -> None:
+def wait(workspace: Workspace, registry: Registry, attempts: Sequence[tuple[Cell, AttemptFolder]]) -> None:
     """Until each attempt has ended, by its own word or its process's end."""
     from smx.sync import sync
 
     pause = threading.Event()
-    numbers = {(a.run.spec["fingerprint"], a.number) for a in attempts}
+    numbers = {(cell.fingerprint, attempt.number) for cell, attempt in attempts}
     while numbers & {(row.fingerprint, row.attempt) for row in registry.attempts(live=True)}:
         sync(workspace, registry)
         pause.wait(0.5)
@@ -279,6 +285,8 @@ def summary(workspace: Workspace, launch: Launch) -> None:
 
 
 def _standing(attempt: AttemptFolder) -> tuple[int, int, str]:
+    if not attempt.planned:
+        return 0, 0, "waiting"
     shards = attempt.shards()
     exits = [s.exit() for s in shards]
     beats = [b for b in (s.heartbeat() for s in shards) if b]
