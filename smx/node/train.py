@@ -98,7 +98,7 @@ def _last_checkpoint(folder: Path, step: int) -> Path | None:
 
 
 def _trainer(shard: Shard, runner: Runner, examples: Any, folder: Path, *, cpu: bool) -> Any:
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
     spec = shard.spec
     assert isinstance(spec, TrainSpec)
@@ -133,13 +133,15 @@ def _trainer(shard: Shard, runner: Runner, examples: Any, folder: Path, *, cpu: 
             clock.clear()
             _prune(folder, recipe.keep)
 
-    return Trainer(
+    trainer = Trainer(
         model=runner.module(),
         args=_arguments(TrainingArguments, spec, folder, steps, cpu),
         train_dataset=examples,
         data_collator=runner.collate,
         callbacks=[Record()],
     )
+    trainer.remove_callback(PrinterCallback)  # losses are recorded; stdout is the command's own
+    return trainer
 
 
 def _arguments(cls: Callable[..., Any], spec: TrainSpec, folder: Path, steps: int, cpu: bool) -> Any:
