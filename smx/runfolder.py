@@ -182,6 +182,18 @@ class AttemptFolder:
         """All shards of the plan, begun or not."""
         return [self.shard(k) for k in range(len(self.plan["shards"]))]
 
+    def logs(self, ending: str = "out", shard: int | None = None) -> list[Path]:
+        """Log files there are, `ending` out or err: the attempt's own, then its shards' in order.
+
+        With `shard`, what that one wrote: its own files, or the attempt's where all shards share them.
+        """
+        folders = sorted((p for p in (self.path / "shards").glob("*") if p.name.isdigit()), key=lambda p: int(p.name))
+        own = {int(p.name): sorted(p.glob(f"log*.{ending}")) for p in folders}
+        shared = sorted(self.path.glob(f"log*.{ending}"))
+        if shard is not None:
+            return own.get(shard) or shared
+        return [*shared, *(path for k in own for path in own[k])]
+
     def handle(self) -> dict[str, Any] | None:
         """What the executor answered; None until then."""
         return read_json(self.path / "handle.json")

@@ -145,6 +145,7 @@ def _write(
             "submission": settings["submission"],
             "entry": ENTRY,
             "of": len(cell.items),
+            "needs": list(cell.needs),
             "max_failed": max(1, len(cell.items) // 100) if max_failed is None else max_failed,
             "paths": cell.paths,
             "submitter": settings["origin"]["submitter"],

@@ -11,6 +11,7 @@ from typing import Any
 from smx.booking import executor_for, record_handle, run_row, submission_folder
 from smx.cell import Cell, Item
 from smx.executors import Fact, Job, Word
+from smx.failures import MOST_EVIDENCE, classify, group
 from smx.node.result import derive
 from smx.project import Workspace
 from smx.registry.rows import LIVE, AttemptRow, ScoreRow, ShardRow, SubmissionRow
@@ -20,6 +21,7 @@ from smx.spec import SPECS, AnySpec
 
 # When shards end differently, the attempt is what its worst shard is.
 _WORST = ("lost", "failed", "cancelled", "preempted", "done")
+_MOST_LOG = 8 << 20  # bytes of a log that are searched for the first error
 
 
 def sync(workspace: Workspace, registry: Registry) -> list[str]:
@@ -142,11 +144,12 @@ def fold(
             row.attempt,
             state=state,
             unknown_since=(row.unknown_since or now()) if unknown else None,
+            reason=next((f.reason for f, s in zip(facts, states, strict=True) if f.reason and s in LIVE), None),
             done=sum(d for d, _ in counts),
             failed=sum(f for _, f in counts),
             started=min((s for s in map(_started, attempt.shards()) if s), default=None),
             ended=None if state in LIVE else max((e["at"] for e in exits if e), default=_last_sign(attempt)),
-            failure=None if state in (*LIVE, "done") else _failure(judged, exits),
+            failure=None if state in (*LIVE, "done") else _failure(attempt, judged, exits),
         )
         _fold_run(registry, run, row.fingerprint)
     return unknown
@@ -168,6 +171,7 @@ def cell_of(run: RunFolder) -> Cell:
         inputs=record["inputs"],
         paths=attempts[-1].plan["paths"] if attempts else {},
         labels=attempts[-1].plan["labels"] if attempts else {},
+        needs=tuple(attempts[-1].plan["needs"]) if attempts else (),
     )
 
 
@@ -194,9 +198,9 @@ def _ask(
                 continue
             record_handle(registry, row.fingerprint, attempt, handle)
         asked.setdefault(handle["executor"], []).append((attempt, handle))
-    for name, group in asked.items():
+    for name, handled in asked.items():
         _, executor = executor_for(workspace, name)
-        for (attempt, _), facts in zip(group, executor.poll([handle for _, handle in group]), strict=True):
+        for (attempt, _), facts in zip(handled, executor.poll([handle for _, handle in handled]), strict=True):
             found[attempt.path] = facts
     return found
 
@@ -248,16 +252,42 @@ def _last_sign(attempt: AttemptFolder) -> str:
     return str(max(beats, default=attempt.plan["created"]))
 
 
-def _failure(judged: Sequence[tuple[str, Fact]], exits: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+def _failure(
+    attempt: AttemptFolder, judged: Sequence[tuple[str, Fact]], exits: Sequence[dict[str, Any] | None]
+) -> dict[str, Any]:
+    """Why the worst of the shards failed: its own word, the scheduler's, else what its log says."""
     worst = min(range(len(judged)), key=lambda k: _WORST.index(judged[k][0]))
     state, fact = judged[worst]
-    end = exits[worst] or {}
-    if state == "lost":
-        reason = fact.reason or "its process ended without a word: killed, or out of memory"
-        return {"kind": "lost", "line": reason, "where": fact.where}
-    if state == "cancelled":
-        return {"kind": "cancelled", "line": end.get("reason", fact.reason), "where": fact.where}
-    return {"kind": end.get("kind", state), "line": end.get("line", ""), "where": end.get("where", ""), "shard": worst}
+    end = exits[worst]
+    if end and end.get("kind") == "items":
+        return {**_failed_items(attempt, end["line"]), "shard": worst}
+    if end is None and state == "cancelled" and not fact.record:
+        end = {"how": "cancelled", "reason": fact.reason}
+    log = "" if end else "\n".join(_tail(path) for ending in ("err", "out") for path in attempt.logs(ending, worst))
+    began = attempt.shard(worst).heartbeat() is not None
+    found = classify(exit=end, record=fact.record, log=log, reason=fact.reason, where=fact.where, began=began)
+    return {**found.as_json(), "shard": worst}
+
+
+def _failed_items(attempt: AttemptFolder, line: str) -> dict[str, Any]:
+    """The failure most of an attempt's failed items share; the others are its evidence."""
+    records = [record for shard in attempt.shards() for record in shard.items() if not record["ok"]]
+    groups = group((record["item"], record["error"]) for record in records)
+    most = groups[0]
+    return {
+        "kind": most.kind,
+        "line": f"{line}: {most.line}",
+        "where": most.where,
+        "group": most.key,
+        "evidence": [f"{g.count} × {g.label}: {g.line}  [{', '.join(g.names[:3])}]" for g in groups[:MOST_EVIDENCE]],
+    }
+
+
+def _tail(path: Path) -> str:
+    """A log, its last part where it is huge."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _MOST_LOG))
+        return file.read().decode(errors="replace")
 
 
 def _fold_run(registry: Registry, run: RunFolder, fingerprint: str) -> None:

@@ -45,6 +45,7 @@ class Fact:
     word: Word
     where: str = ""  # host, pid, node
     reason: str = ""  # in words: why it waits, who cancelled it
+    record: Mapping[str, Any] = field(default_factory=dict)  # of an ended job, as smx.failures.classify reads it
 
 
 class BaseExecutor(Options):

@@ -15,6 +15,7 @@ from typing import Any
 
 from smx.cell import Item
 from smx.errors import SceneError, UserError, no_space
+from smx.failures import fingerprint, kind_of_exception
 from smx.runfolder import AttemptFolder, ShardFolder, now, probe, this_process, write_json
 from smx.spec import SPECS, AnySpec
 
@@ -114,16 +115,18 @@ def main(folder: Path, index: int) -> int:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """A failure as it is recorded: kind, one line, where in our own code, the traceback."""
+    """A failure as it is recorded: kind, one line, where in our own code, what it is grouped by, the traceback."""
+    name = type(error).__name__
     missing = isinstance(error, (SceneError, UserError, FileNotFoundError))
-    kind = "missing-input" if missing else "no-space" if no_space(error) else "python"
+    kind = "missing-input" if missing else "no-space" if no_space(error) else kind_of_exception(name, str(error))
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "/smx/" in f.filename.replace("\\", "/")]
     where = f"{Path(own[-1].filename).stem}.{own[-1].name}" if own else ""
     first = (str(error).strip() or "no message").splitlines()[0]
-    line = first if isinstance(error, (SceneError, UserError)) else f"{type(error).__name__}: {first}"
+    line = first if isinstance(error, (SceneError, UserError)) else f"{name}: {first}"
+    group = fingerprint(kind, line, name, where)
     trace = "".join(traceback.format_exception(error))
-    return {"kind": kind, "type": type(error).__name__, "line": line, "where": where, "traceback": trace}
+    return {"kind": kind, "type": name, "line": line, "where": where, "group": group, "traceback": trace}
 
 
 def _work(shard: Shard) -> None:

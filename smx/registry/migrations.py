@@ -223,4 +223,10 @@ MIGRATIONS: list[tuple[str, str]] = [
         from imports where what = 'score' and mark is not 'excluded';
         """,
     ),
+    (
+        "0003_reason",
+        """
+        alter table attempts add column reason text;  -- why a live attempt waits, in words
+        """,
+    ),
 ]

@@ -70,6 +70,7 @@ class AttemptRow:
     created: str = field(default_factory=now)
     started: str | None = None
     ended: str | None = None
+    reason: str | None = None
     failure: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
