@@ -309,7 +309,9 @@ def _fold_run(registry: Registry, run: RunFolder, fingerprint: str) -> None:
         state = "partial"
     else:
         state = rows[-1].state
-    registry.update_run(fingerprint, state=state, items=of or None, done=done, failed=failed)
+    # Of the run, not of this look at it: a rebuilt registry says the same.
+    updated = max((r.ended or r.started or r.created for r in rows), default=run.spec["created"])
+    registry.update_run(fingerprint, state=state, items=of or None, done=done, failed=failed, updated=updated)
     if not live and done:
         result = _current_result(run, excluded, done, failed)
         if "scores" in result:
