@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -26,6 +25,8 @@ class Executor(BaseExecutor):
     120 s unless told otherwise; a queue of plain processes is both simpler and quicker.)
     """
 
+    patience: ClassVar[float] = 0.5
+
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="tasks running at once")
 
     def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -36,15 +37,7 @@ class Executor(BaseExecutor):
         ]
         if not (folder / "queue.json").exists():
             write_json(folder / "queue.json", {"submission": submission, "slots": self.slots, "tasks": tasks})
-            with (folder / "driver.log").open("ab") as log:
-                driver = subprocess.Popen(
-                    [sys.executable, "-m", "smx.executors._driver", str(folder)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,  # closing the terminal or Ctrl-C in it does not reach the driver
-                )
-            claim(folder / "driver.json", process(driver.pid))
+            claim(folder / "driver.json", process(_spawn(folder)))
         return _handles(folder, jobs)
 
     def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -68,6 +61,23 @@ class Executor(BaseExecutor):
                 started = read_json(queue / f"task-{task}.json")
                 if started and is_alive(started):
                     os.killpg(started["pid"], signal.SIGTERM)
+
+
+def _spawn(folder: Path) -> int:
+    """Start the driver in a session of its own: closing the terminal or Ctrl-C in it does not reach it."""
+    log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    # Not subprocess.Popen, which expects to be waited for.
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", "smx.executors._driver", str(folder)],
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(folder / "driver.log"), log, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
 
 
 def _handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
