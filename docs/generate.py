@@ -8,7 +8,7 @@ In any Markdown file of the repository:
                                  followed by what it printed
 
 A page's workspace is a scratch folder that `smx init` made, shown as `~/lab`. In the shown output `…` stands
-for anything (times, counters); where a command's output no longer fits, it is written anew.
+for anything (times, progress); where a command's output no longer fits, it is written anew.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
@@ -95,7 +96,14 @@ def typed(line: str) -> str:
     assert after or not code, f"{line}: exit code {code}\n{stream.getvalue()}"
     text = stream.getvalue() + (f"exit {code}\n" if code else "")
     text = text.replace(str(Path.cwd()), SHOWN_AS).replace(str(Path.home()), "~")
-    return "".join(f"{shown.rstrip()}\n" for shown in text.splitlines())
+    return "".join(f"{shown.rstrip()}\n" for shown in steady(text).splitlines())
+
+
+def steady(text: str) -> str:
+    """`…` for what the clock decides: today's date and time, and lines of progress."""
+    today = datetime.now(UTC).date()
+    text = re.sub(rf"{today}(?:T[\d:]+| {today:%A})?", "…", text)
+    return re.sub(r"(?:^(?:gen|train|eval) +\S+: .*\n)+", "…\n", text, flags=re.M)
 
 
 @contextlib.contextmanager
