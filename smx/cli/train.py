@@ -73,7 +73,8 @@ def _say_losses(space: Any, done: L.Launch) -> None:
         losses = (RunFolder(folder).result() or {}).get("losses")
         if losses:
             few = max(1, len(losses) // 10)
+            steps = "step" if few == 1 else f"{few} steps"
             first, last = sum(losses[:few]) / few, sum(losses[-few:]) / few
-            out(f"          loss {first:.3f} (first {few} steps) -> {last:.3f} (last {few})")
+            out(f"          loss {first:.3f} (first {steps}) -> {last:.3f} (last {steps})")
         if row.state == "done":
             out(f"          evaluate it: smx eval --model {row.variant} --checkpoint {folder.name}")
