@@ -35,7 +35,8 @@ def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decisio
     tried = attempts[-1].attempt if attempts else 0
     if live := [a for a in attempts if a.live]:
         return Decision(cell, "wait", f"in flight: attempt {live[-1].attempt} ({live[-1].state}, {live[-1].executor})")
-    outcome = RunFolder(cell.folder).outcome()
+    excluded = [a.attempt for a in attempts if a.mark == "excluded"]
+    outcome = RunFolder(cell.folder).outcome(frozenset(excluded))
     done = outcome.done.keys()
     todo = tuple(item for item in cell.items if not _kept(cell, item, done))
     if not todo:
@@ -43,6 +44,11 @@ def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decisio
     row = registry.run(cell.fingerprint)
     # What only serves another run is not tried again by itself: the other one does with what there is.
     settled = row is not None and (row.state == "done" or (row.state == "failed" and not asked and bool(done)))
+    if excluded and not done:
+        number = ", ".join(map(str, excluded))
+        return Decision(
+            cell, "run", f"attempt {number} is excluded: {len(todo)} of {len(cell.items)} items left", todo, tried
+        )
     if settled and not retry:
         gone = tuple(item for item in todo if item.id not in outcome.failed)
         if not gone:

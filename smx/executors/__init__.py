@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from smx.options import Options
 
@@ -24,13 +24,15 @@ class Job:
     folder: Path  # the attempt's folder; its absolute path is the job's identity
     shards: int = 1
     after: tuple[Path, ...] = ()  # attempt folders, of this or an earlier submission, that must end well first
-    resources: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)  # what differs from the site file's, this once
+    kind: str = ""  # a label the site file may give resources of its own: gen, train, eval
 
 
 class Word(StrEnum):
     """What a source says about one shard. `unknown` is an answer too: the source could not be reached."""
 
-    waiting = "waiting"  # accepted, behind a dependency or a queue
+    waiting = "waiting"  # accepted, behind a dependency or other tasks
+    pending = "pending"  # in a scheduler's queue
     running = "running"
     ended = "ended"  # the process is gone; exit.json says how, and where there is none it is lost
     cancelled = "cancelled"
@@ -51,11 +53,20 @@ class Fact:
 class BaseExecutor(Options):
     """Contract of an executor plugin. Fields are its options (from the site file)."""
 
+    patience: ClassVar[float] = 15.0  # seconds to leave between two polls while someone waits
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """`UserError` for what would be refused, before anything is written. Folders need not exist yet."""
+
+    def preview(self, jobs: Sequence[Job]) -> str:
+        """What `submit` would hand over, for people to read. Writes nothing."""
+        return ""
+
     def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
         """Hand over `jobs`; one handle (plain JSON) per job, None for one that was refused.
 
         `submission` is an id that was written down before this call; `folder` is the submission's own, for
-        scripts and queues. A second call with the same id must find the first one's jobs, not start them again.
+        scripts and queues. A refused job says why in its shards' exit.json, where it knows. A second call with the same id must find the first one's jobs, not start them again.
         """
         raise NotImplementedError
 

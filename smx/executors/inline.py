@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import PrivateAttr
 
@@ -19,6 +19,8 @@ _WAIT = 1.0  # seconds between looks at a producer that another process is worki
 
 class Executor(BaseExecutor):
     """Work is done by `drive`; Ctrl-C ends the item in hand and cancels what has not begun."""
+
+    patience: ClassVar[float] = 0.5
 
     _jobs: list[Job] = PrivateAttr(default_factory=list)
 

@@ -1,0 +1,84 @@
+"""How runs are tried again from their own folders, without the command that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from smx.cli._common import out_json, say
+from smx.cli._launch import Launch, _as_json, following, show_decisions, summary, wait
+
+if TYPE_CHECKING:
+    from smx.cell import Cell
+    from smx.project import Workspace
+    from smx.registry.rows import RunRow
+    from smx.registry.store import Registry
+
+_ORDER = ("gen", "train", "eval")  # producers first
+
+
+def again(
+    workspace: Workspace,
+    registry: Registry,
+    rows: Sequence[RunRow],
+    *,
+    executor: str | None,
+    dry_run: bool,
+    watch: bool,
+    as_json: bool,
+) -> int:
+    """Start what is left of `rows`, and of the runs they need. Returns the exit code."""
+    from smx.booking import executor_for
+    from smx.plan import decide
+    from smx.runfolder import RunFolder
+    from smx.submit import submit
+    from smx.sync import cell_of, sync
+
+    cells: dict[str, Cell] = {}
+    todo = list(rows)
+    for row in todo:  # grows while it is read
+        cell = cells[row.fingerprint] = cell_of(RunFolder(workspace.runs / row.folder))
+        needed = [found for mark in cell.needs if mark not in cells and (found := registry.run(mark))]
+        todo += [found for found in needed if found.state != "done"]
+    ordered = sorted(cells.values(), key=lambda cell: _ORDER.index(cell.kind))
+    asked = {row.fingerprint for row in rows}
+    decisions = decide(ordered, registry, asked=asked, retry=True)
+    show_decisions(decisions, asked, dry=dry_run, as_json=as_json)
+    if dry_run:
+        return 0
+    workspace.require_writable()
+    executors: dict[str, Any] = {}
+    groups: dict[tuple[int, str, int, int], list[Any]] = {}
+    for decision in decisions:
+        last = RunFolder(decision.cell.folder).attempts()[-1].plan
+        name = executor or last["executor"]
+        key = (_ORDER.index(decision.cell.kind), name, len(last["shards"]), last["max_failed"])
+        groups.setdefault(key, []).append(decision)
+        if name not in executors:
+            executors[name] = executor_for(workspace, name)[1]
+    followed = []
+    try:
+        for (_, name, shards, most), group in sorted(groups.items(), key=lambda entry: entry[0]):
+            started = submit(
+                workspace, registry, group, executor=(name, executors[name]), shards=shards, max_failed=most
+            )
+            followed += started.attempts
+            for cell in started.taken:
+                say(f"{cell.title}: another command started it a moment ago")
+        if watch or "inline" in executors:
+            with following(followed):
+                for found in executors.values():
+                    found.drive()
+                if watch:
+                    wait(workspace, registry, followed)
+    except KeyboardInterrupt:
+        say("interrupted: the same command again goes on from here")
+        raise
+    finally:
+        sync(workspace, registry)
+    launch = Launch(decisions, [ended for mark in sorted(asked) if (ended := registry.run(mark))])
+    if as_json:
+        out_json([_as_json(workspace, row) for row in launch.rows])
+    else:
+        summary(workspace, launch)
+    return launch.code

@@ -1,0 +1,78 @@
+"""The options that choose runs, shared by every command that lists or acts on several."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from smx.errors import UserError, unknown
+
+Kind = Annotated[str | None, typer.Option(help="gen, train or eval; several with commas.")]
+Model = Annotated[str | None, typer.Option(help="Variant.")]
+Sampler = Annotated[str | None, typer.Option(help="Sampler.")]
+Frames = Annotated[str | None, typer.Option(help="Frames per scene.")]
+Bench = Annotated[str | None, typer.Option(help="Benchmark.")]
+State = Annotated[str | None, typer.Option(help="State: done, failed, partial, running …")]
+Since = Annotated[str | None, typer.Option(help="Made or tried again since: 2026-02-13, 7d or 24h.")]
+Tag = Annotated[str | None, typer.Option(help="Tag.")]
+
+Named = Annotated[
+    str, typer.Argument(metavar="RUN", help="Its name, or the start of its fingerprint.", show_default=False)
+]
+
+
+def filters(
+    *,
+    kind: str | None = None,
+    model: str | None = None,
+    sampler: str | None = None,
+    frames: str | None = None,
+    bench: str | None = None,
+    state: str | None = None,
+    since: str | None = None,
+    tag: str | None = None,
+) -> dict[str, Any]:
+    """Those given, as `Registry.runs` takes them: lists of choices. `UserError` for what cannot be."""
+    from smx.cli._launch import choices, integers
+
+    kinds, states = choices(kind), choices(state)
+    _check("kind", kinds, ("gen", "train", "eval"))
+    if states:
+        from smx.report.status import STATES
+
+        _check("state", states, STATES)
+    wanted = {
+        "kind": kinds,
+        "variant": choices(model),
+        "sampler": choices(sampler),
+        "frames": integers(frames, "frames") if frames else [],
+        "bench": choices(bench),
+        "state": states,
+        "tag": choices(tag),
+    }
+    found: dict[str, Any] = {name: value for name, value in wanted.items() if value}
+    if since:
+        from datetime import UTC, datetime
+
+        from smx.registry.ledger import since_date
+
+        # A day here, as the registry's stamps have it.
+        found["since"] = datetime.fromisoformat(since_date(since)).astimezone(UTC).isoformat()[:19]
+    return found
+
+
+def attempt_of(text: str) -> tuple[str, int | None]:
+    """`RUN#2` -> (RUN, 2); without `#`, None."""
+    run, sign, number = text.rpartition("#")
+    if not sign:
+        return text, None
+    if not number.isdigit():
+        raise UserError(f"{text!r}: after # comes the number of an attempt", f"for example {run}#1")
+    return run, int(number)
+
+
+def _check(what: str, given: list[str], valid: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in valid:
+            raise unknown(what, name, valid)

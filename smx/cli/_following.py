@@ -1,0 +1,36 @@
+"""What the commands that follow runs share: look again, and how wide the terminal is."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smx.project import Workspace
+    from smx.registry.store import Registry
+
+
+def refresh(space: Workspace, registry: Registry, *, quiet: bool = False) -> list[str]:
+    """Bring live attempts up to date, where there are any; returns (and says) what could not be found out."""
+    if not registry.attempts(live=True):
+        return []
+    from smx.cli._common import say
+    from smx.sync import sync
+
+    doubts = sync(space, registry)
+    if not quiet:
+        for line in doubts:
+            say(f"unknown: {line}")
+    return doubts
+
+
+def patience(space: Workspace, executor: str) -> float:
+    """Seconds between two questions to an executor: short where asking costs a look at a process."""
+    from smx.booking import executor_for
+
+    return executor_for(space, executor)[1].patience
+
+
+def width() -> int:
+    """Characters of a line: the terminal's, 100 where there is none."""
+    return max(60, shutil.get_terminal_size((100, 24)).columns)

@@ -1,0 +1,113 @@
+"""How things stand, in a few queries whatever the size of the registry: counts, live attempts, equal failures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from smx.failures import Group
+from smx.registry.clauses import Where
+from smx.registry.rows import LIVE
+from smx.registry.store import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """An attempt that may still produce items, with its run."""
+
+    fingerprint: str
+    folder: str  # kind/name-digits
+    attempt: int
+    executor: str
+    job: str | None
+    state: str
+    items: int
+    done: int
+    failed: int
+    created: str
+    started: str | None
+    reason: str | None
+    unknown_since: str | None
+    shards: int
+    hosts: str | None  # separated by commas
+    seen: str | None  # latest heartbeat
+
+    @property
+    def kind(self) -> str:
+        """gen, train or eval."""
+        return self.folder.split("/", 1)[0]
+
+    @property
+    def name(self) -> str:
+        """How people see the run."""
+        return self.folder.split("/", 1)[1]
+
+
+def counts(registry: Registry, filters: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """How many runs there are of each (kind, state)."""
+    where = _where(filters)
+    sql = f"select kind, state, count(*) from runs {where.sql} group by kind, state"
+    return {(kind, state): n for kind, state, n in registry.query(sql, where.values)}
+
+
+def live(registry: Registry, filters: dict[str, Any]) -> list[LiveRow]:
+    """Live attempts, the oldest first."""
+    where = _where(filters)
+    shards = "from shards s where s.fingerprint = a.fingerprint and s.attempt = a.attempt"
+    sql = f"""
+        select a.fingerprint, r.folder, a.attempt, a.executor, a.job, a.state, a.items, a.done, a.failed, a.created,
+               a.started, a.reason, a.unknown_since, (select count(*) {shards}),
+               (select group_concat(distinct host) {shards}), (select max(heartbeat) {shards})
+        from attempts a join runs r on r.fingerprint = a.fingerprint
+        where a.state in {LIVE} and r.fingerprint in (select fingerprint from runs {where.sql})
+        order by a.created, a.fingerprint"""
+    return [LiveRow(*row) for row in registry.query(sql, where.values)]
+
+
+def failures(registry: Registry, filters: dict[str, Any]) -> list[Group]:
+    """How the latest attempts of runs that did not end well failed, equal ones together, the most frequent first."""
+    where = _where(filters)
+    where.add(f"state not in {('new', 'done', *LIVE)}", [])
+    sql = f"""
+        select count(*), kind, line, coalesce(place, ''), group_concat(distinct node), max(folder), key
+        from (select r.folder, json_extract(a.failure, '$.group') as key, json_extract(a.failure, '$.kind') as kind,
+                     json_extract(a.failure, '$.line') as line, json_extract(a.failure, '$.where') as place,
+                     nullif(json_extract(a.failure, '$.node'), '') as node
+              from (select fingerprint, folder from runs {where.sql}) r
+              join attempts a on a.fingerprint = r.fingerprint
+              where a.failure is not null and a.attempt = (
+                  select max(attempt) from attempts b where b.fingerprint = r.fingerprint))
+        group by key order by 1 desc, key"""
+    return [
+        Group(count, kind, line, place, nodes.split(",") if nodes else [], [folder.split("/", 1)[1]], key or "")
+        for count, kind, line, place, nodes, folder, key in registry.query(sql, where.values)
+    ]
+
+
+def alike(registry: Registry, key: str, besides: str) -> list[str]:
+    """Names of the other runs whose latest attempt failed in the same way, newest first."""
+    sql = """
+        select r.folder from runs r join attempts a on a.fingerprint = r.fingerprint
+        where json_extract(a.failure, '$.group') = ? and r.fingerprint <> ?
+          and a.attempt = (select max(attempt) from attempts b where b.fingerprint = r.fingerprint)
+        order by r.created desc"""
+    return [folder.split("/", 1)[1] for (folder,) in registry.query(sql, [key, besides])]
+
+
+def incomplete(registry: Registry, filters: dict[str, Any]) -> tuple[int, int]:
+    """(runs that are done but for some failed items, those items)."""
+    where = _where(filters)
+    where.add("state = 'done' and failed > 0", [])
+    ((runs, items),) = registry.query(f"select count(*), coalesce(sum(failed), 0) from runs {where.sql}", where.values)
+    return runs, items
+
+
+def _where(filters: dict[str, Any]) -> Where:
+    """`Registry.runs`'s filters as a clause on `runs`."""
+    plain = {name: value for name, value in filters.items() if name not in ("tag", "since")}
+    where = Where(plain)
+    where.add_tag(filters.get("tag"))
+    if since := filters.get("since"):
+        tried = "fingerprint in (select fingerprint from attempts where created >= ?)"
+        where.add(f"(created >= ? or {tried})", [since, since])
+    return where
