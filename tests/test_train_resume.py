@@ -1,0 +1,60 @@
+"""A killed training ends with the weights and losses of one that was left alone."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+from processes import Audit, Smx, items_begun, smx, the_run, tree
+
+SMALL = ("scenes=1", "train_scenes=1", "frames=16", "width=80", "height=60")
+RECIPE = ("steps=6", "save_every=2", "keep=1", "batch=1", "accumulate=1")
+WORDS = [
+    *("train", "--model", "tiny", "--sampler", "uniform", "--frames", "2"),
+    *(f"--set=data_options.rooms.{pair}" for pair in SMALL),
+    *(f"--set=recipe.{pair}" for pair in RECIPE),
+]
+STRETCHES = ["steps-000001-000002", "steps-000003-000004", "steps-000005-000006"]
+
+
+def test_a_training_killed_again_and_again_ends_with_the_same_bits(tmp_path: Path) -> None:
+    """SIGKILL in the second stretch of steps, its checkpoint half written, then in the third: nothing differs."""
+    calm, rough, probe = tmp_path / "calm", tmp_path / "rough", tmp_path / "probe"
+    smx(calm, *WORDS)
+
+    audit = Audit(tmp_path / "audit")
+    assert killed_after(rough, audit, 3)[1:] == STRETCHES[:2]  # after the one scene
+    training = the_run(rough, "train").path / "training"
+    half_written(training / "checkpoint-2", training / "checkpoint-4")
+    assert killed_after(rough, audit, 2) == STRETCHES[1:]
+    smx(rough, *WORDS, probe=probe)
+
+    assert items_begun(probe) == STRETCHES[2:]
+    ours, theirs = the_run(rough, "train"), the_run(calm, "train")
+    mine, undisturbed = ours.result(), theirs.result()
+    assert mine is not None
+    assert undisturbed is not None
+    assert len(undisturbed["losses"]) == 6
+    assert mine["losses"] == undisturbed["losses"]
+    weights = tree(ours.path / "checkpoint")
+    assert any(name.endswith(".safetensors") for name in weights)
+    assert weights == tree(theirs.path / "checkpoint")
+
+
+def killed_after(space: Path, audit: Audit, begun: int) -> list[str]:
+    """Kill a training as soon as so many items have begun; returns these."""
+    process = Smx(space, *WORDS, probe=audit.path)
+    found = audit.follow(process, items=begun)
+    process.send(signal.SIGKILL)
+    assert process.end() == -signal.SIGKILL, process.said
+    return found
+
+
+def half_written(like: Path, checkpoint: Path) -> None:
+    """What a kill leaves of a checkpoint that was being written."""
+    if checkpoint.exists():
+        shutil.rmtree(checkpoint)
+    shutil.copytree(like, checkpoint)
+    for path in checkpoint.iterdir():
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
