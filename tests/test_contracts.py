@@ -18,7 +18,7 @@ from smx.benches import BaseBench, Question
 from smx.datasets import BaseDataset
 from smx.datasets._rooms_files import write_frames, write_vsibench
 from smx.errors import SceneError, UserError
-from smx.executors import BaseExecutor, Fact, Job, Word
+from smx.executors import BaseExecutor, Job
 from smx.geometry.view import GeometryOptions, SceneView
 from smx.models import BaseVLM, Query, SceneInput
 from smx.rooms import named_scene
@@ -372,11 +372,6 @@ def test_an_executor_knows_nothing_of_what_it_did_not_start(name: str, tmp_path:
     executor.drive()
     job = an_attempt(tmp_path)
     assert executor.recover("none", tmp_path / "none", [job]) == [None]
-
-
-def test_the_words_of_an_executor_are_those_of_the_contract() -> None:
-    assert {word.value for word in Word} == {"waiting", "running", "ended", "cancelled", "absent", "unknown"}
-    assert Fact(Word.unknown).reason == ""
 
 
 def test_questions_are_plain_rows() -> None:
