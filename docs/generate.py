@@ -102,8 +102,9 @@ def typed(line: str) -> str:
 def steady(text: str) -> str:
     """`…` for what the clock decides: today's date and time, and lines of progress."""
     today = datetime.now(UTC).date()
-    text = re.sub(rf"{today}(?:T[\d:]+| {today:%A})?", "…", text)
-    return re.sub(r"(?:^(?:gen|train|eval) +\S+: .*\n)+", "…\n", text, flags=re.M)
+    text = re.sub(rf"{today}(?:T[\d:]+| {today:%A})?|\b\d\d:\d\d(?::\d\d)?\b", "…", text)
+    progress = r"(?:gen|train|eval) +\S+: (?:running|(?:done|failed|cancelled|preempted) \d+/\d+[^\n]*)\n"
+    return re.sub(rf"(?:^{progress})+", "…\n", text, flags=re.M)
 
 
 @contextlib.contextmanager

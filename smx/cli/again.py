@@ -44,8 +44,9 @@ def retry(
 ) -> None:
     """Try again what failed, is missing or was lost, and nothing else: items that are done stay done.
 
-    Without names, every run that failed or ended early, and the failed items of runs that are done. Runs that
-    someone cancelled are left alone unless named, or asked for with --kind cancelled.
+    Without names, every run that failed or ended early, and the failed items
+    of runs that are done. Runs that someone cancelled are left alone unless
+    named, or asked for with --kind cancelled.
 
     Example: smx retry --kind oom,timeout --since 7d
     """
