@@ -79,6 +79,8 @@ def logs(
             pause.wait(0.5)
             reader.read()
         reader.read(last=True)
+        if not reader.printed:
+            say(f"nothing printed (smx why {folder.path.name})")
 
 
 def open_(
@@ -117,6 +119,7 @@ class _Reader:
         self._attempt, self._endings, self._shard, self._tail = attempt, endings, shard, tail
         self._read: dict[Path, int] = {}
         self._told: Path | None = None
+        self.printed = False
 
     def read(self, *, last: bool = False) -> None:
         """Print what is new; with `last`, a line without an end too."""
@@ -136,6 +139,7 @@ class _Reader:
             if lines and len(paths) > 1 and self._told != path:
                 sys.stdout.write(f"==> {path.relative_to(self._attempt.path)} <==\n")
                 self._told = path
+            self.printed = self.printed or bool(lines)
             sys.stdout.writelines(f"{line}\n" for line in lines)
         sys.stdout.flush()
 
@@ -208,4 +212,6 @@ def _samples(run: RunFolder, places: dict[str, str | None]) -> Path | None:
 
     spec = SPECS[run.spec["kind"]].model_validate(run.spec["spec"])
     assert isinstance(spec, SampleSpec)
+    if spec.sampler == "none":  # nothing is looked at
+        return None
     return sampleset.set_folder(Path(str(places["samples"])), spec.sampler, spec.frames, sample_set(spec)[:8])

@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smx.cli._filters import Bench, Frames, Kind, Model, Sampler, Since, State, Tag
+
 if TYPE_CHECKING:
     from smx.registry.rows import RunRow
 
 
 def ls(
-    kind: Annotated[str | None, typer.Option(help="gen, train or eval.")] = None,
-    model: Annotated[str | None, typer.Option(help="Variant.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="Sampler.")] = None,
-    frames: Annotated[int | None, typer.Option(help="Frames per scene.")] = None,
-    bench: Annotated[str | None, typer.Option(help="Benchmark.")] = None,
-    state: Annotated[str | None, typer.Option(help="State: done, failed, partial, running …")] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag.")] = None,
-    since: Annotated[str | None, typer.Option(help="Made or tried again since this date (2026-02-13).")] = None,
+    kind: Kind = None,
+    model: Model = None,
+    sampler: Sampler = None,
+    frames: Frames = None,
+    bench: Bench = None,
+    state: State = None,
+    since: Since = None,
+    tag: Tag = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -27,26 +29,22 @@ def ls(
     Example: smx ls --kind eval --state failed
     """
     from smx.cli._common import console, out, out_json, registry_as_it_is, say, workspace
+    from smx.cli._filters import filters
     from smx.sync import sync
 
     space = workspace()
-    filters: dict[str, Any] = {"kind": kind, "variant": model, "sampler": sampler, "frames": frames, "bench": bench}
+    wanted = filters(
+        kind=kind, model=model, sampler=sampler, frames=frames, bench=bench, state=state, since=since, tag=tag
+    )
     with registry_as_it_is(space) as registry:
         for line in sync(space, registry):
             say(f"unknown: {line}")
-        rows = registry.runs(**filters, state=state, tag=tag, since=since, limit=limit)
+        rows = registry.runs(**wanted, limit=limit)
     if as_json:
         out_json([_row_json(row) for row in rows])
         return
     if not rows:
-        out(
-            "No runs"
-            + (
-                " fit these filters."
-                if any(v is not None for v in (*filters.values(), state, tag, since))
-                else " yet: smx demo, or smx gen --help."
-            )
-        )
+        out("No runs fit these filters." if wanted else "No runs yet: smx demo, or smx gen --help.")
         return
     from rich.table import Table
 

@@ -51,7 +51,7 @@ def classify(
     booked = _of_record(record, where) if record else None
     if told and booked and told.kind in ("cancelled", "lost") and booked.kind not in ("cancelled", "lost"):
         return replace(booked, evidence=kept((*booked.evidence, told.line)))  # a signal says less than its cause
-    if told and told.kind == "cancelled" and booked:
+    if told and told.kind in ("cancelled", "preempted") and booked and booked.kind != "lost":
         return booked
     if told:
         return told

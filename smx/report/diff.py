@@ -54,8 +54,10 @@ def lines(found: dict[str, Any], width: int = 100) -> list[str]:
     text.append(f"code: the same ({x})" if x == y else f"code: {x} → {y}")
     if found["scores"]:
         text.append("scores")
-        wide = max(map(len, found["scores"]))
-        for name, (x, y) in found["scores"].items():
+        first = next(iter(found["scores"])).split(" ")[0]  # of the other scorers, the averages are enough
+        shown = {k: v for k, v in found["scores"].items() if k.startswith(f"{first} ") or " all." in k}
+        wide = max(map(len, shown))
+        for name, (x, y) in shown.items():
             delta = f"  {100 * (y - x):+.2f}" if x is not None and y is not None else ""
             text.append(f"  {name:<{wide}}  {_percent(x)} → {_percent(y)}{delta}")
     return text + _items(found["items"], width)

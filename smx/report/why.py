@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from smx.failures import KINDS
+from smx.failures import KINDS, group
 from smx.registry import standing
 from smx.registry.rows import LIVE, RunRow
 from smx.registry.store import Registry
@@ -84,11 +84,12 @@ def lines(found: dict[str, Any], width: int = 100) -> list[str]:
         text += _failure(failure, found["same"], width)
     if errors := found.get("errors"):
         text.append("failed items")
-        for error in errors[:MOST_NAMES]:
-            text += _wrapped(f"{len(error['items'])} × {error['kind']}: {error['line']}", width)
-            text += _wrapped(_named(error["items"]), width, "      ")
-        if len(errors) > MOST_NAMES:
-            text.append(f"  … and {len(errors) - MOST_NAMES} other ways: smx show {found['run']}")
+        groups = group((item, error) for error in errors for item in error["items"])
+        for entry in groups[:MOST_NAMES]:
+            text += _wrapped(f"{entry.count} × {entry.label}: {entry.line}", width)
+            text += _wrapped(_named(entry.names), width, "      ")
+        if len(groups) > MOST_NAMES:
+            text.append(f"  … and {len(groups) - MOST_NAMES} other ways: smx show {found['run']}")
     for need in found.get("needs", []):
         text.append(f"  {need['kind']} {need['run']}: {need['state']}, {need['done']}/{need['items'] or '?'} items")
     if found["next"]:
