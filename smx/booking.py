@@ -53,7 +53,7 @@ def newest_attempt(registry: Registry, fingerprint: str) -> int:
 def record_handle(registry: Registry, fingerprint: str, attempt: AttemptFolder, handle: Mapping[str, Any]) -> None:
     """Keep what the executor answered, in the folder and in the registry."""
     write_json(attempt.path / "handle.json", handle)
-    registry.update_attempt(fingerprint, attempt.number, handle=dict(handle))
+    registry.update_attempt(fingerprint, attempt.number, handle=dict(handle), job=handle.get("job"))
 
 
 def submission_folder(workspace: Workspace, submission: str) -> Path:

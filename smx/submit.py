@@ -43,8 +43,12 @@ def submit(
     executor: tuple[str, BaseExecutor],
     shards: int = 1,
     max_failed: int | None = None,
+    resources: Mapping[str, Any] | None = None,
 ) -> Started:
-    """Start every decision whose action is "run". The caller has shown them to the user."""
+    """Start every decision whose action is "run". The caller has shown them to the user.
+
+    `resources`: what differs from the site file's, this once.
+    """
     name, driver = executor
     wanted = [d for d in decisions if d.action == "run"]
     submission = uuid.uuid4().hex[:12]
@@ -75,6 +79,8 @@ def submit(
             folder=attempts[d.cell.fingerprint].path.resolve(),
             shards=len(attempts[d.cell.fingerprint].plan["shards"]),
             after=tuple(_producers(d.cell, decisions, attempts, registry)),
+            resources=resources or {},
+            kind=d.cell.kind,
         )
         for d in mine
     ]
@@ -87,9 +93,32 @@ def submit(
                 if handle is not None:
                     record_handle(registry, decision.cell.fingerprint, attempts[decision.cell.fingerprint], handle)
         if refused := [d.cell.title for d, handle in zip(mine, handles, strict=True) if handle is None]:
-            raise UserError(f"executor {name} refused {', '.join(refused)}")
+            words = {str(end.get("line") or end.get("reason")) for a in attempts.values() if (end := a.shard(0).exit())}
+            raise UserError(f"executor {name} refused {', '.join(refused)}", "\n".join(sorted(words)))
     taken = [d.cell for d in wanted if d.cell.fingerprint not in reserved]
     return Started(driver, [(d.cell, attempts[d.cell.fingerprint]) for d in mine], taken)
+
+
+def planned(
+    registry: Registry, decisions: Sequence[Decision], shards: int, resources: Mapping[str, Any] | None = None
+) -> list[Job]:
+    """The jobs `submit` would make of these decisions as things stand now. Writes nothing."""
+    wanted = [d for d in decisions if d.action == "run"]
+    attempts = {
+        d.cell.fingerprint: RunFolder(d.cell.folder).attempt(newest_attempt(registry, d.cell.fingerprint) + 1)
+        for d in wanted
+    }
+    return [
+        Job(
+            entry=ENTRY,
+            folder=attempts[d.cell.fingerprint].path.resolve(),
+            shards=len(_parts(d, shards)),
+            after=tuple(_producers(d.cell, decisions, attempts, registry)),
+            resources=resources or {},
+            kind=d.cell.kind,
+        )
+        for d in wanted
+    ]
 
 
 def split(items: Sequence[Item], shards: int) -> list[list[Item]]:
@@ -133,7 +162,7 @@ def _write(
     attempt = run.attempt(settings["attempt"])
     if attempt.planned:
         raise AssertionError(f"{attempt.path} exists, but the registry did not know it: smx db rebuild")
-    parts = [decision.items] if cell.kind == "train" else split(decision.items, shards)
+    parts = _parts(decision, shards)
     write_json(
         attempt.path / "plan.json",
         {
@@ -154,6 +183,10 @@ def _write(
         },
     )
     return attempt
+
+
+def _parts(decision: Decision, shards: int) -> Sequence[Sequence[Item]]:
+    return [decision.items] if decision.cell.kind == "train" else split(decision.items, shards)
 
 
 def _producers(

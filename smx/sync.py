@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from smx.spec import SPECS, AnySpec
 
 # When shards end differently, the attempt is what its worst shard is.
 _WORST = ("lost", "failed", "cancelled", "preempted", "done")
+_FRESH = 120.0  # seconds; a heartbeat (every 15 s) this young is a sign of life
 _MOST_LOG = 8 << 20  # bytes of a log that are searched for the first error
 
 
@@ -84,6 +86,7 @@ def take_in(workspace: Workspace, registry: Registry, run: RunFolder) -> None:
                 items=sum(map(len, plan["shards"])),
                 submission=plan["submission"],
                 handle=attempt.handle(),
+                job=(attempt.handle() or {}).get("job"),
                 created=plan["created"],
                 provenance={**plan["provenance"], "submitter": plan["submitter"]},
             )
@@ -112,7 +115,9 @@ def fold(
     if said is None:
         said = _ask(workspace, registry, [(attempt, row)])
     facts = said.get(attempt.path, [Fact(Word.waiting)] * len(attempt.plan["shards"]))
-    judged = [_shard(s, fact) for s, fact in zip(attempt.shards(), facts, strict=True)]
+    handle = attempt.handle()
+    judged = [_shard(s, fact, handle) for s, fact in zip(attempt.shards(), facts, strict=True)]
+    facts = [fact for _, fact in judged]
     states = [state for state, _ in judged]
     if live := [s for s in LIVE if s in states]:
         state = "running" if "running" in live else live[0]
@@ -149,7 +154,7 @@ def fold(
             failed=sum(f for _, f in counts),
             started=min((s for s in map(_started, attempt.shards()) if s), default=None),
             ended=None if state in LIVE else max((e["at"] for e in exits if e), default=_last_sign(attempt)),
-            failure=None if state in (*LIVE, "done") else _failure(attempt, judged, exits),
+            failure=None if state in LIVE else _failure(attempt, judged, exits),
         )
         _fold_run(registry, run, row.fingerprint)
     return unknown
@@ -185,9 +190,11 @@ def _ask(
     found: dict[Path, Sequence[Fact]] = {}
     asked: dict[str, list[tuple[AttemptFolder, dict[str, Any]]]] = {}
     for attempt, row in attempts:
-        if not attempt.planned or all(s.exit() is not None for s in attempt.shards()):
+        if not attempt.planned:
             continue
         handle = attempt.handle()
+        if all(_over(s.exit(), handle) for s in attempt.shards()):
+            continue
         if handle is None:
             if is_alive(attempt.plan["submitter"]) is not False:
                 continue
@@ -220,18 +227,39 @@ def _job(folder: Path) -> Job:
     return Job(entry="", folder=folder, shards=len(AttemptFolder(folder).plan["shards"]))
 
 
-def _shard(shard: ShardFolder, fact: Fact) -> tuple[str, Fact]:
+def _shard(shard: ShardFolder, fact: Fact, handle: Mapping[str, Any] | None) -> tuple[str, Fact]:
     """State of one shard, in order of trust: exit.json, then the executor's word, then the heartbeat."""
     end = shard.exit()
-    if end is not None:
+    if end is not None and _over(end, handle):
         return end["how"], fact
-    if fact.word in (Word.running, Word.unknown, Word.waiting):
-        return ("running" if shard.heartbeat() else "waiting"), fact
+    beat = shard.heartbeat()
+    if fact.word in (Word.waiting, Word.pending):
+        return ("pending" if beat or fact.word == Word.pending else "waiting"), fact
+    if fact.word in (Word.running, Word.unknown):
+        return ("running" if beat else "waiting"), fact
     # Over: it may have written exit.json between the two looks.
     end = shard.exit()
+    if fact.word == Word.cancelled and (end is None or end["how"] == "preempted"):
+        return "cancelled", fact
     if end is not None:
         return end["how"], fact
-    return ("cancelled" if fact.word == Word.cancelled else "lost"), fact
+    if fact.word == Word.absent and beat and _age(beat["at"]) < _FRESH:
+        return "running", Fact(Word.unknown, fact.where, f"{fact.reason}, but it showed signs of life a moment ago")
+    word = str(fact.record.get("state", "")).split(" ")[0]
+    return {"PREEMPTED": "preempted", "COMPLETED": "lost", "": "lost"}.get(word, "failed"), fact
+
+
+def _over(end: Mapping[str, Any] | None, handle: Mapping[str, Any] | None) -> bool:
+    """Whether an exit.json is the last word. A scheduler may start a stopped task again: it is asked first."""
+    if end is None:
+        return False
+    again = handle is not None and handle.get("requeues", False)
+    return not again or end["how"] in ("done", "failed")
+
+
+def _age(moment: str) -> float:
+    """Seconds since an ISO time."""
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
 
 
 def _counts(shard: ShardFolder) -> tuple[int, int]:
@@ -254,11 +282,19 @@ def _last_sign(attempt: AttemptFolder) -> str:
 
 def _failure(
     attempt: AttemptFolder, judged: Sequence[tuple[str, Fact]], exits: Sequence[dict[str, Any] | None]
-) -> dict[str, Any]:
-    """Why the worst of the shards failed: its own word, the scheduler's, else what its log says."""
+) -> dict[str, Any] | None:
+    """Why the worst of the shards failed: its own word, the scheduler's, else what its log says. None if all is well."""
     worst = min(range(len(judged)), key=lambda k: _WORST.index(judged[k][0]))
     state, fact = judged[worst]
     end = exits[worst]
+    if state == "done":  # each shard may have had few enough failed items, and all of them together too many
+        items = [record["ok"] for shard in attempt.shards() for record in shard.items()]
+        failed = items.count(False)
+        return (
+            _failed_items(attempt, f"{failed} of {len(items)} items failed")
+            if failed > attempt.plan["max_failed"]
+            else None
+        )
     if end and end.get("kind") == "items":
         return {**_failed_items(attempt, end["line"]), "shard": worst}
     if end is None and state == "cancelled" and not fact.record:

@@ -23,7 +23,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("options", "plugins", "yamlfile"),
     ("site",),
     ("project",),
-    ("geometry", "rooms", "video", "tokens", "sampleset", "failures", "runfolder", "provenance", "digests"),
+    ("geometry", "rooms", "video", "tokens", "sampleset", "failures", "slurm", "runfolder", "provenance", "digests"),
     ("samplers", "models", "benches", "datasets", "executors"),
     ("spec",),
     ("cell",),

@@ -116,7 +116,7 @@ def launch(
     from smx.registry.store import Registry
     from smx.resolve import Resolver, unique
     from smx.runfolder import RunFolder
-    from smx.submit import submit
+    from smx.submit import planned, submit
     from smx.sync import adopt, sync
 
     executor = executor_for(workspace, how.executor)
@@ -133,6 +133,7 @@ def launch(
             raise UserError("that makes no runs: a list of names is empty", "for example --sampler sa --frames 8,16")
         for line in resolver.said:
             say(line)
+        executor[1].check({cell.kind for cell in cells})
         if not how.dry_run:
             # Made only now that everything asked for is known to be right.
             if registry.path != workspace.registry:
@@ -143,6 +144,9 @@ def launch(
         decisions = decide(cells, registry, asked=asked, retry=how.retry)
         show_decisions(decisions, asked, dry=how.dry_run, as_json=how.as_json)
         if how.dry_run:
+            jobs = planned(registry, decisions, how.shards)
+            if jobs and not how.as_json and (text := executor[1].preview(jobs)):
+                out(text)
             return Launch(decisions)
         started = submit(
             workspace, registry, decisions, executor=executor, shards=how.shards, max_failed=how.max_failed

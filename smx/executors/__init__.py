@@ -7,7 +7,7 @@ all it gets back later, by another process on another day.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -55,8 +55,11 @@ class BaseExecutor(Options):
 
     patience: ClassVar[float] = 15.0  # seconds to leave between two polls while someone waits
 
-    def check(self, jobs: Sequence[Job]) -> None:
-        """`UserError` for what would be refused, before anything is written. Folders need not exist yet."""
+    def check(self, kinds: Collection[str], changes: Mapping[str, Any] | None = None) -> None:
+        """`UserError` for what jobs of these kinds would be refused for, before anything is written.
+
+        `changes`: what differs from the site file's resources, this once.
+        """
 
     def preview(self, jobs: Sequence[Job]) -> str:
         """What `submit` would hand over, for people to read. Writes nothing."""
@@ -66,7 +69,8 @@ class BaseExecutor(Options):
         """Hand over `jobs`; one handle (plain JSON) per job, None for one that was refused.
 
         `submission` is an id that was written down before this call; `folder` is the submission's own, for
-        scripts and queues. A refused job says why in its shards' exit.json, where it knows. A second call with the same id must find the first one's jobs, not start them again.
+        scripts and queues. A refused job's shards say why in their exit.json. A second call with the same id must
+        find the first one's jobs, not start them again.
         """
         raise NotImplementedError
 

@@ -26,6 +26,10 @@ class Cancelled(BaseException):
     """SIGTERM: end after this, keep what is recorded. (A BaseException: no item may swallow it.)"""
 
 
+class Preempted(BaseException):
+    """SIGUSR2: a scheduler needs the machine, or the time limit is near. The item in hand is dropped."""
+
+
 @dataclass
 class Shard:
     """What gen, train and eval work with: the spec, where inputs are, and how to record items."""
@@ -101,6 +105,9 @@ def main(folder: Path, index: int) -> int:
         if isinstance(stop, KeyboardInterrupt):
             raise
         return 130
+    except Preempted:
+        target.end("preempted", reason="asked to make room: its time limit is near, or other work needs the node")
+        return 75  # for whoever can start it again
     except Exception as error:  # noqa: BLE001 - the shard's failure, recorded whole
         target.end("failed", **describe(error))
         return 1
@@ -150,19 +157,24 @@ def _finish(attempt: AttemptFolder) -> None:
 
 @contextmanager
 def _cancellable() -> Iterator[None]:
-    """Turn SIGTERM into `Cancelled` while work is done (only possible in a main thread)."""
+    """Turn SIGTERM into `Cancelled` and SIGUSR2 into `Preempted` while work is done (only in a main thread)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        raise Cancelled
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # leaving once is enough
+        raise Cancelled if signum == signal.SIGTERM else Preempted
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    # A signal that came earlier was kept back until there is someone to answer it.
+    masked = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

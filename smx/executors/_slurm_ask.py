@@ -1,0 +1,118 @@
+"""Questions to SLURM's commands. An answer is never made up: what cannot be asked says so."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from smx.errors import UserError
+from smx.slurm import limits, records
+
+_PATIENCE = 120  # seconds until a command is given up
+_MOST_NAMES = 100_000  # characters of job names in one argument; the kernel takes 131,072
+# The client gave up, or the connection broke, so the controller may have made the job all the same.
+_DOUBT = re.compile(
+    r"timed out|unable to contact|connection|communication|zero bytes|transport|try again|timeout", re.I
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said. `ok`: it answered; `absent`: there is no such source here; else it is unreachable."""
+
+    ok: bool
+    out: str = ""
+    words: str = ""  # what it complained of, one line
+    absent: bool = False
+    code: int | None = 0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether what was asked for may have happened nevertheless."""
+        return not self.ok and (self.code is None or bool(_DOUBT.search(self.words)))
+
+
+def ask(command: Sequence[str], *, input: str | None = None, cwd: str | None = None) -> Answer:
+    """Run a SLURM command with an environment that a job around us has not touched."""
+    try:
+        done = subprocess.run(
+            list(command),
+            input=input,
+            stdin=None if input is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE,
+            env=environment(os.environ),
+            cwd=cwd,
+            check=False,
+        )
+    except FileNotFoundError:
+        return Answer(False, words=f"{command[0]} is not on PATH", absent=True, code=127)
+    except subprocess.TimeoutExpired:
+        return Answer(False, words=f"{command[0]} did not answer within {_PATIENCE} s", code=None)
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    absent = "accounting storage is disabled" in done.stderr
+    return Answer(done.returncode == 0, done.stdout, "; ".join(lines), absent, done.returncode)
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Without what a surrounding job has set; with times in seconds and whole lists of indices."""
+    kept = {
+        key: value
+        for key, value in inherited.items()
+        if key == "SLURM_CONF" or not key.startswith(("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "PMI"))
+    }
+    return kept | {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
+
+
+def queue(names: Iterable[str]) -> tuple[Answer, dict[tuple[str, int | None], records.Record]]:
+    """What squeue says of jobs with these names."""
+    answer = ask(["squeue", "--noheader", "--array", "--states=all", f"--format={records.SQUEUE}", *_named(names)])
+    return answer, records.newest(records.squeue(answer.out)) if answer.ok else {}
+
+
+def history(names: Iterable[str], since: float) -> tuple[Answer, dict[tuple[str, int | None], records.Record]]:
+    """What sacct says of jobs with these names, submitted after `since` (seconds since 1970)."""
+    start = datetime.fromtimestamp(since).strftime("%Y-%m-%dT%H:%M:%S")
+    command = ["sacct", "--parsable2", "--noheader", "--allusers", "--duplicates", f"--starttime={start}"]
+    answer = ask([*command, f"--format={','.join(records.SACCT)}", *_named(names)])
+    return answer, records.newest(records.sacct(answer.out)) if answer.ok else {}
+
+
+def cluster() -> Cluster:
+    """What the cluster allows. `UserError` when there is none, or it does not answer."""
+    said = {}
+    for what in ("config", "partition", "node"):
+        answer = ask(["scontrol", "--oneliner", "show", what] if what != "config" else ["scontrol", "show", "config"])
+        if answer.absent:
+            raise UserError("there is no SLURM here: scontrol is not on PATH", "run it on the cluster's login node")
+        if not answer.ok:
+            raise UserError(
+                f"SLURM does not answer: {answer.words}", "nothing was submitted; try again when squeue works"
+            )
+        said[what] = answer.out
+    return Cluster(limits.config(said["config"]), limits.partitions(said["partition"]), limits.nodes(said["node"]))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One cluster's configuration, partitions and nodes."""
+
+    config: Mapping[str, str]
+    partitions: Sequence[limits.Partition]
+    nodes: Sequence[limits.Node]
+
+    @property
+    def array_size(self) -> int:
+        """Most tasks of one array: indices from 0 stay below it."""
+        return max(1, int(self.config.get("MaxArraySize", "1001")))
+
+
+def _named(names: Iterable[str]) -> list[str]:
+    listed = ",".join(sorted(set(names)))
+    return [f"--name={listed}"] if len(listed) <= _MOST_NAMES else []

@@ -1,0 +1,83 @@
+"""From squeue and sacct to a fact per shard, in the order of trust; what cannot be known stays unknown.
+
+squeue's entry of a task that is not over comes first (sacct lags behind it, and keeps the records of earlier
+starts of a requeued job), then a record that says how it ended, from either. Jobs are matched by their name,
+which is never used twice, and the array index: job ids are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from smx.executors import Fact, Word
+from smx.executors._slurm_ask import Answer, history, queue
+from smx.slurm import states
+from smx.slurm.records import Record
+
+_SLACK = 86400  # seconds: clocks of login node and controller differ, and sacct's window must not miss a job
+
+
+def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[Fact]]:
+    """One squeue and one sacct for all handles. Never raises because one of them is down."""
+    names = {name for handle in handles for _, _, name in handle["shards"] if name}
+    if not names:
+        return [[_REFUSED] * len(handle["shards"]) for handle in handles]
+    listed, live = queue(names)
+    booked, past = history(names, min(handle["at"] for handle in handles) - _SLACK)
+    found = []
+    for handle in handles:
+        old = time.time() - handle["at"] > lost_after
+        found.append(
+            [
+                _fact(live.get((name, index)), past.get((name, index)), listed, booked, old, job) if name else _REFUSED
+                for job, index, name in handle["shards"]
+            ]
+        )
+    return found
+
+
+_REFUSED = Fact(Word.absent, reason="SLURM did not take it")
+
+
+def _fact(now: Record | None, past: Record | None, listed: Answer, booked: Answer, old: bool, job: str | None) -> Fact:
+    if now is not None and now.state in states.WAITING:
+        word = Word.waiting if now.reason.startswith("Dependency") else Word.pending
+        return Fact(word, "", states.reason(now.reason))
+    if now is not None and now.state in states.RUNNING:
+        return Fact(Word.running, now.node)
+    if now is not None and now.state not in states.KNOWN:
+        return Fact(Word.unknown, now.node, f"squeue says {now.state}, which smx does not know")
+    over = [r for r in (past, now) if r is not None and r.state in states.KNOWN - states.WAITING - states.RUNNING]
+    if over:
+        if over[0].state in states.STOPPED and not listed.ok:
+            return Fact(Word.unknown, over[0].node, f"{over[0].state}, and squeue cannot say whether it starts again")
+        return _ended(over[0])
+    if not listed.ok:
+        last = f"; sacct last said {past.state}" if past else ""
+        return Fact(Word.unknown, past.node if past else "", f"squeue: {listed.words}{last}")
+    if past is not None:
+        return Fact(Word.unknown, past.node, f"squeue no longer lists it, sacct still says {past.state}")
+    if not booked.ok and not booked.absent:
+        return Fact(Word.unknown, reason=f"squeue no longer lists it, and sacct cannot be asked: {booked.words}")
+    if not old:
+        return Fact(Word.unknown, reason="neither squeue nor sacct knows it yet")
+    if job is None:
+        return Fact(Word.absent, reason="sbatch did not answer, and the job never appeared")
+    return Fact(Word.absent, reason="neither squeue nor sacct knows it any more")
+
+
+def _ended(record: Record) -> Fact:
+    state = f"{record.state} by {record.by}" if record.by else record.state
+    details = {
+        "state": state,
+        "exit": record.exit,
+        "node": record.node,
+        "reason": record.reason,
+        "started": record.started,
+        "ended": record.ended,
+        "steps": [{"name": s.name, "state": s.state, "exit": s.exit, "rss": s.rss} for s in record.steps],
+    }
+    word = Word.cancelled if record.state in states.CANCELLED else Word.ended
+    return Fact(word, record.node, f"cancelled by {record.by}" if record.by else "", details)

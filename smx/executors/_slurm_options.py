@@ -1,0 +1,93 @@
+"""What a job may ask of SLURM: the options of the executor, in whole and per kind of run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from smx.errors import UserError
+from smx.options import Options
+from smx.slurm.limits import clock, seconds
+from smx.slurm.records import size
+
+
+def _one_line(text: str) -> str:
+    if any(ord(c) < 32 or ord(c) == 127 for c in text):
+        raise ValueError("must be one line without control characters")
+    return text
+
+
+def _time(value: object) -> object:
+    # YAML reads an unquoted 1:30:00 as a number, and SLURM reads a bare number as minutes.
+    text = value if isinstance(value, str) else ""
+    if found := re.fullmatch(r"\s*(\d+)\s*(s|m|min|h|d)\s*", text):
+        unit = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[found[2]]
+        return clock(int(found[1]) * unit)
+    if not re.search("[:-]", text) or (total := seconds(text)) is None:
+        raise ValueError('write a time as 90m, 12h, 2d or in quotes as "1-12:00:00"')
+    return clock(total)
+
+
+def _memory(value: str) -> str:
+    if not re.fullmatch(r"\d+[KMGT]", value):
+        raise ValueError("write memory as a whole number with a unit: 32G, 500M")
+    return value
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+Time = Annotated[str, BeforeValidator(_time)]
+Memory = Annotated[str, AfterValidator(_memory)]
+
+
+class Resources(Options):
+    """What one array asks for, and how its tasks are started."""
+
+    partition: Line | None = Field(None, description="partition; default: the cluster's own")
+    account: Line | None = Field(None, description="account that pays")
+    qos: Line | None = Field(None, description="quality of service")
+    constraint: Line | None = Field(None, description="features a node must have, e.g. a100&nvlink")
+    reservation: Line | None = Field(None, description="reservation to use")
+    wckey: Line | None = Field(None, description="workload characterization key; none is sent unless set")
+    comment: Line | None = Field(None, description="comment squeue shows")
+    time: Time | None = Field(None, description='time limit: 90m, 12h, 2d or "1-12:00:00"')
+    memory: Memory | None = Field(None, description="memory per node: 64G")
+    cpus: int | None = Field(None, ge=1, description="CPUs per task")
+    nodes: int = Field(1, ge=1, description="nodes per shard")
+    tasks: int = Field(1, ge=1, description="tasks (ranks) per node; more than one only for train")
+    gpus: int = Field(0, ge=0, description="GPUs per node")
+    gpu_type: Line | None = Field(None, description="type of GPU as the cluster names it")
+    gpus_as: Literal["gres", "gpus-per-node", "gpus-per-task"] = Field(
+        "gres", description="how GPUs are asked for: --gres=gpu:…, --gpus-per-node or --gpus-per-task"
+    )
+    exclude: list[Line] = Field(default_factory=list, description="nodes not to use")
+    throttle: int | None = Field(None, ge=1, description="tasks of one submission that run at once")
+    grace: int = Field(120, ge=1, le=65535, description="seconds before the time limit at which a task is told")
+    requeue: int = Field(10, ge=0, description="how often a task that was stopped may start again")
+    modules: list[Line] = Field(default_factory=list, description="modules to load")
+    conda: Line | None = Field(None, description="conda environment to activate")
+    container: list[str] = Field(
+        default_factory=list, description="command a task is started in: [apptainer, exec, --nv, image.sif]"
+    )
+    python: str | None = Field(None, description="Python of the tasks; default: the one smx runs in")
+    environment: dict[str, str] = Field(default_factory=dict, description="environment variables")
+    prologue: list[str] = Field(default_factory=list, description="shell lines before the task, as they are")
+    sbatch: list[Line] = Field(default_factory=list, description="further #SBATCH options, e.g. --mail-type=FAIL")
+    srun: list[str] = Field(default_factory=list, description="further arguments of srun")
+
+    def changed(self, changes: Mapping[str, Any], what: str) -> Resources:
+        """With `changes`; `x2` for time and memory means twice as much. `UserError` for a wrong one."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in Resources.model_fields}
+        for key, value in changes.items():
+            times = re.fullmatch(r"x(\d+(?:\.\d+)?)", value) if isinstance(value, str) else None
+            if not times:
+                values[key] = value
+            elif values.get(key) is None:
+                raise UserError(f"{what}: {key} {value} needs a {key} to start from", f"set {key} in the site file")
+            elif key == "time":
+                values[key] = clock(int((seconds(values[key]) or 0) * float(times[1])))
+            else:
+                values[key] = f"{int((size(values[key]) or 0) * float(times[1])) >> 20}M"
+        return Resources.parse(values, what)

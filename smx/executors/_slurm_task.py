@@ -1,0 +1,77 @@
+"""One task of an array: finds its shard in the map beside the script, works on it, and asks to be started again.
+
+python -m smx.executors._slurm_task PART.json      (inside a job, in the submission's folder)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from smx.executors._watch import call
+from smx.runfolder import AttemptFolder, ShardFolder, load_json, now
+
+_AGAIN = 75  # exit code of a task that was stopped before its work was done (EX_TEMPFAIL)
+
+
+def main(map_file: Path) -> int:
+    """Do the task this process is. Returns the exit code."""
+    # Kept back until the work can answer it: by default this signal would kill the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    part = load_json(map_file)
+    task = part["tasks"][int(os.environ["SLURM_ARRAY_TASK_ID"])]
+    attempt = Path(task["folder"])
+    shard = AttemptFolder(attempt).shard(task["shard"])
+    first = int(os.environ.get("SLURM_PROCID", "0")) == 0
+    starts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if first and (code := _before(shard, starts, part["requeue"])) is not None:
+        return code
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        from submitit.helpers import TorchDistributedEnvironment
+
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+    os.chdir(part["cwd"])
+    code = call(part["entry"], attempt, task["shard"])
+    end = shard.exit()
+    if first and end and end["how"] == "preempted" and starts < part["requeue"]:
+        return _requeue(shard, end)
+    return code
+
+
+def _before(shard: ShardFolder, starts: int, limit: int) -> int | None:
+    """Note this start; the exit code where there is nothing (more) to do."""
+    shard.path.mkdir(parents=True, exist_ok=True)
+    job = {name: os.environ.get(f"SLURM_{name.upper()}", "") for name in ("array_job_id", "array_task_id", "job_id")}
+    record = {"at": now(), "restart": starts, "node": os.environ.get("SLURMD_NODENAME", ""), **job}
+    with (shard.path / "starts.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+    end = shard.exit()
+    if end is None:
+        pass
+    elif end["how"] in ("done", "failed"):  # its node died after the work was done
+        return 0 if end["how"] == "done" else 1
+    else:
+        (shard.path / "exit.json").unlink()
+    if starts > limit:
+        shard.end("preempted", reason=f"stopped {starts} times; the site allows {limit} new starts")
+        return 1
+    return None
+
+
+def _requeue(shard: ShardFolder, end: dict[str, Any]) -> int:
+    shard.end("preempted", **{k: v for k, v in end.items() if k not in ("how", "at")}, requeued=True)
+    asked = subprocess.run(
+        ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True, check=False
+    )
+    if asked.returncode != 0:
+        shard.end("preempted", reason=f"it could not be requeued: {asked.stderr.strip()}")
+    return _AGAIN
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

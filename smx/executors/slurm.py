@@ -1,0 +1,128 @@
+"""On a SLURM cluster: one array per group of equal resources; nothing of smx has to keep running."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr
+
+from smx.errors import UserError
+from smx.executors import BaseExecutor, Fact, Job
+from smx.executors._slurm_ask import Cluster, ask, cluster
+from smx.executors._slurm_facts import facts
+from smx.executors._slurm_limits import check
+from smx.executors._slurm_options import Resources
+from smx.executors._slurm_parts import Part, divide
+from smx.executors._slurm_script import links, script
+from smx.executors._slurm_submit import hand_over, handles
+from smx.runfolder import read_json, write_atomic, write_json
+from smx.slurm.limits import seconds
+
+
+class Executor(Resources, BaseExecutor):
+    """Writes the batch scripts itself and asks squeue and sacct itself.
+
+    submitit 1.5.4 pickles a function per job and must outlive sbatch to rename the pickles, has no dependencies
+    between single tasks, sends a wckey unless told not to, gives up after three time-outs with exit code 0,
+    and without sacct says UNKNOWN for ever; what a task needs here is a line in a map file. From it comes the
+    environment of torch's ranks inside a task.
+    """
+
+    kinds: dict[Literal["gen", "train", "eval"], dict[str, Any]] = Field(
+        default_factory=dict, description="what differs per kind of run: {gen: {gpus: 0, partition: cpu}}"
+    )
+    lost_after: float = Field(120, ge=0, description="seconds after which a job nobody knows of is lost")
+    _cluster: Cluster | None = PrivateAttr(None)
+
+    def model_post_init(self, context: Any, /) -> None:
+        for kind in self.kinds:
+            self.resources(kind)
+
+    def resources(self, kind: str, changes: Mapping[str, Any] | None = None) -> Resources:
+        """What a run of this kind asks for. `UserError` names a misspelt key."""
+        found = self.changed(dict(self.kinds.get(kind, {})), f"executor slurm, kinds.{kind}")  # type: ignore[call-overload]
+        return found.changed(changes, f"resources of {kind}") if changes else found
+
+    def check(self, kinds: Collection[str], changes: Mapping[str, Any] | None = None) -> None:
+        if shutil.which("sbatch") is None:
+            raise UserError(
+                "there is no SLURM here: sbatch is not on PATH",
+                "run it on the cluster's login node, or with --executor local",
+            )
+        self._cluster = cluster()
+        for kind in sorted(kinds):
+            check(self._cluster, self.resources(kind, changes), kind)
+
+    def preview(self, jobs: Sequence[Job]) -> str:
+        parts = self._parts(jobs)
+        whose = {(job.folder, shard): (p.number, k) for p in parts for k, (job, shard) in enumerate(p.tasks)}
+        text = []
+        for part in parts:
+            name = f"smx-SUBMISSION-{part.number}"
+            command = ["sbatch", "--parsable"]
+            if part.after:
+                producers = [whose.get((folder, 0)) for folder in part.after]
+                named = [f"JOB-OF-PART-{p[0]}_{p[1]}" if p else "JOB" for p in producers]
+                command += [f"--dependency=afterok:{':'.join(named)}", "--kill-on-invalid-dep=yes"]
+            written = script(part.number, name, part.array, part.resources)
+            start = ask(["sbatch", "--test-only"], input=written)
+            text += [f"# {shlex.join([*command, f'{part.number}.sh'])}", written]
+            text += [
+                f"#   {k:>4}  {job.folder.parent.parent.name}  attempt {job.folder.name} shard {shard}"
+                for k, (job, shard) in enumerate(part.tasks)
+            ]
+            text += [f"# {start.words}" if start.words else "", f"# {_hours(part)}".rstrip("# "), ""]
+        return "\n".join(text)
+
+    def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
+        if (folder / "parts.json").exists():
+            return self.recover(submission, folder, jobs)
+        parts = self._parts(jobs)
+        names = {part.number: f"smx-{submission}-{part.number}" for part in parts}
+        for part in parts:
+            name = names[part.number]
+            tasks = [{"folder": str(job.folder), "shard": shard} for job, shard in part.tasks]
+            about = {"name": name, "entry": part.tasks[0][0].entry, "cwd": str(Path.cwd())}
+            links(folder, part.number, [job.folder / "shards" / str(shard) for job, shard in part.tasks])
+            write_json(folder / f"{part.number}.json", {**about, "requeue": part.resources.requeue, "tasks": tasks})
+            text = script(part.number, name, part.array, part.resources)
+            write_atomic(folder / f"{part.number}.sh", text.encode())
+        # From here on any of these names may be a job: whoever comes later looks them up.
+        write_json(folder / "parts.json", {"at": time.time(), "names": list(names.values())})
+        for part in parts:
+            hand_over(folder, part, parts)
+        return handles(folder, jobs)
+
+    def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
+        if read_json(folder / "parts.json") is None:
+            return [None] * len(jobs)
+        return handles(folder, jobs)
+
+    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
+        return facts(handles, self.lost_after)
+
+    def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:
+        """Tasks that wait for these are cancelled by SLURM itself, because what they wait for never comes."""
+        tasks = [f"{job}_{index}" for handle in handles for job, index, _ in handle["shards"] if job]
+        for first in range(0, len(tasks), 1000):
+            answer = ask(["scancel", "--quiet", *tasks[first : first + 1000]])
+            if not answer.ok:
+                raise UserError(f"scancel: {answer.words}", "what it did not reach goes on; try again")
+
+    def _parts(self, jobs: Sequence[Job]) -> list[Part]:
+        self._cluster = self._cluster or cluster()
+        wanted = {job.folder: self.resources(job.kind, job.resources) for job in jobs}
+        return divide(jobs, wanted, self._cluster.array_size)
+
+
+def _hours(part: Part) -> str:
+    ask = part.resources
+    if not ask.gpus or not ask.time:
+        return ""
+    hours = len(part.tasks) * ask.gpus * ask.nodes * (seconds(ask.time) or 0) / 3600
+    return f"asks for at most {hours:.1f} GPU-hours"

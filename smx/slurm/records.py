@@ -1,0 +1,115 @@
+"""Lines of squeue and sacct as records, one per array task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from smx.slurm import ids, states
+
+# `%j` is a name smx gave, and the reason comes last: the only field that might hold the separator.
+SQUEUE = "%F|%K|%T|%V|%S|%N|%j|%r"
+# The job's name comes last for the same reason.
+SACCT = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "MaxRSS", "JobName")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a job: the batch script, or an srun."""
+
+    name: str
+    state: str
+    exit: str = ""  # "code:signal"
+    rss: int | None = None  # bytes, at its largest
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one line says about one array task. Times are seconds since 1970."""
+
+    job: str
+    index: int | None
+    state: str
+    name: str = ""
+    by: str = ""  # who cancelled
+    exit: str = ""  # "code:signal"; means nothing before the job has ended
+    submitted: int | None = None
+    started: int | None = None
+    ended: int | None = None
+    node: str = ""
+    reason: str = ""
+    steps: tuple[Step, ...] = field(default=())
+
+
+def squeue(text: str) -> list[Record]:
+    """Records of `squeue --noheader --format=SQUEUE`. A line that is not understood is left out."""
+    found = []
+    for line in text.splitlines():
+        parts = line.split("|", 7)
+        if len(parts) < 8:
+            continue
+        job, index, state, submitted, started, node, name, reason = (part.strip() for part in parts)
+        if not job.isdigit():
+            continue
+        state, by = states.word(state)
+        listed = ids.ranges(index.strip("[]"))
+        base = Record(job, None, state, name, by, "", _time(submitted), _time(started), None, _named(node), reason)
+        found += [replace(base, index=k) for k in listed[0]] if listed and listed[0] else [base]
+    return found
+
+
+def sacct(text: str) -> list[Record]:
+    """Records of `sacct --parsable2 --noheader --format=SACCT`, each with its steps.
+
+    With --duplicates a requeued task has several, oldest first here. A line that is not understood is left out.
+    """
+    jobs: list[Record] = []
+    steps: dict[int, list[Step]] = {}
+    for line in text.splitlines():
+        parts = line.split("|", len(SACCT) - 1)
+        if len(parts) < len(SACCT) or (job := ids.parse(parts[0])) is None:
+            continue
+        row = dict(zip(SACCT, (part.strip() for part in parts), strict=True))
+        state, by = states.word(row["State"])
+        if job.step is not None:
+            if jobs:  # a step follows its job
+                steps.setdefault(len(jobs) - 1, []).append(Step(job.step, state, row["ExitCode"], size(row["MaxRSS"])))
+            continue
+        base = Record(
+            job.job,
+            None,
+            state,
+            row["JobName"],
+            by,
+            row["ExitCode"],
+            _time(row["Submit"]),
+            _time(row["Start"]),
+            _time(row["End"]),
+            _named(row["NodeList"]),
+        )
+        jobs += [replace(base, index=k) for k in job.indices] if job.indices else [base]
+    whole = [replace(job, steps=tuple(steps.get(k, ()))) for k, job in enumerate(jobs)]
+    return sorted(whole, key=lambda r: (r.job, r.index or 0, r.submitted or 0, r.started or 2**62))
+
+
+def newest(records: Iterable[Record]) -> dict[tuple[str, int | None], Record]:
+    """The last record of each (name, index): a job that was started again counts as it is now."""
+    return {(record.name, record.index): record for record in records}
+
+
+def size(text: str) -> int | None:
+    """`3501608K`, `1.5G`, `4G`, `0` in bytes; None where it says nothing."""
+    text = text.strip().upper().removesuffix("B")
+    unit = {"K": 10, "M": 20, "G": 30, "T": 40, "P": 50}.get(text[-1:])
+    try:
+        return int(float(text[:-1] if unit else text) * 2 ** (unit or 0))
+    except ValueError:
+        return None
+
+
+def _time(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
+
+
+def _named(node: str) -> str:
+    return "" if node in ("None assigned", "(null)", "n/a") else node

@@ -1,0 +1,77 @@
+"""Real clusters for the tests of this folder: one with accounting, one without. They share one worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster import Cluster, missing
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on a cluster stay together (with --dist loadgroup): it is started once."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and "cluster" in " ".join(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("slurm"))
+
+
+@pytest.fixture(scope="session")
+def _with_accounting() -> Iterator[Cluster]:
+    yield from _started(accounting=True)
+
+
+@pytest.fixture(scope="session")
+def _without_accounting() -> Iterator[Cluster]:
+    yield from _started(accounting=False)
+
+
+@pytest.fixture
+def cluster(_with_accounting: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """Four nodes of eight CPUs and four GPUs, slurmdbd and its database; empty before and after."""
+    yield from _used(_with_accounting, monkeypatch)
+
+
+@pytest.fixture
+def bare_cluster(_without_accounting: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """The same without accounting: sacct says that it is disabled."""
+    yield from _used(_without_accounting, monkeypatch)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """A workspace whose name has everything that shells trip over, with a site file for the cluster."""
+    folder = tmp_path / 'lab of "Zoë" & $(touch pwned)\n\'s'
+    (folder / "experiments").mkdir(parents=True)
+    site(folder, {})
+    return folder
+
+
+def site(folder: Path, options: dict[str, object]) -> None:
+    """Write the site file: executor slurm with these options over quick ones."""
+    quick = {"time": "5m", "memory": "200M", "grace": 20, "lost_after": 3}
+    quick["environment"] = {"OMP_NUM_THREADS": "1"}
+    text = yaml.safe_dump({"executors": {"slurm": {**quick, **options}}}, allow_unicode=True)
+    (folder / "experiments" / "site.yaml").write_text(text, encoding="utf-8")
+
+
+def _started(*, accounting: bool) -> Iterator[Cluster]:
+    if why := missing(accounting):
+        if "slurm" in os.environ.get("SMX_REQUIRE", "").split(","):
+            pytest.fail(f"slurm is required here: {why}")
+        pytest.skip(why)
+    with Cluster(accounting=accounting) as cluster:
+        yield cluster
+
+
+def _used(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
+    for name in [n for n in os.environ if n.startswith(("SLURM_", "SBATCH_")) and n != "SLURM_CONF"]:
+        monkeypatch.delenv(name)
+    cluster.clear()
+    yield cluster
+    cluster.clear()
