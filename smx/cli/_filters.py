@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -34,24 +35,17 @@ def filters(
     tag: str | None = None,
 ) -> dict[str, Any]:
     """Those given, as `Registry.runs` takes them: lists of choices. `UserError` for what cannot be."""
-    from smx.cli._launch import choices, integers
-
-    kinds, states = choices(kind), choices(state)
-    _check("kind", kinds, ("gen", "train", "eval"))
-    if states:
+    given = {"kind": kind, "variant": model, "sampler": sampler, "frames": frames, "bench": bench, "state": state}
+    found: dict[str, Any] = {name: _choices(text) for name, text in {**given, "tag": tag}.items() if text}
+    _check("kind", found.get("kind", ()), ("gen", "train", "eval"))
+    if "state" in found:
         from smx.report.status import STATES
 
-        _check("state", states, STATES)
-    wanted = {
-        "kind": kinds,
-        "variant": choices(model),
-        "sampler": choices(sampler),
-        "frames": integers(frames, "frames") if frames else [],
-        "bench": choices(bench),
-        "state": states,
-        "tag": choices(tag),
-    }
-    found: dict[str, Any] = {name: value for name, value in wanted.items() if value}
+        _check("state", found["state"], STATES)
+    if "frames" in found:
+        from smx.cli._launch import integers
+
+        found["frames"] = integers(frames or "", "frames")
     if since:
         from datetime import UTC, datetime
 
@@ -72,7 +66,11 @@ def attempt_of(text: str) -> tuple[str, int | None]:
     return run, int(number)
 
 
-def _check(what: str, given: list[str], valid: tuple[str, ...]) -> None:
+def _choices(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _check(what: str, given: Iterable[str], valid: tuple[str, ...]) -> None:
     for name in given:
         if name not in valid:
             raise unknown(what, name, valid)

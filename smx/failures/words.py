@@ -62,7 +62,7 @@ def kind_of_exception(type_: str, message: str) -> str:
 
 def fingerprint(kind: str, line: str, type_: str = "", where: str = "") -> str:
     """Equal for failures that are the same one: kind, exception type and place; numbers and paths do not count."""
-    return "|".join((kind, type_, masked(where)) if type_ else (kind, "", masked(line)))
+    return "|".join((kind, type_, where) if type_ else (kind, "", masked(line)))
 
 
 def masked(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,8 +101,8 @@ def remaining(row: LiveRow, moment: datetime) -> float | None:
     if row.started is None or row.seen is None or not ended:
         return None
     took = (_time(row.seen) - _time(row.started)).total_seconds()
-    since = max(0.0, (moment - _time(row.seen)).total_seconds())
-    return max(0.0, took / ended * (row.items - ended) - since)
+    left = took / ended * (row.items - ended) - max(0.0, (moment - _time(row.seen)).total_seconds())
+    return left if left > 0 else None  # it is slower than it was: nobody knows
 
 
 def progress(row: LiveRow, moment: datetime) -> str:
@@ -181,7 +182,8 @@ def _place(row: LiveRow) -> str:
 def _failures(status: Status, width: int) -> list[str]:
     found = []
     if status.failures:
-        found += ["", headline(status.failures)]
+        told = textwrap.wrap(headline(status.failures), width, subsequent_indent="  ", break_on_hyphens=False)
+        found += ["", *told]
         for group in status.failures[:5]:
             found.append(clip_end(f"  {group.count} × {group.label}: {group.line}", width))
             found.append(f"      smx why {group.names[0]}")
