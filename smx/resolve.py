@@ -282,6 +282,11 @@ class Resolver:
         if path is None:
             return None, {}, ()
         if not path.is_dir():
+            if given is None:
+                raise UserError(
+                    f"there is no folder {str(path)!r}, which is to hold the weights of {name!r}",
+                    "mend `checkpoints:` in experiments/site.yaml, or `checkpoint:` in the variant's file",
+                )
             raise UserError(
                 f"checkpoint {str(path)!r} is neither a folder nor a train run",
                 f"train runs: {', '.join(c.title for c in self.trained.values()) or 'none yet (smx train)'}",

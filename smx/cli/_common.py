@@ -64,6 +64,12 @@ def out_json(data: Any) -> None:
     out(json.dumps(data, indent=2, ensure_ascii=False))
 
 
+def counted(n: int, word: str) -> str:
+    """`1 run`, `2 runs`; a word with an irregular plural is given as "entry/entries"."""
+    one, _, many = word.partition("/")
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
 def console(*, stderr: bool = False) -> Console:
     """A rich console. Names and messages are printed as text, never as markup."""
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from smx.cli._common import out, out_json, say, workspace
+from smx.cli._common import counted, out, out_json, say, workspace
 from smx.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Check, export or rebuild the registry (registry.db).")
@@ -31,9 +31,11 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fa
     else:
         for problem in found.problems:
             out(problem)
-        size = f"schema {found.schema}, {found.runs} runs, {found.attempts} attempts"
+        size = f"schema {found.schema}, {counted(found.runs, 'run')}, {counted(found.attempts, 'attempt')}"
         if found.problems:
-            say(f"{len(found.problems)} problems ({size}). smx db rebuild makes it again from the run folders.")
+            say(
+                f"{counted(len(found.problems), 'problem')} ({size}). smx db rebuild makes it again from the run folders."
+            )
         else:
             say(f"{place.registry} is fine: {size}.")
     if found.problems:
@@ -79,6 +81,7 @@ def rebuild() -> None:
 
     place = workspace()
     place.require_writable()
+    replaced = place.registry.exists()
     with rebuilding(place.registry) as registry:
         take_in_all(place, registry)
         for attempt in restore(registry, place.experiments):
@@ -90,7 +93,8 @@ def rebuild() -> None:
                       (select count(*) from imports), (select count(*) from notes)"""
         )
     runs, attempts, imports, notes = counts
-    say(f"{place.registry}: {runs} runs, {attempts} attempts, {imports} imported entries, {notes} notes.")
-    backup = place.registry.with_name(f"{place.registry.name}.bak")
-    if backup.exists():
-        say(f"The old one is {backup}.")
+    made = f"{counted(runs, 'run')}, {counted(attempts, 'attempt')}"
+    kept = f"{counted(imports, 'imported entry/imported entries')}, {counted(notes, 'note')}"
+    say(f"{place.registry}: {made}, {kept}.")
+    if replaced:
+        say(f"The old one is {place.registry}.bak.")

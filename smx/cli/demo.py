@@ -56,7 +56,7 @@ def demo(
         say(f"     {time.monotonic() - step:.0f} s")
     out("\nBench `rooms`: built-in procedural scenes, for trying smx out; no figure of VSI-Bench.\n")
     report(rows="model", cols="sampler,frames")
-    out("\nWhat the samplers chose (test scenes):\n")
+    out("\nWhat the samplers chose:\n")
     stats()
     out(f"\n{time.monotonic() - began:.0f} s in all: {counts['run']} runs done now, {counts['skip']} there already.")
     if not counts["run"]:
