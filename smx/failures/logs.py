@@ -68,7 +68,15 @@ def _events(text: str) -> list[_Event]:
                 del open_[rank]
                 event = _raised(raised[1].rsplit(".", 1)[-1], raised[2] or "", line, trace)
                 before = last.get(rank)
-                if trace.replaces and before is not None and events[before].failure.kind == "python":
+                if (
+                    trace.replaces
+                    and before is not None
+                    and events[before].failure.kind
+                    in (
+                        "python",
+                        event.failure.kind,
+                    )
+                ):
                     events[before] = event
                 elif not trace.replaces or before is None:
                     last[rank] = len(events)
