@@ -337,6 +337,30 @@ def test_a_padded_batch_has_the_loss_of_its_parts(pose: str) -> None:
     assert torch.allclose(together, (torch.stack(singles) * counts).sum() / counts.sum(), atol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"pose": {"kind": "prope"}}, {"attention": "eager"}], ids=str)
+def test_a_scenes_examples_share_its_video_and_nothing_else(options: dict[str, Any]) -> None:
+    """Questions of one scene go through in one row; loss and gradients are those of a row for each."""
+    runner = tiny(**options)
+    module, views = runner.module(), [scene(2, 0), scene(4, 1)]
+    asked = [(0, 0, "5"), (1, 0, "12"), (0, 1, "120.5"), (1, 2, "B"), (0, 2, "A")]
+    examples = [runner.example(views[v], QUESTIONS[q], answer) for v, q, answer in sorted(asked)]
+    packed = runner.collate(examples)
+    assert packed["input_ids"].shape[0] == len(packed["grid_thw"]) == 2
+    separate = runner.collate([{k: v.clone() for k, v in example.items()} for example in examples])
+    assert separate["input_ids"].shape[0] == len(separate["grid_thw"]) == 5
+    found = []
+    for batch in (packed, separate):
+        module.zero_grad()
+        loss = module(**batch).loss
+        loss.backward()
+        found.append((loss.detach(), [p.grad for p in module.parameters() if p.grad is not None]))
+    (loss, grads), (expected, wanted) = found
+    assert torch.allclose(loss, expected, atol=1e-5)
+    assert all(
+        torch.allclose(a, b, atol=1e-5 + 1e-4 * float(b.abs().max())) for a, b in zip(grads, wanted, strict=True)
+    )
+
+
 def test_two_examples_can_be_learned() -> None:
     """The whole path trains: loss falls, and the answers come out."""
     runner = tiny(pose={"kind": "prope"})
@@ -371,7 +395,7 @@ def test_gradient_checkpointing_is_exact(reentrant: bool) -> None:
         batch = runner.collate([runner.example(view, QUESTIONS[0], "3") for view in views])
         module(**batch).loss.backward()
         grads.append([p.grad for p in module.parameters() if p.grad is not None])
-    assert len(grads[0]) == len(grads[1]) > 80
+    assert len(grads[0]) == len(grads[1]) > 70
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
 
 
@@ -492,8 +516,8 @@ def drop(key: str) -> Callable[[dict[str, Any]], None]:
     [
         (lambda c: c.update(model_type="llava"), ["'llava'", "expected model_type 'qwen2_5_vl'"]),
         (lambda c: c.update(architectures=["Qwen3VL"]), ["Qwen3VL", "Qwen2_5_VLForConditionalGeneration"]),
-        (lambda c: c["text_config"].update(num_hidden_layers=5), ["tensors are missing", "layers.4"]),
-        (lambda c: c["text_config"].update(num_hidden_layers=3), ["do not belong", "layers.3"]),
+        (lambda c: c["text_config"].update(num_hidden_layers=4), ["tensors are missing", "layers.3"]),
+        (lambda c: c["text_config"].update(num_hidden_layers=2), ["do not belong", "layers.2"]),
         (lambda c: c["vision_config"].update(intermediate_size=99), ["[256, 128]", "[99, 128]"]),
         (lambda c: c["text_config"].update(num_attention_heads=5), ["192 over 5 heads"]),
         (drop("vision_config"), ["vision hidden size"]),
@@ -571,5 +595,5 @@ def test_shipped_variants_parse() -> None:
     for name, cameras in (("tiny", False), ("tiny-prope", True), ("qwen2_5vl", False)):
         said = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
         plugin = {"tiny": Tiny, "qwen2_5_vl": Qwen}[said["base"]]
-        options = {key: value for key, value in said.items() if key not in ("base", "checkpoint", "stand_in")}
+        options = {key: value for key, value in said.items() if key not in ("base", "description", "checkpoint", "stand_in")}
         assert plugin.parse(options, name).wants_cameras() is cameras

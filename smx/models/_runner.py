@@ -71,7 +71,7 @@ class QwenRunner(Runner):
         return self.model.train()
 
     def example(self, scene: SceneInput, query: Query, answer: str) -> dict[str, Tensor]:
-        """`input_ids, labels` [L], `position_ids` [3, L] and the video's tensors."""
+        """`input_ids, labels` [L], `position_ids` [3, L], the length of what a scene's examples share, its video."""
         clip = self.clip(scene)
         question, reply = self.prompts.question(query.text), self.prompts.answer(answer)
         ids = [*clip.ids, *question, *reply]
@@ -81,28 +81,36 @@ class QwenRunner(Runner):
             "input_ids": torch.tensor(ids),
             "labels": torch.tensor(labels),
             "position_ids": torch.from_numpy(np.concatenate((clip.positions, after), axis=1)),
+            "shared": torch.tensor(len(clip.ids)),
             **clip.video,
         }
 
     def collate(self, examples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Right-padded: `input_ids, labels, attention_mask` [B, L], `position_ids` [3, B, L], videos in a row."""
+        """Examples of one clip as one row, so that its video is computed once; rows padded on the right.
+
+        `input_ids, labels, parts` [B, L], `position_ids` [3, B, L], videos in a row. Each example sees what it
+        would see alone (`PositionedVLM.forward`).
+        """
+        clips: dict[int, list[dict[str, Tensor]]] = {}
+        for number, example in enumerate(examples):
+            clips.setdefault(id(example["pixel_values"]) if self.model.packs else number, []).append(example)
+        rows = [_row(members) for members in clips.values()]
 
         def pad(key: str, value: int) -> Tensor:
-            rows = [example[key] for example in examples]
-            longest = max(row.shape[-1] for row in rows)
-            return torch.stack([torch.nn.functional.pad(r, (0, longest - r.shape[-1]), value=value) for r in rows])
+            longest = max(row[key].shape[-1] for row in rows)
+            padded = [torch.nn.functional.pad(r[key], (0, longest - r[key].shape[-1]), value=value) for r in rows]
+            return torch.stack(padded)
 
-        lengths = torch.tensor([len(example["input_ids"]) for example in examples])
         batch = {
             "input_ids": pad("input_ids", self.prompts.pad),
             "labels": pad("labels", IGNORED),
             "position_ids": pad("position_ids", 0).transpose(0, 1).contiguous(),
-            "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
+            "parts": pad("parts", -1),
         }
         for key in ("pixel_values", "grid_thw"):
-            batch[key] = torch.cat([example[key] for example in examples])
+            batch[key] = torch.cat([members[0][key] for members in clips.values()])
         if "cameras" in examples[0]:
-            batch["cameras"] = _stack_cameras([example["cameras"] for example in examples])
+            batch["cameras"] = _stack_cameras([members[0]["cameras"] for members in clips.values()])
         return batch
 
     def save(self, folder: Path) -> None:
@@ -201,6 +209,17 @@ def _fork(cache: DynamicCache) -> DynamicCache:
     fork = copy.copy(cache)
     fork.layers = [copy.copy(layer) for layer in cache.layers]
     return fork
+
+
+def _row(examples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Examples of one clip behind each other, what they share only once; `parts` says whose each token is."""
+    shared = int(examples[0]["shared"])
+    row = {
+        key: torch.cat((examples[0][key][..., :shared], *(example[key][..., shared:] for example in examples)), dim=-1)
+        for key in ("input_ids", "labels", "position_ids")
+    }
+    lengths = torch.tensor([shared, *(len(example["input_ids"]) - shared for example in examples)])
+    return row | {"parts": torch.repeat_interleave(torch.arange(len(lengths)), lengths)}
 
 
 def _stack_cameras(cameras: list[Tensor]) -> Tensor:

@@ -42,15 +42,18 @@ class PositionedVLM(nn.Module):
         input_ids: Tensor,
         position_ids: Tensor,
         labels: Tensor,
-        attention_mask: Tensor | None = None,
+        parts: Tensor,
         pixel_values: Tensor | None = None,
         grid_thw: Tensor | None = None,
         cameras: Tensor | None = None,
     ) -> CausalLMOutputWithPast:
-        """`.loss`: mean cross entropy over the tokens of the batch whose label is not -100."""
+        """`.loss`: mean cross entropy over the tokens of the batch whose label is not -100.
+
+        `parts` [B, L] says whose a token is: 0 what the examples of a row share, k the k-th example, -1 padding.
+        """
         if self.training:
             self.losses += 1
-        hidden = self.hidden(input_ids, position_ids, attention_mask, pixel_values, grid_thw, cameras)
+        hidden = self.hidden(input_ids, position_ids, self._mask(parts), pixel_values, grid_thw, cameras)
         targets = labels[:, 1:]
         asked = targets != IGNORED
         logits = self.vlm.lm_head(hidden[:, :-1][asked])
@@ -72,7 +75,7 @@ class PositionedVLM(nn.Module):
         self,
         input_ids: Tensor,
         position_ids: Tensor,
-        attention_mask: Tensor | None = None,
+        attention_mask: Tensor | dict[str, Tensor] | None = None,
         pixel_values: Tensor | None = None,
         grid_thw: Tensor | None = None,
         cameras: Tensor | None = None,
@@ -102,6 +105,22 @@ class PositionedVLM(nn.Module):
             **extra,
         ).last_hidden_state
         return hidden
+
+    @property
+    def packs(self) -> bool:
+        """Whether several examples can share a row: flash attention takes no mask but padding."""
+        text = self.vlm.config.text_config
+        return text._attn_implementation in ("sdpa", "eager") and set(text.layer_types) == {"full_attention"}
+
+    def _mask(self, parts: Tensor) -> Tensor | dict[str, Tensor]:
+        """Attention to what came before and is shared or of the same example, as the backend wants it."""
+        if not self.packs:
+            return (parts >= 0).long()
+        same = (parts[:, None, :] == 0) | (parts[:, None, :] == parts[:, :, None])
+        allowed = same.tril()[:, None]
+        if self.vlm.config.text_config._attn_implementation == "eager":  # which adds it to the logits
+            allowed = (~allowed).to(self.vlm.dtype) * torch.finfo(self.vlm.dtype).min
+        return {"full_attention": allowed}
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """As transformers' Trainer asks for it."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from smx import plugins
-from smx.benches import BaseBench, Question
+from smx.benches import BaseBench
 from smx.errors import SceneError
 from smx.models import BaseVLM, Runner
 from smx.node import Shard
@@ -30,11 +33,11 @@ def work(shard: Shard) -> None:
     model: BaseVLM = Variant.model_validate(spec.variant).options()
     runner = model.load(shard.path("checkpoint"), seed=spec.seed, device=device(model), dtype=spec.dtype)
     shard.note(runner.info)
-    examples = _examples(shard, model, runner)
+    scenes = _examples(shard, model, runner)
     folder = shard.attempt.run.path / "training"
     first = _span(shard.items[0].id)[0]
     resume = _last_checkpoint(folder, first - 1)
-    trainer = _trainer(shard, runner, examples, folder, cpu=device(model) == "cpu")
+    trainer = _trainer(shard, runner, scenes, folder, cpu=device(model) == "cpu")
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
 
 
@@ -44,46 +47,49 @@ def _span(item: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def _examples(shard: Shard, model: BaseVLM, runner: Runner) -> Any:
-    """All training questions whose scene has a sample, as a map-style dataset; scenes are read once."""
+def _examples(shard: Shard, model: BaseVLM, runner: Runner) -> list[list[Any]]:
+    """Training examples, one list for each scene that has a sample. A scene's frames are read once, then dropped."""
     spec = shard.spec
     assert isinstance(spec, TrainSpec)
-    found: list[tuple[BaseBench, Question]] = []
+    found: list[list[Any]] = []
     for name in spec.data:
         bench: BaseBench = plugins.load("benches", name).parse(spec.data_options[name], f"bench {name}")
-        found += [(bench, question) for question in bench.training(shard.path(f"bench:{name}"))]
-    scenes: dict[tuple[str, str], Any] = {}
-    kept: list[tuple[BaseBench, Question, Any]] = []
-    for bench, question in found:
-        key = (dataset_label(bench.dataset, bench.training_dataset_options()), question.scene)
-        if key not in scenes:
+        label = dataset_label(bench.dataset, bench.training_dataset_options())
+        for scene, group in groupby(bench.training(shard.path(f"bench:{name}")), key=lambda q: q.scene):
             try:
-                scenes[key] = load_scene(shard, *key, cameras=model.wants_cameras())
+                view = load_scene(shard, label, scene, cameras=model.wants_cameras())
             except SceneError:
-                scenes[key] = None  # gen recorded why; the scene's questions are left out
-        if scenes[key] is not None:
-            kept.append((bench, question, scenes[key]))
-    if not kept:
+                continue  # gen recorded why; the scene's questions are left out
+            found.append([runner.example(view, query(bench, q), q.truth) for q in group])
+    if not found:
         raise SceneError("no training question has a sample: gen failed on every scene")
-
-    # Grouped by scene, so that a model that keeps the last scene's pixels prepares each only once.
-    tensors = [runner.example(scene, query(b, q), _answer(q)) for b, q, scene in kept]
-
-    class Examples:
-        """What the Trainer's data loader reads."""
-
-        def __len__(self) -> int:
-            return len(tensors)
-
-        def __getitem__(self, index: int) -> Any:
-            return tensors[index]
-
-    return Examples()
+    return found
 
 
-def _answer(question: Question) -> str:
-    """What the model should have said: the letter, or the number."""
-    return question.truth
+class _Order:
+    """The whole training as one list of examples, decided by the seed alone: what the Trainer's loader reads.
+
+    Every pass over the data comes in another order. A scene's examples stay together by fours (by half a batch
+    where that is less), so that a model can compute the scene's video once for all of them.
+    """
+
+    def __init__(self, scenes: Sequence[Sequence[Any]], *, length: int, batch: int, seed: int) -> None:
+        self._examples = [example for scene in scenes for example in scene]
+        ends = np.cumsum([len(scene) for scene in scenes])
+        numbers = np.split(np.arange(len(self._examples)), ends[:-1])
+        rng, together = np.random.default_rng(seed), min(4, max(1, batch // 2))
+        order: list[int] = []
+        while len(order) < length:
+            mixed = [rng.permutation(scene) for scene in numbers]
+            runs = [scene[k : k + together] for scene in mixed for k in range(0, len(scene), together)]
+            order += [int(number) for k in rng.permutation(len(runs)) for number in runs[k]]
+        self._order = order[:length]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._examples[self._order[index]]
 
 
 def _last_checkpoint(folder: Path, step: int) -> Path | None:
@@ -97,14 +103,14 @@ def _last_checkpoint(folder: Path, step: int) -> Path | None:
     return resume if step else None
 
 
-def _trainer(shard: Shard, runner: Runner, examples: Any, folder: Path, *, cpu: bool) -> Any:
+def _trainer(shard: Shard, runner: Runner, scenes: list[list[Any]], folder: Path, *, cpu: bool) -> Any:
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
     spec = shard.spec
     assert isinstance(spec, TrainSpec)
     recipe = spec.recipe
-    total = max(1, round(recipe.epochs * len(examples) / (recipe.batch * recipe.accumulate)))
-    steps = recipe.steps or total
+    per_step = recipe.batch * recipe.accumulate
+    steps = recipe.steps or max(1, round(recipe.epochs * sum(map(len, scenes)) / per_step))
     spans = {_span(item.id)[1]: item.id for item in shard.items}
     clock: dict[str, float] = {}
     losses: list[float] = []
@@ -136,7 +142,7 @@ def _trainer(shard: Shard, runner: Runner, examples: Any, folder: Path, *, cpu: 
     trainer = Trainer(
         model=runner.module(),
         args=_arguments(TrainingArguments, spec, folder, steps, cpu),
-        train_dataset=examples,
+        train_dataset=_Order(scenes, length=steps * per_step, batch=recipe.batch, seed=spec.seed),
         data_collator=runner.collate,
         callbacks=[Record()],
     )
@@ -161,7 +167,7 @@ def _arguments(cls: Callable[..., Any], spec: TrainSpec, folder: Path, steps: in
         logging_steps=1,
         logging_nan_inf_filter=False,
         seed=spec.seed,
-        data_seed=spec.seed,
+        train_sampling_strategy="sequential",  # the order is decided by `_Order`
         use_cpu=cpu,
         bf16=spec.dtype == "bfloat16",
         dataloader_num_workers=0,
