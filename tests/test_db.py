@@ -185,7 +185,7 @@ def test_rebuild_brings_back_history_and_notes_and_keeps_the_old_file(
     old = registry.path.read_bytes()
     assert smx(["db", "rebuild"]) == 0
     assert (workspace / "registry.db.bak").read_bytes() == old
-    assert "1 imported entries" in capsys.readouterr().err
+    assert "1 imported entry" in capsys.readouterr().err
     with Registry.open(registry.path) as rebuilt:
         assert rebuilt.runs() == [], "its run folder is gone"
         assert rebuilt.tags() == ["paper"]

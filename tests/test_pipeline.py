@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -464,3 +465,24 @@ def test_json_goes_to_stdout_alone(place: Path, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr()
     assert json.loads(said.out)[0]["state"] == "done"
     assert "running" in said.err or "done" in said.err
+
+
+def test_a_video_cut_short_is_sampled_over_what_is_there_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lost otherwise: half a video would stand for the whole one, and nobody would know."""
+    from smx import video
+
+    root = tmp_path / "videos"
+    root.mkdir()
+    frames = np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), dtype=np.uint8)
+    for name in ("cut", "whole"):
+        video.write(root / f"{name}.mp4", list(frames), fps=10)
+    whole = (root / "cut.mp4").read_bytes()
+    (root / "cut.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    (tmp_path / "space").mkdir()
+    monkeypatch.chdir(tmp_path / "space")
+    assert smx("gen", "--sampler", "uniform", "--frames", "8", "--root", str(root)) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"cut: its video has \d+ frames, its header claims 40", said)
+    assert "whole:" not in said

@@ -33,9 +33,8 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fa
             out(problem)
         size = f"schema {found.schema}, {counted(found.runs, 'run')}, {counted(found.attempts, 'attempt')}"
         if found.problems:
-            say(
-                f"{counted(len(found.problems), 'problem')} ({size}). smx db rebuild makes it again from the run folders."
-            )
+            number = counted(len(found.problems), "problem")
+            say(f"{number} ({size}). smx db rebuild makes it again from the run folders.")
         else:
             say(f"{place.registry} is fine: {size}.")
     if found.problems:

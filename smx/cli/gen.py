@@ -76,6 +76,8 @@ def _say_result(space: Any, done: L.Launch) -> None:
             if shown:  # nothing is known of a scene without depth and cameras
                 out(f"          {', '.join(shown)}")
             out(f"          frames in {place.parents[depth - 1]}")
+            for scene, (there, claimed) in list(result["ends_early"].items())[:5]:
+                out(f"          {scene}: its video has {there} frames, its header claims {claimed}")
 
 
 SHOWN = {"overlap": "pair overlap", "coverage": "coverage"}  # of what result.json says of a sample set

@@ -41,7 +41,8 @@ def _kind_of_result(spec: AnySpec, outcome: Outcome) -> dict[str, Any]:
     if isinstance(spec, EvalSpec):
         return {"scores": _scores(spec, outcome)}
     if isinstance(spec, GenSpec):
-        return {"samples": _samples(outcome)}
+        early = {item: r["data"]["ends_early"] for item, r in outcome.done.items() if "ends_early" in r["data"]}
+        return {"samples": _samples(outcome), "ends_early": dict(sorted(early.items()))}
     losses = [loss for item in sorted(outcome.done) for loss in outcome.done[item]["data"]["losses"]]
     return {"losses": losses}
 

@@ -36,7 +36,8 @@ def make_sample(
 
     `extra` is recorded as it is (dataset, fingerprint …) and must not change from one machine to another.
     `cache`: file of this scene's voxels, shared by all samplers and frame counts; made if it is not there.
-    Summary: `frames`, `fill` (how many), `overlap` (mean over pairs) and `coverage`, None without geometry.
+    Summary: `frames`, `fill` (how many), `overlap` (mean over pairs) and `coverage`, None without geometry;
+    `ends_early` where a video has other than the frames its header claims: [there, claimed].
     Raises `SceneError` when the scene cannot be sampled, `UserError` for an odd n.
     """
     sampler.check_frames(n)
@@ -90,12 +91,14 @@ def _adopted(folder: Path, source: dict[str, Any], extra: dict[str, Any]) -> dic
 
 def summary(record: dict[str, Any]) -> dict[str, Any]:
     """The few numbers of a sample that a run records for each scene."""
+    source = record["source"]
     overlaps = [pair["overlap"] for pair in record["pairs"] if pair["overlap"] is not None]
     return {
         "frames": len(record["ids"]),
         "fill": sum(record["fill"]),
         "overlap": round(float(np.mean(overlaps)), 6) if overlaps else None,
         "coverage": record["coverage"],
+        **({"ends_early": [source["frames"], source["frames_declared"]]} if "frames_declared" in source else {}),
     }
 
 
