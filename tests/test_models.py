@@ -595,5 +595,6 @@ def test_shipped_variants_parse() -> None:
     for name, cameras in (("tiny", False), ("tiny-prope", True), ("qwen2_5vl", False)):
         said = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
         plugin = {"tiny": Tiny, "qwen2_5_vl": Qwen}[said["base"]]
-        options = {key: value for key, value in said.items() if key not in ("base", "description", "checkpoint", "stand_in")}
+        about = ("base", "description", "checkpoint", "stand_in")
+        options = {key: value for key, value in said.items() if key not in about}
         assert plugin.parse(options, name).wants_cameras() is cameras
