@@ -37,11 +37,11 @@ def work(folder, shard):
     target = attempt.shard(shard)
     signal.signal(signal.SIGTERM, stop)
     target.begin()
-    with Path(os.environ["BEGUN"]).open("ab", buffering=0) as file:
-        file.write(f"{attempt.run.path.name} {shard}\\n".encode())
-    target.beat(this_process())
     how, gate = attempt.plan["items"][shard]
     try:
+        with Path(os.environ["BEGUN"]).open("ab", buffering=0) as file:
+            file.write(f"{attempt.run.path.name} {shard}\\n".encode())
+        target.beat(this_process())
         while gate and not Path(gate).exists():
             threading.Event().wait(0.02)
     except Stop:
