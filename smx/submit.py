@@ -78,7 +78,7 @@ def submit(
             entry=ENTRY,
             folder=attempts[d.cell.fingerprint].path.resolve(),
             shards=len(attempts[d.cell.fingerprint].plan["shards"]),
-            after=tuple(_producers(d.cell, decisions, attempts, registry)),
+            after=tuple(_producers(d.cell, attempts, registry)),
             resources=resources or {},
             kind=d.cell.kind,
         )
@@ -113,7 +113,7 @@ def planned(
             entry=ENTRY,
             folder=attempts[d.cell.fingerprint].path.resolve(),
             shards=len(_parts(d, shards)),
-            after=tuple(_producers(d.cell, decisions, attempts, registry)),
+            after=tuple(_producers(d.cell, attempts, registry)),
             resources=resources or {},
             kind=d.cell.kind,
         )
@@ -189,18 +189,16 @@ def _parts(decision: Decision, shards: int) -> Sequence[Sequence[Item]]:
     return [decision.items] if decision.cell.kind == "train" else split(decision.items, shards)
 
 
-def _producers(
-    cell: Cell, decisions: Sequence[Decision], attempts: Mapping[str, AttemptFolder], registry: Registry
-) -> list[Path]:
+def _producers(cell: Cell, attempts: Mapping[str, AttemptFolder], registry: Registry) -> list[Path]:
     """Attempt folders this cell waits for: in this submission, or in flight from an earlier one."""
-    cells = {d.cell.fingerprint: d.cell for d in decisions}
     found = []
     for need in cell.needs:
         if need in attempts:
             found.append(attempts[need].path.resolve())
         elif live := registry.attempts(need, live=True):
-            folder = cells[need].folder if need in cells else Path(str(cell.paths["checkpoint"])).parent
-            attempt = RunFolder(folder).attempt(live[-1].attempt)
+            row = registry.run(need)
+            assert row is not None
+            attempt = RunFolder(cell.folder.parents[1] / row.folder).attempt(live[-1].attempt)
             pause = threading.Event()
             while not attempt.planned and is_alive(dict(live[-1].provenance["submitter"])):
                 pause.wait(0.02)  # another command is writing it this very moment

@@ -72,12 +72,11 @@ def logs(
             say(f"nothing printed yet (smx why {folder.path.name})")
             return
         reader = _Reader(attempt, endings, shard, tail)
-        reader.read()
         pause = threading.Event()
         end = _End(space, registry, folder, attempt)
         while follow and not end.reached():
-            pause.wait(0.5)
             reader.read()
+            pause.wait(0.5)
         reader.read(last=True)
         if not reader.printed:
             say(f"nothing printed (smx why {folder.path.name})")
