@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from smx.cli._common import out_json, say
+from smx.cli._common import out, out_json, say
 from smx.cli._launch import Launch, _as_json, following, show_decisions, summary, wait
 
 if TYPE_CHECKING:
-    from smx.cell import Cell
+    from smx.cell import Cell, Decision
     from smx.project import Workspace
     from smx.registry.rows import RunRow
     from smx.registry.store import Registry
@@ -31,7 +31,7 @@ def again(
     from smx.booking import executor_for
     from smx.plan import decide
     from smx.runfolder import RunFolder
-    from smx.submit import submit
+    from smx.submit import planned, submit
     from smx.sync import cell_of, sync
 
     cells: dict[str, Cell] = {}
@@ -44,11 +44,8 @@ def again(
     asked = {row.fingerprint for row in rows}
     decisions = decide(ordered, registry, asked=asked, retry=True)
     show_decisions(decisions, asked, dry=dry_run, as_json=as_json)
-    if dry_run:
-        return 0
-    workspace.require_writable()
     executors: dict[str, Any] = {}
-    groups: dict[tuple[int, str, int, int], list[Any]] = {}
+    groups: dict[tuple[int, str, int, int], list[Decision]] = {}
     for decision in decisions:
         last = RunFolder(decision.cell.folder).attempts()[-1].plan
         name = executor or last["executor"]
@@ -56,6 +53,15 @@ def again(
         groups.setdefault(key, []).append(decision)
         if name not in executors:
             executors[name] = executor_for(workspace, name)[1]
+    for name, found in executors.items():
+        found.check({d.cell.kind for key, group in groups.items() if key[1] == name for d in group})
+    if dry_run:
+        for (_, name, shards, _), group in sorted(groups.items(), key=lambda entry: entry[0]):
+            jobs = planned(registry, group, shards)
+            if jobs and not as_json and (text := executors[name].preview(jobs)):
+                out(text)
+        return 0
+    workspace.require_writable()
     followed = []
     try:
         for (_, name, shards, most), group in sorted(groups.items(), key=lambda entry: entry[0]):
@@ -67,8 +73,8 @@ def again(
                 say(f"{cell.title}: another command started it a moment ago")
         if watch or "inline" in executors:
             with following(followed):
-                for found in executors.values():
-                    found.drive()
+                for driver in executors.values():
+                    driver.drive()
                 if watch:
                     wait(workspace, registry, followed)
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FAILED = ("failed", "partial", "preempted", "lost", "cancelled")
 MARKS = ("doubtful", "excluded", "none")
 STOPPING = 3.0  # seconds that `cancel` looks on, so that most end before it returns
-Runs = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Names, or starts of fingerprints.")]
+Runs = Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Names, or starts of fingerprints.")]
 
 
 def retry(

@@ -102,7 +102,7 @@ def watch(
 
 
 def wait(
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Default: all that are live.")] = None,
+    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Default: all that are live.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the runs as JSON.")] = False,
 ) -> None:
     """Wait until runs have ended: exit code 0 when all are done, 1 when any is not.
