@@ -40,6 +40,11 @@ def add_folder(folder: Path) -> None:
         _extra_folders.append(folder)
 
 
+def folders() -> list[Path]:
+    """The folders added so far: what another process needs to find the same plugins."""
+    return list(_extra_folders)
+
+
 def files(kind: str) -> dict[str, Path]:
     """Name -> file of every plugin of `kind`, sorted by name."""
     found: dict[str, Path] = {}

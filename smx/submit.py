@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smx import plugins
 from smx.booking import newest_attempt, record_handle, run_row, submission_folder
 from smx.cell import Cell, Decision, Item
 from smx.errors import UserError
@@ -177,6 +178,7 @@ def _write(
             "needs": list(cell.needs),
             "max_failed": max(1, len(cell.items) // 100) if max_failed is None else max_failed,
             "paths": cell.paths,
+            "plugin_folders": [str(folder) for folder in plugins.folders()],
             "submitter": settings["origin"]["submitter"],
             "provenance": {k: v for k, v in settings["origin"].items() if k != "submitter"},
             "shards": [[{"id": i.id, "group": i.group} for i in part] for part in parts],

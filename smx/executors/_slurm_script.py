@@ -49,8 +49,9 @@ def script(part: int, name: str, array: str, ask: Resources) -> str:
     lines += ask.prologue
     python = [ask.python or ("python" if ask.conda or ask.container else sys.executable)]
     task = [*ask.container, *python, "-u", "-m", "smx.executors._slurm_task", f"{part}.json"]
-    label = ["--label"] if ask.nodes * ask.tasks > 1 else []
-    lines += [shlex.join(["srun", "--unbuffered", "--kill-on-bad-exit=1", *label, *ask.srun, *task]), ""]
+    # Lines of several ranks are marked with the rank; unbuffered they would come in pieces.
+    output = "--label" if ask.nodes * ask.tasks > 1 else "--unbuffered"
+    lines += [shlex.join(["srun", output, "--kill-on-bad-exit=1", *ask.srun, *task]), ""]
     return "\n".join(lines)
 
 

@@ -34,6 +34,7 @@ def main(map_file: Path) -> int:
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         from submitit.helpers import TorchDistributedEnvironment
 
+        os.environ["SUBMITIT_EXECUTOR"] = "slurm"  # how submitit knows that it may read SLURM's variables
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
     os.chdir(part["cwd"])
     code = call(part["entry"], attempt, task["shard"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from smx import plugins
 from smx.cell import Item
 from smx.errors import SceneError, UserError, no_space
 from smx.failures import fingerprint, kind_of_exception
@@ -85,6 +86,8 @@ def main(folder: Path, index: int) -> int:
     attempt = AttemptFolder(folder)
     target = attempt.shard(index)
     target.begin()
+    for place in attempt.plan["plugin_folders"]:
+        plugins.add_folder(Path(place))
     record = attempt.run.spec
     recorded = {r["item"] for r in target.items()}  # a requeued job goes on where it was
     shard = Shard(

@@ -40,13 +40,13 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
-def until(what: str, true: Callable[[], bool], patience: float = _PATIENCE) -> None:
+def until(what: str, true: Callable[[], bool], patience: float = _PATIENCE, pause: float = 0.1) -> None:
     """Wait for a condition; `TimeoutError` names it when it does not come."""
     deadline = time.monotonic() + patience
     while not true():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {patience:.0f} s")
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 class Cluster:

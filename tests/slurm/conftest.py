@@ -9,8 +9,18 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster import Cluster, missing
+from following import Gate
 
 HERE = Path(__file__).parent
+
+# A model of the lab: it waits for its frames like a real one, and needs no torch.
+FRAMED = '''"""Answers at random, after looking at its frames."""
+from typing import ClassVar
+from smx.models.chance import Model as Chance
+
+class Model(Chance):
+    needs_frames: ClassVar[bool] = True
+'''
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,6 +57,10 @@ def lab(tmp_path: Path) -> Path:
     """A workspace whose name has everything that shells trip over, with a site file for the cluster."""
     folder = tmp_path / 'lab of "Zoë" & $(touch pwned)\n\'s'
     (folder / "experiments").mkdir(parents=True)
+    (folder / "experiments" / "plugins" / "models").mkdir(parents=True)
+    (folder / "experiments" / "plugins" / "models" / "framed.py").write_text(FRAMED)
+    (folder / "experiments" / "models").mkdir()
+    (folder / "experiments" / "models" / "framed.yaml").write_text("base: framed\n")
     site(folder, {})
     return folder
 
@@ -75,3 +89,12 @@ def _used(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     cluster.clear()
     yield cluster
     cluster.clear()
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Holds items of jobs at their beginning; jobs started from here on go through it."""
+    found = Gate(tmp_path / "gate")
+    monkeypatch.setenv("SMX_PROBE", str(found.path))
+    yield found
+    found.close()

@@ -1,0 +1,209 @@
+"""Runs on a real cluster: they end in the right state, with the outputs a run without SLURM has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster import Cluster
+from commands import left, smx
+from conftest import site
+from following import EVAL, GEN, attempt_of, look, on_slurm, settle
+from processes import outcomes
+
+from smx.executors import Job, Word
+from smx.executors.slurm import Executor
+from smx.project import find
+from smx.registry.store import Registry
+from smx.runfolder import AttemptFolder, read_json, write_json
+from smx.sync import rebuild
+
+# What one rank of a job sees, in a file of its own.
+RANKS = """
+import json, os
+from smx.runfolder import AttemptFolder
+
+def main(folder, shard):
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "SLURMD_NODENAME", "SRUN_CPUS_PER_TASK")
+    names += ("CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "ODD")
+    target = AttemptFolder(folder).shard(shard)
+    rank = os.environ.get("RANK", "0")
+    (target.path / f"rank-{rank}.json").write_text(json.dumps({n: os.environ.get(n) for n in names}))
+    if rank == "0":
+        target.end("done")
+    return 0
+"""
+
+
+@pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
+def test_gen_and_eval_are_submitted_and_followed_to_their_end(
+    which: str, lab: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Two shards, a dependency, a folder with an impossible name, with sacct and without: the same as inline."""
+    request.getfixturevalue(which)
+    assert on_slurm(lab, *EVAL, "--sampler", "uniform", "--frames", "4", "--shards", "2") == 0
+    assert {a.state for a in look(lab)[1]} <= {"waiting", "pending", "running", "done"}
+    runs = settle(lab)
+    assert [(r.kind, r.state) for r in runs] == [("gen", "done"), ("eval", "done")]
+    for run in runs:
+        handle = attempt_of(lab, run).handle()
+        assert handle is not None
+        assert [index for _, index, _ in handle["shards"]] == [0, 1]
+    assert not list(tmp_path.rglob("pwned"))
+    calm = tmp_path / "calm"
+    shutil.copytree(lab / "experiments", calm / "experiments")
+    assert smx("-w", calm, *EVAL, "--sampler", "uniform", "--frames", "4", "--executor", "inline") == 0
+    assert outcomes(lab) == outcomes(calm)
+
+
+def test_forty_runs_in_arrays_no_longer_than_the_cluster_takes(cluster: Cluster, lab: Path) -> None:
+    """MaxArraySize is 16: parts from index 0, each gen before its evals, and a rebuilt registry says the same."""
+    site(lab, {"throttle": 12})
+    sizes = ("scenes=2", "train_scenes=1", "frames=16", "width=64", "height=48")
+    matrix = {
+        "common": {"bench": "rooms", "bench_options": {k: int(v) for k, v in (p.split("=") for p in sizes)}},
+        "groups": {
+            "all": {"grid": {"model": ["framed"], "sampler": ["uniform", "sa"], "frames": [4], "seed": [*range(19)]}}
+        },
+    }
+    (lab / "experiments" / "forty.yaml").write_text(yaml.safe_dump(matrix))
+    assert on_slurm(lab, "run", "forty") == 0
+    runs = settle(lab, 240)
+    assert [r.state for r in runs] == ["done"] * 40
+    (folder,) = (find(lab).runs / ".submissions").iterdir()
+    parts = [read_json(folder / f"{k}.json") for k in range(5)]
+    assert sorted(len(p["tasks"]) for p in parts if p) == [2, 3, 3, 16, 16]
+    with Registry.open(find(lab).registry) as old, Registry.open(lab / "again.db") as new:
+        rebuild(find(lab), new)
+        assert _content(new) == _content(old)
+
+
+def test_ranks_find_each_other_and_their_gpus(cluster: Cluster, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tasks on each of two nodes are four ranks of one training, each with the GPUs of its node."""
+    (lab / "ranks.py").write_text(RANKS)
+    odd = 'it\'s "odd" $(x) `y`\nzwei Zeilen – ünï'
+    executor = Executor.model_validate(
+        {
+            "time": "2m",
+            "cpus": 2,
+            "comment": 'the "best" it\'s $(run) ü',
+            "environment": {"PYTHONPATH": str(lab), "ODD": odd},
+            "kinds": {"train": {"gpus": 2, "nodes": 2, "tasks": 2, "gpu_type": "a100"}},
+        }
+    )
+    attempt = lab / "runs" / "train" / "a run" / "attempts" / "1"
+    write_json(attempt / "plan.json", {"shards": [[]]})
+    executor.check({"train"})
+    folder = lab / "runs" / ".submissions" / "ranks"
+    monkeypatch.setenv("SLURM_JOB_ID", "1")  # as if smx itself ran in a job: nothing of it may be passed on
+    monkeypatch.setenv("SLURM_NTASKS", "77")
+    monkeypatch.setenv("SBATCH_PARTITION", "nowhere")
+    (handle,) = executor.submit("ranks", folder, [Job("ranks:main", attempt, kind="train")])
+    assert handle is not None
+    said = cluster.run("scontrol", "show", "job", str(handle["job"]))
+    assert 'Comment=the "best" it\'s $(run) ü' in said
+    assert "JobName=smx-ranks-0" in said
+    while executor.poll([handle])[0][0].word in (Word.waiting, Word.pending, Word.running, Word.unknown):
+        os.sched_yield()
+    shard = AttemptFolder(attempt).shard(0)
+    assert shard.exit(), "".join(path.read_text() for path in shard.path.glob("log.*"))
+    seen = [read_json(shard.path / f"rank-{k}.json") or {} for k in range(4)]
+    assert [s["RANK"] for s in seen] == ["0", "1", "2", "3"]
+    assert {s["WORLD_SIZE"] for s in seen} == {"4"}
+    assert [s["LOCAL_RANK"] for s in seen] == ["0", "1", "0", "1"]
+    assert len({s["SLURMD_NODENAME"] for s in seen}) == 2
+    assert {(s["CUDA_VISIBLE_DEVICES"], s["HF_HUB_OFFLINE"], s["SRUN_CPUS_PER_TASK"]) for s in seen} == {
+        ("0,1", "1", "2")
+    }
+    assert {s["ODD"] for s in seen} == {odd}
+    assert len({s["MASTER_ADDR"] for s in seen}) == 1
+
+
+def test_a_second_submit_of_the_same_id_finds_the_first(cluster: Cluster, lab: Path) -> None:
+    """However often it is called, a submission is one set of jobs; its handles can be made again from its folder."""
+    (lab / "ranks.py").write_text(RANKS)
+    executor = Executor.model_validate({"time": "2m", "environment": {"PYTHONPATH": str(lab)}})
+    attempt = lab / "runs" / "gen" / "a run" / "attempts" / "1"
+    write_json(attempt / "plan.json", {"shards": [[], []]})
+    jobs = [Job("ranks:main", attempt, shards=2, kind="gen")]
+    folder = lab / "runs" / ".submissions" / "rerun"
+    first = executor.submit("rerun", folder, jobs)
+    assert executor.submit("rerun", folder, jobs) == executor.recover("rerun", folder, jobs) == first
+    names = cluster.run("squeue", "-h", "--array", "--states=all", "--name=smx-rerun-0", "-o", "%i").split()
+    assert len(names) == 2
+
+
+def test_dry_run_shows_the_script_and_writes_nothing(
+    cluster: Cluster, lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What would reach SLURM, which index is which run, when it might start; not a file, not a job."""
+    before = left(lab)
+    assert on_slurm(lab, *EVAL, "--sampler", "uniform", "--frames", "4", "--shards", "2", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert left(lab) == before
+    assert not cluster.run("squeue", "-h")
+    for line in ("#SBATCH --array=0-1", "#SBATCH --time=00:05:00", "#SBATCH --signal=USR2@20", "afterok:"):
+        assert line in said
+    assert "to start at" in said
+    assert "shard 1" in said
+
+
+WRONG = [
+    ({"partition": "mian"}, "did you mean main?", "short"),
+    ({"partition": "drained"}, "takes no jobs now", "main"),
+    ({"time": "2h"}, "over the limit", "01:00:00"),
+    ({"time": "90"}, "write a time as", "90m"),
+    ({"gpus": 9}, "no node of partition main has more than 4", "0 to 4"),
+    ({"gpus": 1, "gpu_type": "h100"}, "unknown GPU type 'h100'", "a100"),
+    ({"memory": "900G"}, "has more than 8000M", "8000M"),
+    ({"cpus": 99}, "has more than 8", "8"),
+    ({"partitoin": "main"}, "did you mean partition?", "partition"),
+    ({"kinds": {"gen": {"tiem": "5m"}}}, "did you mean time?", "time"),
+    ({"kinds": {"gne": {}}}, "'gen'", "eval"),
+    ({"account": "a\n#SBATCH --uid=0"}, "one line", "control"),
+    ({"tasks": 2}, "several tasks per node are ranks of training", "--shards"),
+]
+
+
+@pytest.mark.parametrize(("options", "message", "choice"), WRONG, ids=[str(w[0])[:40] for w in WRONG])
+def test_wrong_resources_are_refused_before_anything_is_written(
+    cluster: Cluster,
+    lab: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, object],
+    message: str,
+    choice: str,
+) -> None:
+    """Exit 2 with what is valid, and not a file more than before."""
+    site(lab, options)
+    before = left(lab)
+    assert on_slurm(lab, *GEN, "--sampler", "uniform") == 2
+    said = capsys.readouterr().err
+    assert message in " ".join(said.split())
+    assert choice in said
+    assert left(lab) == before
+
+
+def test_without_slurm_nothing_is_written(
+    lab: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a laptop, `--executor slurm` is a wrong word, not a broken run."""
+    monkeypatch.setenv("PATH", str(lab))
+    before = left(lab)
+    assert on_slurm(lab, *GEN, "--sampler", "uniform") == 2
+    assert "sbatch is not on PATH" in capsys.readouterr().err
+    assert left(lab) == before
+
+
+def _content(registry: Registry) -> list[list[tuple[object, ...]]]:
+    names = ("fingerprint", "attempt", "state", "done", "failed", "job", "items", "submission")
+    attempts = registry.query(f"select {', '.join(names)} from attempts order by fingerprint, attempt")
+    return [
+        registry.query("select fingerprint, state, items, done, failed from runs order by fingerprint"),
+        attempts,
+        registry.query("select fingerprint, attempt, shard, state, done from shards order by 1, 2, 3"),
+        registry.query("select fingerprint, metric, task, value from scores order by 1, 2, 3"),
+    ]
