@@ -19,7 +19,7 @@ FRAMES = (8, 16)
 MODELS = ("tiny", "tiny-prope")
 BASELINES = ("chance", "frequency")
 SCENES = {"scenes": 6, "train_scenes": 16}  # of the bench `rooms`: enough to show, quick enough for two cores
-TRAINED_ON = {"sampler": "uniform", "frames": 8}
+TRAINED_ON = {"sampler": "uniform", "frames": 8, "recipe": {"steps": 100, "save_every": 25}}
 
 
 def demo(
