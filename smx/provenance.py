@@ -34,11 +34,20 @@ def provenance() -> dict[str, Any]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """`{commit, dirty, diff}` of the checkout smx runs from; None when it is an installed package."""
+    """`{commit, dirty, diff}` of the checkout smx runs from; None when it is an installed package.
+
+    `diff`: digest of what differs from the commit, files git does not know yet included.
+    """
+    # An environment may lie inside somebody else's checkout: its commit says nothing about this code.
+    if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
     diff = _git(folder, "diff", "HEAD", "--", ".", *_NOT_CODE) or ""
+    for name in sorted((_git(folder, "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0")):
+        if (folder / name).is_file():
+            diff += f"{name}\0{hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n"
     return {
         "commit": commit.strip(),
         "dirty": bool(diff),

@@ -316,12 +316,15 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Temporary folders of this scene whose process, on this host, is gone (it was killed)."""
+    """Temporary folders of this scene whose process, on this host, is gone (it was killed).
+
+    One with our own number is a predecessor's too: in a container, a process may be given the same every time.
+    """
     prefix = f".{folder.name}.{socket.gethostname()}."
     for path in folder.parent.iterdir():
         if path.name.startswith(prefix) and path.name.endswith(".tmp"):
             pid = path.name[len(prefix) :].split(".")[0]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            if pid.isdigit() and (int(pid) == os.getpid() or not Path(f"/proc/{pid}").exists()):
                 shutil.rmtree(path, ignore_errors=True)
 
 

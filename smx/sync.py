@@ -11,6 +11,7 @@ from typing import Any
 
 from smx.booking import executor_for, record_handle, run_row, submission_folder
 from smx.cell import Cell, Item
+from smx.errors import UserError
 from smx.executors import Fact, Job, Word
 from smx.failures import MOST_EVIDENCE, classify, group
 from smx.node.result import derive
@@ -55,9 +56,15 @@ def adopt(workspace: Workspace, registry: Registry, cells: Iterable[Cell]) -> No
 
 
 def rebuild(workspace: Workspace, registry: Registry) -> int:
-    """Fold every run folder into an (empty) registry; returns how many there were."""
+    """Fold every run folder into an (empty) registry; returns how many there were.
+
+    What a run scored is derived from its items again: a scorer may be another since.
+    """
     count = 0
     for run in run_folders(workspace.runs):
+        if (run.path / "result.json").exists():
+            with contextlib.suppress(UserError):  # a bench that is gone since: what it scored stays
+                derive(run)
         take_in(workspace, registry, run)
         count += 1
     return count
@@ -283,7 +290,7 @@ def _last_sign(attempt: AttemptFolder) -> str:
 def _failure(
     attempt: AttemptFolder, judged: Sequence[tuple[str, Fact]], exits: Sequence[dict[str, Any] | None]
 ) -> dict[str, Any] | None:
-    """Why the worst of the shards failed: its own word, the scheduler's, else what its log says. None if all is well."""
+    """Why the worst of the shards failed: its own word, the scheduler's, else its log's. None if all is well."""
     worst = min(range(len(judged)), key=lambda k: _WORST.index(judged[k][0]))
     state, fact = judged[worst]
     end = exits[worst]

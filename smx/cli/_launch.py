@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,6 +101,16 @@ def settings(pairs: Sequence[str] | None) -> dict[str, Any]:
         except yaml.YAMLError:
             found[key.strip()] = value
     return nest(found)
+
+
+def changed(request: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`request` with `settings` in place; groups are entered, so that one key of them leaves the others alone."""
+    found = dict(request)
+    for key, value in settings.items():
+        inside = found.get(key)
+        grouped = isinstance(inside, Mapping) and isinstance(value, Mapping)
+        found[key] = changed(inside or {}, value) if grouped else value
+    return found
 
 
 def launch(

@@ -46,8 +46,7 @@ def evaluate(
     given: dict[str, Any] = {"bench": bench, "root": root, "checkpoint": checkpoint}
     if options:
         given["bench_options"] = options
-    for key, value in L.settings(set_).items():
-        given[key] = {**given.get(key, {}), **value} if isinstance(value, dict) else value
+    given = L.changed(given, L.settings(set_))
     how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json)
 
     def build(resolver: Resolver) -> tuple[list[Cell], set[str]]:

@@ -45,7 +45,7 @@ def run(
         cells: list[Cell] = []
         asked: set[str] = set()
         for part, request in requests(experiment, tuple(group or ())):
-            made = cells_of(resolver, part.kind, part.train, {**request, **overrides})
+            made = cells_of(resolver, part.kind, part.train, L.changed(request, overrides))
             cells += made
             asked.add(made[-1].fingerprint)
         return cells, asked

@@ -36,9 +36,7 @@ def train(
     """
     from smx.cli._common import workspace
 
-    given: dict[str, Any] = {"data": L.choices(data), "checkpoint": checkpoint}
-    for key, value in L.settings(set_).items():
-        given[key] = value
+    given = L.changed({"data": L.choices(data), "checkpoint": checkpoint}, L.settings(set_))
     if steps is not None:
         given["recipe"] = {**given.get("recipe", {}), "steps": steps}
     how = L.How(executor, dry_run, retry, 1, None, watch, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -60,7 +61,8 @@ class Executor(BaseExecutor):
                 write_json(queue / f"task-{task}.cancel.json", {})
                 started = read_json(queue / f"task-{task}.json")
                 if started and is_alive(started):
-                    os.killpg(started["pid"], signal.SIGTERM)
+                    with contextlib.suppress(ProcessLookupError):  # it ended this very moment
+                        os.killpg(started["pid"], signal.SIGTERM)
 
 
 def _spawn(folder: Path) -> int:

@@ -44,8 +44,9 @@ def work(shard: Shard) -> None:
             shard.fail(item.id, error)
             sampleset.record_failed(index, label, item.id, error)
         else:
-            shard.succeed(item.id, data, started)
+            # First, for what is recorded as an item is not done again, and its line would be missing for good.
             sampleset.record_done(index, label, item.id, data)
+            shard.succeed(item.id, data, started)
 
 
 def _cache(shard: Shard, scene: str) -> Path:
