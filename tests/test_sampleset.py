@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,15 @@ def test_a_killed_writer_leaves_no_sample_and_the_next_one_cleans_up(tmp_path: P
     make(tmp_path / "s", Walk(60))
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
     assert list(sampleset.samples(tmp_path)) == [tmp_path / "s"]
+
+
+def test_what_a_killed_process_of_our_number_left_is_no_hindrance(tmp_path: Path) -> None:
+    """Lost otherwise: in a container, where pids repeat, the scene in hand at a kill fails once more on the retry."""
+    left = tmp_path / f".s.{socket.gethostname()}.{os.getpid()}.tmp"
+    left.mkdir()
+    (left / "frame_000_000000.png").write_bytes(b"half")
+    make(tmp_path / "s", Walk(60))
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b'{"schema": 1}', b"\xff", b'{"schema": "x", "files": [], "ids": []}'])
