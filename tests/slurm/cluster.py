@@ -92,13 +92,18 @@ class Cluster:
         self._daemon("slurmd", "-N", node, "-f", str(self.conf), name=node)
 
     def kill_node(self, node: str) -> None:
-        """The machine dies: slurmd and everything it runs, at once."""
-        daemon = self._pid(node)
-        for pid in [daemon, *_descendants(node)]:
+        """The machine dies: slurmd, the keepers of its steps and everything they run, before any can report it."""
+        tasks = _tasks(node)
+        for pid in [self._pid(node), *{keeper for task in tasks if (keeper := _keeper(task))}, *tasks]:
             if pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         (self.folder / f"{node}.pid").unlink(missing_ok=True)
+
+    def hurry(self, job: str) -> None:
+        """Start a requeued job now: SLURM leaves it two minutes."""
+        until(f"{job} waits", lambda: "PD" in self.run("squeue", "-h", "-j", job, "-o", "%t", check=False).split())
+        self.run("scontrol", "update", f"jobid={job}", "starttime=now")
 
     def start_accounting(self) -> None:
         """slurmdbd, and wait until it answers."""
@@ -304,8 +309,8 @@ def _alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-def _descendants(node: str) -> list[int]:
-    """Processes of steps and batch scripts on a node (all nodes are this machine): those of its environment."""
+def _tasks(node: str) -> list[int]:
+    """Processes of jobs on a node (all nodes are this machine): those whose environment names it."""
     found = []
     mark = f"SLURMD_NODENAME={node}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
@@ -313,6 +318,15 @@ def _descendants(node: str) -> list[int]:
             if mark in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
     return found
+
+
+def _keeper(pid: int) -> int | None:
+    """The slurmstepd a task is a child of."""
+    with contextlib.suppress(OSError):
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[1])
+        if Path(f"/proc/{parent}/comm").read_text().startswith("slurmstepd"):
+            return parent
+    return None
 
 
 def _free_ports(count: int) -> Sequence[int]:
