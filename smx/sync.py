@@ -168,7 +168,7 @@ def fold(
 
 
 def cell_of(run: RunFolder) -> Cell:
-    """A run's cell as its folder remembers it; its items are those of the largest attempt."""
+    """A run's cell as its folder remembers it; its items are those any attempt was given."""
     record = run.spec
     spec: AnySpec = SPECS[record["kind"]].model_validate(record["spec"])
     attempts = run.attempts()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from smx.cli._common import out, out_json, say
 from smx.cli._launch import Launch, _as_json, following, show_decisions, summary, wait
+from smx.errors import UserError
 
 if TYPE_CHECKING:
     from smx.cell import Cell, Decision
@@ -37,7 +38,10 @@ def again(
     cells: dict[str, Cell] = {}
     todo = list(rows)
     for row in todo:  # grows while it is read
-        cell = cells[row.fingerprint] = cell_of(RunFolder(workspace.runs / row.folder))
+        folder = RunFolder(workspace.runs / row.folder)
+        if not folder.attempts():
+            raise UserError(f"{folder.path.name} was never tried", "the command that asked for it starts it")
+        cell = cells[row.fingerprint] = cell_of(folder)
         needed = [found for mark in cell.needs if mark not in cells and (found := registry.run(mark))]
         todo += [found for found in needed if found.state != "done"]
     ordered = sorted(cells.values(), key=lambda cell: _ORDER.index(cell.kind))

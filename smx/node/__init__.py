@@ -21,6 +21,7 @@ from smx.runfolder import AttemptFolder, ShardFolder, now, probe, this_process, 
 from smx.spec import SPECS, AnySpec
 
 _BEAT = 15.0  # seconds between heartbeats while an item takes long
+_OWN = Path(__file__).parent.parent  # not any folder called smx: a checkout of that name may hold the environment
 
 
 class Cancelled(BaseException):
@@ -130,7 +131,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     missing = isinstance(error, (SceneError, UserError, FileNotFoundError))
     kind = "missing-input" if missing else "no-space" if no_space(error) else kind_of_exception(name, str(error))
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "/smx/" in f.filename.replace("\\", "/")]
+    own = [f for f in frames if Path(f.filename).is_relative_to(_OWN)]
     where = f"{Path(own[-1].filename).stem}.{own[-1].name}" if own else ""
     first = (str(error).strip() or "no message").splitlines()[0]
     line = first if isinstance(error, (SceneError, UserError)) else f"{name}: {first}"
