@@ -86,6 +86,14 @@ def test_where_and_prompt_are_vsibenchs(test_questions: list[Question]) -> None:
         bench_of(scene=3)
 
 
+def test_a_model_can_be_trained_on_some_types_only(train_questions: list[Question]) -> None:
+    """Test scenes have no meaning for training, so only the types of `where` are read."""
+    bench = bench_of(where="question_type=object_counting|room_size_estimation,scene_name=test-001")
+    wanted = [q for q in train_questions if q.type in ("object_counting", "room_size_estimation")]
+    assert bench.training(None) == wanted
+    assert {q.type for q in wanted} == {"object_counting", "room_size_estimation"}
+
+
 def test_the_baselines_look_at_training_answers(train_questions: list[Question]) -> None:
     assert bench_of().baseline_answers(None) == (train_questions, "answers of the training split")
 

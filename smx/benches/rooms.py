@@ -42,8 +42,10 @@ class Bench(VsiBench):
         return self._keep(self._asked("test", self.scenes))
 
     def training(self, root: Path | None) -> list[Question]:
-        """All questions about the training scenes, sorted by (scene, id); `where` does not apply."""
-        return sorted(self._asked("train", self.train_scenes), key=lambda q: (q.scene, q.id))
+        """Questions about the training scenes, sorted by (scene, id). Of `where`, only the question types apply."""
+        types = self.where.get("question_type")
+        asked = self._asked("train", self.train_scenes)
+        return sorted((q for q in asked if types is None or q.type in types), key=lambda q: (q.scene, q.id))
 
     def digest(self, root: Path | None) -> str:
         """The options and the generator's version: they determine every question."""

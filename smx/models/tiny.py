@@ -48,13 +48,13 @@ class Model(QwenOptions):
 
     threads: ClassVar[int | None] = 1  # its matrices are too small to share: a second thread only waits
     recipe: ClassVar[dict[str, Any]] = {
-        "steps": 240,
+        "steps": 160,
         "batch": 8,
         "accumulate": 1,
-        "lr": 2e-3,
+        "lr": 1.5e-3,
         "weight_decay": 0.01,
         "warmup": 0.05,
-        "save_every": 60,
+        "save_every": 40,
     }
 
     pixels: tuple[int, int] = (56 * 56, 9800)
