@@ -103,7 +103,6 @@ class Variant(Options):
     base: str = Field(description="base model; smx list models")
     description: str = Field("", description="one line for smx list models")
     checkpoint: str | None = Field(None, description="hub id or folder of the published weights")
-    trained_stride: float | None = Field(None, description="temporal stride the checkpoint was trained with")
     stand_in: str | None = Field(None, description="variant that serves where nothing is configured at all")
 
     @model_validator(mode="after")

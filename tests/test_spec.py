@@ -315,3 +315,10 @@ def test_editors_get_a_schema_of_every_file(capsys: pytest.CaptureFixture[str]) 
     assert found["experiment"]["additionalProperties"] is False
     assert smx("schema", "experimnt") == 2
     assert "did you mean experiment?" in capsys.readouterr().err
+
+
+def test_the_stride_a_variant_was_trained_with_reaches_its_base_model() -> None:
+    """Lost otherwise: a checkpoint trained at stride 1 is run at 2 without a word, though its variant file says 1."""
+    variant = spec.Variant.parse({"base": "qwen2_5_vl", "trained_stride": 1}, "variant")
+    assert variant.options().trained_stride == 1
+    assert variant.resolved()["trained_stride"] == 1
