@@ -21,7 +21,7 @@ class Storage(Options):
 class Site(Options):
     """What one lab writes once about its machines and disks."""
 
-    executor: str = Field("inline", description="default executor: inline or local")
+    executor: str = Field("inline", description="default executor: inline, local or slurm")
     executors: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options of each executor")
     data: dict[str, str] = Field(default_factory=dict, description="root folder of each dataset and bench")
     checkpoints: dict[str, str] = Field(default_factory=dict, description="local folder of each hub id or variant")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -101,9 +102,19 @@ class Cluster:
         (self.folder / f"{node}.pid").unlink(missing_ok=True)
 
     def hurry(self, job: str) -> None:
-        """Start a requeued job now: SLURM leaves it two minutes."""
-        until(f"{job} waits", lambda: "PD" in self.run("squeue", "-h", "-j", job, "-o", "%t", check=False).split())
-        self.run("scontrol", "update", f"jobid={job}", "starttime=now")
+        """Start a requeued job now: SLURM leaves it two minutes, counted from when its last process is gone."""
+
+        def runs() -> bool:
+            state = self.run("squeue", "-h", "-j", job, "-o", "%t", check=False).split()
+            if "PD" in state:
+                self.run("scontrol", "update", f"jobid={job}", "starttime=now", check=False)
+            return "R" in state and restarts() > 0
+
+        def restarts() -> int:
+            found = re.search(r"Restarts=(\d+)", self.run("scontrol", "show", "job", job, check=False))
+            return int(found[1]) if found else 0
+
+        until(f"{job} runs again", runs, pause=0.3)
 
     def start_accounting(self) -> None:
         """slurmdbd, and wait until it answers."""

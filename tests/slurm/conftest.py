@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
-from cluster import Cluster, missing
-from following import Gate
 
-HERE = Path(__file__).parent
+from slurm.cluster import Cluster, missing
+from slurm.following import Gate, site
 
 # A model of the lab: it waits for its frames like a real one, and needs no torch.
 FRAMED = '''"""Answers at random, after looking at its frames."""
@@ -21,13 +19,6 @@ from smx.models.chance import Model as Chance
 class Model(Chance):
     needs_frames: ClassVar[bool] = True
 '''
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on a cluster stay together (with --dist loadgroup): it is started once."""
-    for item in items:
-        if item.path.is_relative_to(HERE) and "cluster" in " ".join(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("slurm"))
 
 
 @pytest.fixture(scope="session")
@@ -63,14 +54,6 @@ def lab(tmp_path: Path) -> Path:
     (folder / "experiments" / "models" / "framed.yaml").write_text("base: framed\n")
     site(folder, {})
     return folder
-
-
-def site(folder: Path, options: dict[str, object]) -> None:
-    """Write the site file: executor slurm with these options over quick ones."""
-    quick = {"time": "5m", "memory": "200M", "grace": 20, "lost_after": 3}
-    quick["environment"] = {"OMP_NUM_THREADS": "1"}
-    text = yaml.safe_dump({"executors": {"slurm": {**quick, **options}}}, allow_unicode=True)
-    (folder / "experiments" / "site.yaml").write_text(text, encoding="utf-8")
 
 
 def _started(*, accounting: bool) -> Iterator[Cluster]:

@@ -10,9 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster import Cluster, until
+import yaml
 from commands import smx
 
+from slurm.cluster import Cluster, until
 from smx.project import find
 from smx.registry.rows import AttemptRow, RunRow
 from smx.registry.store import Registry
@@ -38,7 +39,7 @@ def look(lab: Path) -> tuple[list[RunRow], list[AttemptRow], list[str]]:
         return registry.runs()[::-1], registry.attempts(), unknown
 
 
-def settle(lab: Path, patience: float = 120.0) -> list[RunRow]:
+def settle(lab: Path, patience: float = 240.0) -> list[RunRow]:
     """Sync until no attempt is live; the runs, oldest first."""
     until("all runs have ended", lambda: not any(a.live for a in look(lab)[1]), patience, 0.5)
     return look(lab)[0]
@@ -69,6 +70,14 @@ def fake_sbatch(folder: Path, script: str) -> str:
     program.write_text(f"#!/bin/bash\nREAL={real}/sbatch\n{script}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return f"{folder}:{os.environ['PATH']}"
+
+
+def site(folder: Path, options: dict[str, object]) -> None:
+    """Write the site file: executor slurm with these options over quick ones."""
+    quick = {"time": "5m", "memory": "200M", "grace": 20, "lost_after": 3}
+    quick["environment"] = {"OMP_NUM_THREADS": "1"}
+    text = yaml.safe_dump({"executors": {"slurm": {**quick, **options}}}, allow_unicode=True)
+    (folder / "experiments" / "site.yaml").write_text(text, encoding="utf-8")
 
 
 class Gate:

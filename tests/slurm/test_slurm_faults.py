@@ -8,15 +8,29 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, until
 from commands import smx
-from conftest import site
-from following import EVAL, GEN, Gate, attempt_of, fake_sbatch, job_of, look, node_of, on_slurm, settle, states
 from processes import Smx, outcomes
 
+from slurm.cluster import Cluster, until
+from slurm.following import (
+    EVAL,
+    GEN,
+    Gate,
+    attempt_of,
+    fake_sbatch,
+    job_of,
+    look,
+    node_of,
+    on_slurm,
+    settle,
+    site,
+    states,
+)
 from smx.executors import Word
 from smx.executors.slurm import Executor
 from smx.project import find
+
+pytestmark = pytest.mark.xdist_group("slurm")  # one cluster, one worker
 
 ONE = (*GEN, "--sampler", "uniform")
 

@@ -1,0 +1,118 @@
+"""The site file for SLURM, and how jobs become arrays; no cluster needed."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smx import site
+from smx.errors import UserError
+from smx.executors import Job
+from smx.executors._slurm_ask import Answer, environment
+from smx.executors._slurm_options import Resources
+from smx.executors._slurm_parts import divide
+from smx.executors._slurm_script import script
+from smx.executors._slurm_submit import _job_id
+from smx.executors.slurm import Executor
+from smx.project import builtin
+
+
+def test_the_shipped_site_files_are_right() -> None:
+    """What `smx init` copies is accepted as it is."""
+    found = sorted((builtin("templates") / "sites").glob("*.yaml"))
+    assert len(found) > 1
+    for path in found:
+        Executor.parse(site.read(path).executors.get("slurm", {}), path.name)
+
+
+def test_kinds_differ_and_a_command_line_differs_once() -> None:
+    """gen without GPUs; a retry with twice the memory and time."""
+    executor = Executor.parse(
+        {"gpus": 2, "time": "90m", "memory": "10G", "kinds": {"gen": {"gpus": 0}, "train": {"time": "1-00:00:00"}}}, "x"
+    )
+    assert (executor.resources("gen").gpus, executor.resources("eval").gpus) == (0, 2)
+    more = executor.resources("train", {"memory": "x2", "time": "x1.5"})
+    assert (more.memory, more.time, more.gpus) == ("20480M", "1-12:00:00", 2)
+    with pytest.raises(UserError, match="needs a memory to start from"):
+        Executor().resources("gen", {"memory": "x2"})
+
+
+@pytest.mark.parametrize("time", [60, 5400, "60", "1h30", "", [5]])
+def test_a_time_that_could_mean_two_things_is_refused(time: Any) -> None:
+    """YAML and SLURM read bare numbers differently, so nobody's 60 becomes an hour or a minute by luck."""
+    with pytest.raises(UserError, match="90m"):
+        Executor.parse({"time": time}, "executor slurm")
+
+
+def test_arrays_follow_resources_and_producers() -> None:
+    """Producers first, one array per group, none longer than the cluster takes, the throttle divided among them."""
+    gens = [Job("e:e", Path(f"/gen/{k}/attempts/1"), kind="gen") for k in range(2)]
+    evals = [Job("e:e", Path(f"/eval/{k}/attempts/1"), 3, (gens[k % 2].folder,), kind="eval") for k in range(6)]
+    ask = {job.folder: Resources(throttle=10, gpus=int(job.kind == "eval")) for job in (*evals, *gens)}
+    parts = divide([*evals, *gens], ask, 8)
+    assert [part.array for part in parts] == ["0-1%2", "0-7%3", "0-0%1", "0-7%2", "0-0%1"]
+    assert {job.kind for job, _ in parts[0].tasks} == {"gen"}
+    assert [part.after for part in parts[1:]] == [(g.folder,) for g in gens for _ in range(2)]
+    tasks = [task for part in parts for task in part.tasks]
+    assert len({(job.folder, shard) for job, shard in tasks}) == len(tasks) == 20
+
+
+NASTY = 'it\'s "odd" $(touch pwned) `touch pwned` ; touch pwned # ü'
+
+
+def test_no_value_runs_as_a_command(tmp_path: Path) -> None:
+    """Every option of the site file that reaches the script as text stays text."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("srun", "module"):
+        (tools / name).write_text('#!/bin/bash\nprintf "%s\\n" "$0" "$@" "$ODD" >> said\n')
+        (tools / name).chmod(0o755)
+    ask = Resources.model_validate(
+        dict.fromkeys(("partition", "account", "qos", "constraint", "comment", "wckey", "gpu_type"), NASTY)
+        | {"gpus": 1, "modules": [NASTY], "container": [NASTY], "python": NASTY, "srun": [NASTY], "exclude": [NASTY]}
+        | {"environment": {"ODD": NASTY + "\nsecond line"}}
+    )
+    written = script(0, "smx-a-0", "0-1", ask)
+    subprocess.run(["bash", "-c", written], cwd=tmp_path, env={"PATH": f"{tools}:/usr/bin:/bin"}, check=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["said", "tools"]
+    assert (tmp_path / "said").read_text().count(NASTY) == 6
+    assert "wckey" not in script(0, "smx-a-0", "0-1", Resources())
+
+
+def test_a_surrounding_job_is_not_passed_on() -> None:
+    """smx run inside a job submits like smx run outside; only where the configuration lies is kept."""
+    inside = {"SLURM_JOB_ID": "1", "SBATCH_PARTITION": "x", "PMI_RANK": "0", "PMIX_ID": "1", "SRUN_DEBUG": "1"}
+    kept = environment({**inside, "SLURM_CONF": "/etc/slurm.conf", "HOME": "/home/x"})
+    assert kept == {
+        "SLURM_CONF": "/etc/slurm.conf",
+        "HOME": "/home/x",
+        "SLURM_TIME_FORMAT": "%s",
+        "SLURM_BITSTR_LEN": "0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("out", "wanted"),
+    [("123\n", "123"), ("123;cluster\n", "123"), ("Note 2027\n77\n", "77"), ("1\n2\n", None), ("", None)],
+)
+def test_the_id_in_an_answer(out: str, wanted: str | None) -> None:
+    """Two numbers are a doubt, not a choice."""
+    assert _job_id(out) == wanted
+
+
+@pytest.mark.parametrize(
+    ("words", "doubtful"),
+    [
+        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", True),
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
+        ("sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received", True),
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit", False),
+        ("sbatch: error: invalid partition specified: nowhere", False),
+    ],
+)
+def test_what_leaves_a_doubt(words: str, doubtful: bool) -> None:
+    """A broken connection may have made the job; a refusal has not."""
+    assert Answer(False, words=words, code=1).doubtful is doubtful
