@@ -126,6 +126,10 @@ class Resolver:
             model.check(checkpoint)
         if type(model).trainable and checkpoint is None:
             labels["untrained"] = True
+        # Weights made here differ with the seed, and so do their evaluations; weights given do not.
+        by_seed = type(model).seeded or (type(model).trainable and (checkpoint is None or bool(needs)))
+        if not by_seed and (spec.sampler == "none" or not plugins.load("samplers", spec.sampler).seeded):
+            spec = spec.model_copy(update={"seed": 0})
         bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
         root = self._root(spec.bench, bench.needs_root, places)
         questions = self._ask(spec.bench, bench, root)
@@ -169,7 +173,7 @@ class Resolver:
 
         A short scene repeats its last frame; where every scene is short, the frame count is a mistake.
         """
-        needs: frozenset[str] = plugins.load("samplers", spec.sampler).needs
+        needs: frozenset[str] = plugins.load("samplers", spec.sampler)(**spec.sampler_options).requires()
         key = (spec.dataset, dataset, root, needs, spec.frames, tuple(scenes))
         if key in self._usable:
             return
@@ -277,7 +281,7 @@ class Resolver:
                     f"{cell.title} trained {cell.spec.model!r}, whose options differ from those of {name!r}",
                     f"smx eval --model {cell.spec.model} --checkpoint {cell.title}",
                 )
-            return Path(str(cell.paths["output"])), {"checkpoint": f"train:{cell.fingerprint}"}, (cell.fingerprint,)
+            return cell.folder / "checkpoint", {"checkpoint": f"train:{cell.fingerprint}"}, (cell.fingerprint,)
         path = self._find_weights(variant, name, places)
         if path is None:
             return None, {}, ()

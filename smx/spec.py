@@ -57,7 +57,6 @@ class Recipe(Options):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     save_every: int = Field(500, ge=1, description="steps between checkpoints; what a kill can cost at most")
-    keep: int = Field(2, ge=1, description="checkpoints kept while training")
 
 
 class TrainSpec(SampleSpec):
@@ -175,7 +174,8 @@ def named_plugins(spec: AnySpec) -> dict[str, int]:
         found += [("benches", spec.bench), ("models", spec.variant["base"])]
     if isinstance(spec, TrainSpec):
         found += [("benches", d) for d in spec.data] + [("models", spec.variant["base"])]
-    return {f"{kind}/{name}": plugins.load(kind, name).version for kind, name in found}
+    found += [("datasets", plugins.load("benches", name).dataset) for kind, name in found if kind == "benches"]
+    return {f"{kind}/{name}": plugins.load(kind, name).version for kind, name in dict.fromkeys(found)}
 
 
 def fingerprint(spec: AnySpec, inputs: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ PACKAGE = Path(smx.__file__).parent
 # Lowest first. A unit (a module or a package directly in smx/) imports units of earlier lines only.
 LAYERS: list[tuple[str, ...]] = [
     ("errors",),
-    ("options", "plugins", "yamlfile"),
+    ("options", "plugins", "yamlfile", "_compiled"),
     ("site",),
     ("project",),
     ("geometry", "rooms", "video", "tokens", "sampleset", "failures", "slurm", "runfolder", "provenance", "digests"),

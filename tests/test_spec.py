@@ -31,8 +31,8 @@ INPUTS = {"dataset": "d" * 64, "bench": "b" * 64}
 # `version` of the plugin whose behaviour changed, or SCHEMA, and say so in the changelog.
 STORED = {
     "gen": "3643d6a45487eeb7bd3d228baf9b23fc124619cc2b2424e85f3b47c86eaffd33",
-    "train": "c8d29e6c6f4f4c7f9bbc8c369334029d3a8d6ea4403ae9d4f85812e0409f7181",
-    "eval": "f6748073830b9d9e1c58b898c6db772a581fe3d18f6b421fd0586b4435047648",
+    "train": "8ac3cf60b3ed356611076845b0a2071fbfd6f09be40104b6c20aa2d6345acd46",
+    "eval": "2f7061c513afae48f652d0aa76f99307f849e28df44decdbec0b811dbbf35763",
 }
 STORED_SAMPLE_SET = "b6644925b6dc9c1a02853d366854eb7a514e6074ecd1ae3551e364edc7ab54c9"
 

@@ -60,7 +60,7 @@ def run(
 def cells_of(resolver: Resolver, kind: str, train: dict[str, Any] | None, request: dict[str, Any]) -> list[Cell]:
     """All cells of one request; with `train`, the model is trained first and the result evaluated."""
     from smx import plugins
-    from smx.spec import nest
+    from smx.spec import SampleSpec, nest
 
     if kind == "gen":
         return resolver.gen(request)
@@ -68,9 +68,7 @@ def cells_of(resolver: Resolver, kind: str, train: dict[str, Any] | None, reques
         return resolver.train(request)
     if train is None or not plugins.load("models", resolver.base_of(str(request.get("model", "tiny")))).trainable:
         return resolver.eval(request)
-    shared: dict[str, Any] = {
-        k: request[k] for k in ("model", "sampler", "sampler_options", "frames", "geometry", "seed") if k in request
-    }
+    shared: dict[str, Any] = {k: request[k] for k in ("model", *SampleSpec.model_fields) if k in request}
     first = resolver.train({**shared, **nest(train)})
     trained = first[-1]
     resolver.trained = {**resolver.trained, trained.title: trained}

@@ -6,13 +6,9 @@ used rather than numba's own pool, which does not survive a fork and aborts on c
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
-
-import numba
 import numpy as np
 
-Kernel = TypeVar("Kernel", bound=Callable[..., object])
+from smx._compiled import compiled
 
 CELLS = 1 << 20  # lattice indices lie in [-CELLS, CELLS) on each axis: three of them fit one int64 key
 _SHIFT = 21
@@ -20,14 +16,6 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio (Knuth's multipli
 _EMPTY = np.int64(-1)  # keys are never negative
 OFF_LATTICE, FULL = -1, -2
 _BLOCK = 2048  # points looked at together, so that they stay in the fastest cache
-
-
-def compiled(function: Kernel) -> Kernel:
-    """Compile on the first call; kept on disk where some cache folder can be written (an image may have none)."""
-    try:
-        return cast(Kernel, numba.njit(nogil=True, error_model="numpy", cache=True)(function))
-    except RuntimeError:
-        return cast(Kernel, numba.njit(nogil=True, error_model="numpy")(function))
 
 
 @compiled

@@ -87,6 +87,7 @@ class BaseVLM(Options):
     needs_cameras: ClassVar[bool] = False  # pose variants override `wants_cameras`
     needs_checkpoint: ClassVar[bool] = False  # True where there is nothing to run without weights on disk
     needs_training_answers: ClassVar[bool] = False  # chance and frequency look at the training answers
+    seeded: ClassVar[bool] = False  # True where answers depend on the seed even when the weights are given
     trainable: ClassVar[bool] = False
     threads: ClassVar[int | None] = None  # CPU threads that pay off; None: all there are
     recipe: ClassVar[Mapping[str, Any]] = {}  # where it differs from spec.Recipe's defaults

@@ -16,6 +16,7 @@ class Model(BaseVLM):
 
     needs_frames: ClassVar[bool] = False
     needs_training_answers: ClassVar[bool] = True
+    seeded: ClassVar[bool] = True
 
     def load(
         self,

@@ -38,7 +38,7 @@ def work(shard: Shard) -> None:
                 folder=folder,
                 image=spec.image_format,
                 cache=_cache(shard, item.id),
-                extra={"sample_set": identity, "dataset": label},
+                extra={"sample_set": identity, "dataset": label, "dataset_version": type(dataset).version},
             )
         except Exception as error:  # noqa: BLE001 - recorded for this scene; the others go on
             shard.fail(item.id, error)

@@ -23,6 +23,8 @@ from smx.node import Shard
 from smx.node.eval import device, load_scene, query
 from smx.spec import Recipe, TrainSpec, Variant, dataset_label
 
+KEEP = 2  # checkpoints kept while training: the newest, and one before it
+
 
 def work(shard: Shard) -> None:
     """Train to the last step of the shard's items, recording each stretch of steps."""
@@ -32,8 +34,8 @@ def work(shard: Shard) -> None:
         return
     model: BaseVLM = Variant.model_validate(spec.variant).options()
     runner = model.load(shard.path("checkpoint"), seed=spec.seed, device=device(model), dtype=spec.dtype)
-    shard.note(runner.info)
-    scenes = _examples(shard, model, runner)
+    scenes, wanted = _examples(shard, model, runner)
+    shard.note({**runner.info, "training_scenes": f"{len(scenes)} of {wanted}"})
     folder = shard.attempt.run.path / "training"
     first = _span(shard.items[0].id)[0]
     resume = _last_checkpoint(folder, first - 1)
@@ -47,15 +49,20 @@ def _span(item: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def _examples(shard: Shard, model: BaseVLM, runner: Runner) -> list[list[Any]]:
-    """Training examples, one list for each scene that has a sample. A scene's frames are read once, then dropped."""
+def _examples(shard: Shard, model: BaseVLM, runner: Runner) -> tuple[list[list[Any]], int]:
+    """(training examples, one list for each scene that has a sample; how many scenes there should be).
+
+    A scene's frames are read once, then dropped.
+    """
     spec = shard.spec
     assert isinstance(spec, TrainSpec)
     found: list[list[Any]] = []
+    wanted = 0
     for name in spec.data:
         bench: BaseBench = plugins.load("benches", name).parse(spec.data_options[name], f"bench {name}")
         label = dataset_label(bench.dataset, bench.training_dataset_options())
         for scene, group in groupby(bench.training(shard.path(f"bench:{name}")), key=lambda q: q.scene):
+            wanted += 1
             try:
                 view = load_scene(shard, label, scene, cameras=model.wants_cameras())
             except SceneError:
@@ -63,7 +70,7 @@ def _examples(shard: Shard, model: BaseVLM, runner: Runner) -> list[list[Any]]:
             found.append([runner.example(view, query(bench, q), q.truth) for q in group])
     if not found:
         raise SceneError("no training question has a sample: gen failed on every scene")
-    return found
+    return found, wanted
 
 
 class _Order:
@@ -110,8 +117,8 @@ def _trainer(shard: Shard, runner: Runner, scenes: list[list[Any]], folder: Path
     assert isinstance(spec, TrainSpec)
     recipe = spec.recipe
     per_step = recipe.batch * recipe.accumulate
-    steps = recipe.steps or max(1, round(recipe.epochs * sum(map(len, scenes)) / per_step))
     spans = {_span(item.id)[1]: item.id for item in shard.items}
+    steps = max(spans)  # as planned: scenes that gen could not make change what is seen, not how often
     clock: dict[str, float] = {}
     losses: list[float] = []
 
@@ -137,7 +144,7 @@ def _trainer(shard: Shard, runner: Runner, scenes: list[list[Any]], folder: Path
             shard.succeed(spans[state.global_step], {"losses": list(losses)}, clock["started"])
             losses.clear()
             clock.clear()
-            _prune(folder, recipe.keep)
+            _prune(folder)
 
     trainer = Trainer(
         model=runner.module(),
@@ -192,7 +199,7 @@ def _publish(runner: Runner, output: Path | None) -> None:
     temporary.replace(output)
 
 
-def _prune(folder: Path, keep: int) -> None:
+def _prune(folder: Path) -> None:
     found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.removeprefix("checkpoint-")))
-    for path in found[:-keep]:
+    for path in found[:-KEEP]:
         shutil.rmtree(path)

@@ -40,7 +40,11 @@ def tables(registry: Registry, query: Query) -> list[Table]:
     scored = {score.fingerprint for score in scores}
     silent = [run.fingerprint for run in runs if run.state == "done" and run.fingerprint not in scored]
     excluded = {f for f in silent if any(attempt.mark == "excluded" for attempt in registry.attempts(f))}
-    return build(runs, scores, query, excluded)
+    found = registry.query(
+        "select fingerprint, group_concat(input, ' ') from (select fingerprint, input from run_inputs "
+        "where role in ('bench', 'frames') order by fingerprint, role) group by fingerprint"
+    )
+    return build(runs, scores, query, excluded, dict(found))
 
 
 def _own_scorer(bench: str) -> str | None:

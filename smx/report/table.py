@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from smx.registry.rows import CellScore, RunRow
@@ -32,6 +33,7 @@ class Entry(NamedTuple):
     run: RunRow
     score: CellScore | None
     state: str
+    data: str = ""  # digests of the questions and frames it was asked about
 
     @property
     def value(self) -> float | None:
@@ -83,7 +85,7 @@ class Cell:
         found: dict[tuple[str, int], list[Entry]] = {}
         seen: dict[tuple[str, int], int] = {}
         for entry in sorted(self.entries, key=lambda e: (e.run.seed, e.run.created)):
-            same = _without_seed(entry.run)
+            same = _without_seed(entry.run) + entry.data
             copy = seen[same, entry.run.seed] = seen.get((same, entry.run.seed), 0) + 1
             found.setdefault((same, copy), []).append(entry)
         return [Group(tuple(entries)) for entries in found.values()]
@@ -143,12 +145,16 @@ class Table:
 
 
 def build(
-    runs: Iterable[RunRow], scores: Iterable[CellScore], query: Query, excluded: Collection[str] = ()
+    runs: Iterable[RunRow],
+    scores: Iterable[CellScore],
+    query: Query,
+    excluded: Collection[str] = (),
+    data: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Table]:
     """Tables of eval runs and their scores, ordered by bench, scorer and metric.
 
     A run without a score is in every table of its bench, with its state. `excluded`: fingerprints of runs
-    whose attempts were marked so.
+    whose attempts were marked so. `data`: fingerprint -> what tells its questions and frames apart.
     """
     chosen = [run for run in runs if run.kind == "eval" and _is_wanted(run, query)]
     by_run: dict[str, dict[Slot, CellScore]] = {}
@@ -172,7 +178,8 @@ def build(
             scorer, metric, task = slot
             found = own.get(slot)
             valued = found is not None and found.value is not None
-            entry = Entry(run, found, run.state if valued else _why_no_value(run, scorer, own, excluded))
+            state = run.state if valued else _why_no_value(run, scorer, own, excluded)
+            entry = Entry(run, found, state, data.get(run.fingerprint, ""))
             at = (model, run.sampler, run.frames, bench, scorer, metric, run.seed, task or metric)  # as AXES
             tables.setdefault(table_of(at), []).append((at, entry))
     keys = sorted(tables, key=lambda key: _order(apart, key, metrics))

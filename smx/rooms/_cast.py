@@ -7,15 +7,15 @@ its portals; the boxes of the rooms that were seen, each only where it can appea
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from smx._compiled import compiled
 from smx.rooms.catalogue import BANDS, BRICKS, CHECKS, DOTS, PLANKS, STRIPES
 
 NEAR = 0.02
 FAR = 1e30
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def building(
     rotation: np.ndarray,
     centre: np.ndarray,
@@ -74,7 +74,7 @@ def building(
             face[v, u] = side
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def furniture(
     rotation: np.ndarray,
     centre: np.ndarray,
@@ -92,7 +92,7 @@ def furniture(
             _cast_box(rotation, centre, K, boxes[box], len(seen) + box, depth, hit, face)
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def _cast_box(
     rotation: np.ndarray,
     centre: np.ndarray,
@@ -143,7 +143,7 @@ def _cast_box(
                 face[v, u] = 4 + int(dz > 0)
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def _on_screen(
     rotation: np.ndarray, centre: np.ndarray, K: np.ndarray, box: np.ndarray, width: int, height: int
 ) -> tuple[int, int, int, int]:
@@ -181,7 +181,7 @@ def _on_screen(
     )
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def shade(
     rotation: np.ndarray,
     centre: np.ndarray,
@@ -256,7 +256,7 @@ def shade(
                 rgb[v, u, k] = np.uint8(min(255.0, value + 0.5))
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def _pattern(pattern: int, a: float, b: float, row: int) -> float:
     """Share of the second colour at (a, b), in repeats of the pattern."""
     fa, fb = np.floor(a), np.floor(b)
@@ -277,7 +277,7 @@ def _pattern(pattern: int, a: float, b: float, row: int) -> float:
     return 0.0
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def _hash(i: float, j: float, k: int) -> float:
     """A fixed random number in 0..1 for whole numbers i, j, k. Stays inside 63 bits."""
     h = (int(i) * 73856093) ^ (int(j) * 19349663) ^ (k * 83492791)

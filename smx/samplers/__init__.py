@@ -62,6 +62,10 @@ class BaseSampler(Options):
     needs: ClassVar[frozenset[str]] = frozenset()  # subset of {"cameras", "voxels"}
     seeded: ClassVar[bool] = False  # True where the seed changes the pick; else every seed is the same sample set
 
+    def requires(self) -> frozenset[str]:
+        """What these options need; `needs`, unless an option asks for more."""
+        return self.needs
+
     @abstractmethod
     def choose(self, view: View, n: int, seed: int) -> Choice:
         """Pick n frames (n even, n <= number of frames). Deterministic for (scene, options, seed)."""

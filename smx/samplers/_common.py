@@ -38,7 +38,7 @@ def choose(sampler: BaseSampler, view: View, n: int, seed: int) -> Choice:
 def _way_out(sampler: BaseSampler) -> str:
     """What the sampler needs, and which ones need nothing but frames."""
     free = [name for name in plugins.names("samplers") if not plugins.load("samplers", name).needs]
-    needs = " and ".join(sorted(sampler.needs)) or "frames to pair"
+    needs = " and ".join(sorted(sampler.requires())) or "frames to pair"
     return f"this sampler needs {needs}; {', '.join(free)} need none"
 
 

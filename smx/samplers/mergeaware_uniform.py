@@ -29,6 +29,10 @@ class Sampler(BaseSampler):
     partner: Literal["random", "least"] = "random"
     min_overlap: float = Field(default=0.5, ge=0, le=1)  # used by `least`
 
+    def requires(self) -> frozenset[str]:
+        """Overlap, where the partner is chosen by it."""
+        return frozenset({"voxels"}) if self.partner == "least" else self.needs
+
     def choose(self, view: View, n: int, seed: int) -> Choice:
         """`random` differs with the seed, `least` does not."""
         window = widened(self.window, raw_step(view.frame_ids))

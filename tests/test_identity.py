@@ -1,0 +1,57 @@
+"""What tells runs apart, and what must not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from smx import plugins
+from smx.digests import checkpoint_digest
+from smx.project import Workspace
+from smx.resolve import Resolver
+from smx.samplers import BaseSampler
+
+
+def test_weights_that_differ_in_the_middle_alone_are_other_weights(tmp_path: Path) -> None:
+    """Lost otherwise: a fine-tuned checkpoint whose first and last tensors were frozen shows the old one's scores."""
+    digests = []
+    for middle in (0.0, 1.0):
+        folder = tmp_path / str(middle)
+        folder.mkdir()
+        size = 1 << 19
+        tensors = {"a": np.zeros(size), "b": np.full(size, middle), "c": np.zeros(size)}
+        save_file(tensors, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps({"model_type": "x"}))
+        digests.append(checkpoint_digest(folder))
+    assert digests[0] != digests[1]
+
+
+def test_a_file_that_only_claims_to_hold_weights_has_a_digest_too(tmp_path: Path) -> None:
+    """Lost otherwise: a torn download ends in a traceback instead of the check's own words."""
+    for content in (b"", b"1234", b"\xff" * 64, b"\x02\x00\x00\x00\x00\x00\x00\x00[]"):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        assert len(checkpoint_digest(tmp_path)) == 64
+
+
+@pytest.mark.parametrize(
+    ("model", "sampler", "runs"),
+    [("frequency", "uniform", 1), ("chance", "uniform", 2), ("tiny", "uniform", 2), ("tiny", "random", 2)],
+)
+def test_a_seed_that_changes_nothing_makes_no_further_run(tmp_path: Path, model: str, sampler: str, runs: int) -> None:
+    """Lost otherwise: the same run three times, and "± 0.0 over 3 seeds" in the table."""
+    resolver = Resolver(Workspace(tmp_path, "default"))
+    options = {"scenes": 1, "train_scenes": 1, "frames": 16, "width": 64, "height": 48}
+    asked = {"model": model, "sampler": sampler, "frames": 4, "bench": "rooms", "bench_options": options}
+    found = {resolver.eval({**asked, "seed": seed})[-1].fingerprint for seed in (0, 1)}
+    assert len(found) == runs
+
+
+def test_a_partner_chosen_by_overlap_needs_depth_before_the_queue() -> None:
+    """Lost otherwise: every scene of a dataset without depth fails one by one, hours later."""
+    cls: type[BaseSampler] = plugins.load("samplers", "mergeaware_uniform")
+    assert cls.parse({}, "sampler").requires() == frozenset()
+    assert cls.parse({"partner": "least"}, "sampler").requires() == {"voxels"}
