@@ -9,7 +9,7 @@ from pathlib import Path
 from processes import Audit, Smx, items_begun, smx, the_run, tree
 
 SMALL = ("scenes=1", "train_scenes=1", "frames=16", "width=80", "height=60")
-RECIPE = ("steps=6", "save_every=2", "keep=1", "batch=1", "accumulate=1")
+RECIPE = ("steps=6", "save_every=2", "batch=1", "accumulate=1")
 WORDS = [
     *("train", "--model", "tiny", "--sampler", "uniform", "--frames", "2"),
     *(f"--set=data_options.rooms.{pair}" for pair in SMALL),
