@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from _record import finish
 from startup import BARE, SMX
@@ -73,7 +74,7 @@ def fill(path: Path) -> int:
             state = "running" if number < LIVE else chance.choice(["done", "done", "failed"])
             name = f"prope-vsibench-sa-{chance.choice([8, 16, 32])}f"
             spec = json.dumps({"kind": "eval", "model": "prope"})
-            cell = ("prope", "sa", 16, "vsibench", None, 0, {}, state, 288, 100, 0)
+            cell: tuple[Any, ...] = ("prope", "sa", 16, "vsibench", None, 0, {}, state, 288, 100, 0)
             registry.add_run(RunRow(mark, "eval", name, f"eval/{name}-{mark[:8]}", spec, *cell))
             for attempt in range(1, 3 if number < TWICE else 2):
                 failed = state == "failed" or (attempt == 1 and number < TWICE)

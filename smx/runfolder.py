@@ -26,6 +26,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from smx.errors import UserError
+
 
 def now() -> str:
     """This moment, ISO 8601 UTC with milliseconds."""
@@ -70,12 +72,15 @@ def claim(path: Path, data: Any) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, or None where there is none."""
+    """The object in a JSON file, or None where there is none. `UserError` where somebody damaged it."""
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    assert isinstance(found, dict), f"{path} holds no JSON object"
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
+    if not isinstance(found, dict):
+        raise _damaged(path, "it holds no JSON object")
     return found
 
 
@@ -128,8 +133,14 @@ class ShardFolder:
             data = (self.path / "items.jsonl").read_bytes()
         except FileNotFoundError:
             return
-        for line in data[: data.rfind(b"\n") + 1].splitlines():
-            yield json.loads(line)
+        for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise UserError(
+                    f"{self.path / 'items.jsonl'}, line {number}, is damaged ({error})",
+                    "remove that line; the command that made the run then does its item again",
+                ) from None
 
     def beat(self, state: dict[str, Any]) -> None:
         """Rewrite heartbeat.json."""
@@ -207,8 +218,13 @@ class RunFolder:
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """spec.json: `{schema, fingerprint, kind, name, spec, plugins, inputs, created}`."""
-        return load_json(self.path / "spec.json")
+        """spec.json: `{schema, fingerprint, kind, name, spec, plugins, inputs, created}`. `UserError` without it."""
+        if (found := read_json(self.path / "spec.json")) is None:
+            raise UserError(
+                f"the run folder {self.path} is gone, or its spec.json is",
+                "put it back, or let smx db rebuild forget the run",
+            )
+        return found
 
     def attempt(self, number: int) -> AttemptFolder:
         """Attempt `number`, whether or not it exists."""
@@ -286,3 +302,10 @@ def is_alive(process: dict[str, Any]) -> bool | None:
     if process["host"] != socket.gethostname():
         return None
     return process["start"] is not None and start_time(process["pid"]) == process["start"]
+
+
+def _damaged(path: Path, how: str) -> UserError:
+    hint = "put it back from a copy, or move the run folder away and type the command that made it again"
+    if path.name == "result.json":
+        hint = "smx db rebuild derives it from the items again"
+    return UserError(f"{path} is damaged ({how})", hint)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 import signal
 import sys
 from pathlib import Path
@@ -131,6 +132,9 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code: 0 done, 1 the work failed, 2 wrong input, 130 interrupted."""
     signal.signal(signal.SIGTERM, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without the lines of a table still shows its numbers
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -173,7 +177,8 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 
 
 def _complain(message: str, hint: str) -> None:
-    sys.stderr.write(f"error: {message}\n")
+    if message:  # none where a command of commands was named alone: its help has been printed
+        sys.stderr.write(f"error: {message}\n")
     for line in hint.splitlines():
         sys.stderr.write(f"  {line}\n")
 

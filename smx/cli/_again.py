@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from smx.cli._common import out, out_json, say
@@ -41,7 +42,7 @@ def again(
         folder = RunFolder(workspace.runs / row.folder)
         if not folder.attempts():
             raise UserError(f"{folder.path.name} was never tried", "the command that asked for it starts it")
-        cell = cells[row.fingerprint] = cell_of(folder)
+        cell = cells[row.fingerprint] = _here(workspace, registry, cell_of(folder))
         needed = [found for mark in cell.needs if mark not in cells and (found := registry.run(mark))]
         todo += [found for found in needed if found.state != "done"]
     ordered = sorted(cells.values(), key=lambda cell: _ORDER.index(cell.kind))
@@ -92,3 +93,14 @@ def again(
     else:
         summary(workspace, launch)
     return launch.code
+
+
+def _here(workspace: Workspace, registry: Registry, cell: Cell) -> Cell:
+    """`cell` with the workspace's own places as they are now: it may have been moved since the last attempt."""
+    own = {"samples": workspace.samples, "cache": workspace.cache, "output": cell.folder / "checkpoint"}
+    role, _, trained = cell.inputs.get("checkpoint", "").partition(":")
+    if role == "train" and (row := registry.run(trained)):
+        own["checkpoint"] = workspace.runs / row.folder / "checkpoint"
+    return replace(
+        cell, paths={name: str(own.get(name, place)) if place else place for name, place in cell.paths.items()}
+    )

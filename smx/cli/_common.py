@@ -14,6 +14,7 @@ from smx.project import Workspace, find
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from smx.registry.store import Registry
 
@@ -46,6 +47,8 @@ def registry_as_it_is(space: Workspace) -> Iterator[Registry]:
         path = space.registry if space.registry.exists() else Path(nowhere) / "registry.db"
         with Registry.open(path) as registry:
             yield registry
+    if not space.registry.exists() and any(space.runs.glob("*/*/spec.json")):
+        say(f"no registry at {space.registry}, though there are runs: smx db rebuild makes it from their folders")
 
 
 def say(text: str) -> None:
@@ -61,7 +64,8 @@ def out(text: str) -> None:
 
 def out_json(data: Any) -> None:
     """Data for programs, on stdout."""
-    out(json.dumps(data, indent=2, ensure_ascii=False))
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"  # nothing is lost where é cannot be printed
+    out(json.dumps(data, indent=2, ensure_ascii=plain))
 
 
 def counted(n: int, word: str) -> str:
@@ -75,3 +79,16 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, highlight=False)
+
+
+def print_tables(*tables: Table) -> None:
+    """Tables on stdout, as wide as they are: a narrow terminal wraps a line, and no name or number is cut off."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    screen = console()
+    room = screen.options.update(max_width=10_000)
+    needed = max(Measurement.get(screen, room, table).maximum for table in tables)
+    wide = Console(markup=False, highlight=False, width=max(needed, screen.width))
+    for table in tables:
+        wide.print(table, crop=False)

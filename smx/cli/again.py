@@ -51,7 +51,7 @@ def retry(
     Example: smx retry --kind oom,timeout --since 7d
     """
     from smx.cli._again import again
-    from smx.cli._common import registry_as_it_is, say, workspace
+    from smx.cli._common import out_json, registry_as_it_is, say, workspace
     from smx.cli._filters import filters
 
     how, kinds = _failure_kinds(kind)
@@ -76,6 +76,8 @@ def retry(
                 say(f"left alone: {left} cancelled (--kind cancelled starts them again)")
         if not rows:
             say("nothing to try again" + (" that fits" if wanted or how else ""))
+            if as_json:
+                out_json([])
             return
         code = again(space, registry, rows, executor=executor, dry_run=dry_run, watch=watch, as_json=as_json)
     if code:

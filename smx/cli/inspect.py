@@ -94,11 +94,13 @@ def open_(
     Example: cd "$(smx open tiny-rooms-uniform-16f-1a2b3c4d folder)"
     """
     from smx.cli._common import out, out_json, registry_as_it_is, workspace
-    from smx.errors import unknown
+    from smx.errors import UserError, unknown
 
     space = workspace()
     with registry_as_it_is(space) as registry:
         found = _paths(space, registry.find(run).folder)
+    if not found:
+        raise UserError(f"the folder of {run} is gone", "put it back, or let smx db rebuild forget the run")
     if what is not None:
         if what not in found:
             raise unknown("path", what, found, f"smx open {run} shows those it has")
@@ -195,7 +197,10 @@ def _paths(space: Workspace, folder: str) -> dict[str, str]:
         for ending in ("out", "err"):
             for number, path in enumerate(newest.logs(ending)):
                 found[ending if number == 0 else f"{ending}{number}"] = path
-        places = newest.plan["paths"]
+        places = {**newest.plan["paths"]}
+        for role, here in (("samples", space.samples), ("output", run.path / "checkpoint")):
+            if role in places:  # the workspace may have been moved since
+                places[role] = str(here)
         found["samples"] = _samples(run, places)
         found["checkpoint"] = places.get("output") or places.get("checkpoint")
         found["data"] = places.get("dataset") or places.get("bench")

@@ -102,14 +102,11 @@ def _without_collector() -> Iterator[None]:
 
 
 def _tables(query: Query, *, imported: bool) -> list[Table]:
-    from smx.cli._common import say, workspace
-    from smx.registry.store import Registry
+    from smx.cli._common import registry_as_it_is, say, workspace
     from smx.report import imported_tables, tables
 
     place = workspace()
-    if not place.registry.is_file():
-        return []
-    with Registry.open(place.registry) as registry:
+    with registry_as_it_is(place) as registry:
         if registry.attempts(live=True):
             from smx.sync import sync
 

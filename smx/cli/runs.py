@@ -28,7 +28,7 @@ def ls(
 
     Example: smx ls --kind eval --state failed
     """
-    from smx.cli._common import console, out, out_json, registry_as_it_is, say, workspace
+    from smx.cli._common import out, out_json, print_tables, registry_as_it_is, say, workspace
     from smx.cli._filters import filters
     from smx.sync import sync
 
@@ -54,7 +54,7 @@ def ls(
         table.add_row(
             row.folder.split("/", 1)[1], row.state, f"{row.done}/{row.items or '?'}{failed}", row.created[:16]
         )
-    console().print(table)
+    print_tables(table)
 
 
 def show(

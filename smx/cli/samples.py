@@ -41,7 +41,7 @@ def stats(
 
     Example: smx samples stats --sampler mergeaware_sa
     """
-    from smx.cli._common import console, out_json, workspace
+    from smx.cli._common import console, out_json, print_tables, workspace
     from smx.report.samples import stats as statistics
 
     place = workspace().samples
@@ -53,9 +53,9 @@ def stats(
     if not found["rows"]:
         screen.print(f"No samples under {place} yet; smx gen --sampler mergeaware_sa --frames 16 makes some.")
     else:
-        screen.print(_overview(found["rows"]))
+        print_tables(_overview(found["rows"]))
     if found["fits"]:
-        screen.print(_trends(found["fits"]))
+        print_tables(_trends(found["fits"]))
     for line in found["damaged"]:
         console(stderr=True).print(f"left out: {line}", soft_wrap=True)
 

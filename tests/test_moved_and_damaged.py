@@ -1,0 +1,153 @@
+"""A workspace that was moved, and files in it that were damaged or removed: nothing lands elsewhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import QUESTIONS, SCENES, data, smx
+from media import make_video
+
+from smx.errors import UserError
+from smx.runfolder import ShardFolder
+
+GEN = ("gen", "--sampler", "uniform", "--frames", "4")
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace, and the current folder outside of it."""
+    place = tmp_path / "lab"
+    place.mkdir()
+    monkeypatch.chdir(tmp_path)
+    return place
+
+
+def test_a_retry_in_a_moved_workspace_leaves_its_samples_there_and_makes_nothing_at_the_old_place(
+    lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The plan of the last attempt names the place the workspace had then."""
+    for root, frames in (("a", 12), ("b", 16)):  # another video of the same name: its run has one failed item
+        (tmp_path / root).mkdir()
+        make_video(tmp_path / root / "room.mp4", frames)
+        make_video(tmp_path / root / "hall.mp4", 12)
+        assert smx("-w", lab, *GEN, "--root", tmp_path / root) == 0
+    (failed,) = [run for run in data(capsys, "-w", lab, "ls") if run["failed"]]
+    here = lab.rename(tmp_path / "moved")
+    for sample in here.glob("samples/uniform/*/frames/room/*"):
+        sample.unlink()
+    next(here.glob("samples/uniform/*/frames/room")).rmdir()
+
+    assert smx("-w", here, "retry", failed["run"]) == 0
+    (record,) = here.glob("samples/uniform/*/frames/room/sample.json")
+    assert json.loads(record.read_text())["source"]["frames"] == 16
+    assert not lab.exists()
+    shown = data(capsys, "-w", here, "open", failed["run"])
+    assert Path(shown["samples"]).is_relative_to(here)
+
+
+def test_weights_trained_before_a_workspace_was_moved_are_found_after_it(lab: Path, tmp_path: Path) -> None:
+    """A long training is not lost to a renamed folder."""
+    small = ("--set", "data_options.rooms.train_scenes=1", "--set", "data_options.rooms.frames=24")
+    assert smx("-w", lab, "train", "--model", "tiny", "--steps", 1, "--frames", 2, *small) == 0
+    (trained,) = (lab / "runs/train").iterdir()
+    here = lab.rename(tmp_path / "moved")
+    asked = ("eval", "--model", "tiny", "--frames", 2, "--checkpoint", trained.name, *QUESTIONS)
+    assert smx("-w", here, *asked) == 0
+    (evaluated,) = (here / "runs/eval").iterdir()
+    plan = json.loads((evaluated / "attempts/1/plan.json").read_text())
+    assert plan["paths"]["checkpoint"] == str(here / "runs/train" / trained.name / "checkpoint")
+    assert not lab.exists()
+
+
+def test_a_damaged_result_is_named_and_a_rebuild_derives_it_again(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores are in the items: nothing is lost with the file that sums them up."""
+    assert smx("-w", lab, *GEN, *SCENES) == 0
+    (run,) = (lab / "runs/gen").iterdir()
+    whole = (run / "result.json").read_bytes()
+    (run / "result.json").write_text("{\n")
+    capsys.readouterr()
+    assert smx("-w", lab, "show", run.name) == 2
+    said = capsys.readouterr().err
+    assert f"{run / 'result.json'} is damaged" in said
+    assert "smx db rebuild" in said
+    assert smx("-w", lab, "db", "rebuild") == 0
+    assert (run / "result.json").read_bytes() == whole
+
+
+def test_a_damaged_line_of_items_is_named_by_file_and_number(tmp_path: Path) -> None:
+    """In thousands of run folders nobody finds it otherwise."""
+    shard = ShardFolder(tmp_path)
+    for item in ("a", "b"):
+        shard.append({"item": item, "ok": True})
+    path = tmp_path / "items.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'{"item": "b"', b"{garbage"))
+    with pytest.raises(UserError, match=r"items\.jsonl, line 2, is damaged") as caught:
+        list(shard.items())
+    assert "remove that line" in caught.value.hint
+
+
+@pytest.mark.parametrize("command", ["show", "open"])
+def test_a_run_whose_folder_is_gone_is_said_to_be_gone(
+    lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """Somebody made room on the disk; the registry still knows the run."""
+    assert smx("-w", lab, *GEN, *SCENES) == 0
+    (run,) = (lab / "runs/gen").iterdir()
+    run.rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert smx("-w", lab, command, run.name) == 2
+    said = capsys.readouterr().err
+    assert "is gone" in said
+    assert "smx db rebuild" in said
+
+
+def test_a_missing_registry_is_not_called_an_empty_workspace(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`No runs yet: smx demo` would send somebody off to do it all again."""
+    (lab / "experiments/models").mkdir(parents=True)
+    assert smx("-w", lab, *GEN, *SCENES) == 0
+    (lab / "registry.db").unlink()
+    for command in ("ls", "report"):
+        capsys.readouterr()
+        assert smx("-w", lab, command) == 0
+        assert "smx db rebuild makes it from their folders" in capsys.readouterr().err
+
+
+def test_names_and_numbers_are_whole_on_a_narrow_terminal_and_in_a_pipe(
+    lab: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A column cut off at its edge reads as another number; half a run's name cannot be typed."""
+    assert smx("-w", lab, "gen", "--sampler", "mergeaware_uniform", "--frames", "4", *SCENES) == 0
+    (run,) = (lab / "runs/gen").iterdir()
+    monkeypatch.setenv("COLUMNS", "40")
+    capsys.readouterr()
+    assert smx("-w", lab, "ls") == 0
+    assert run.name in capsys.readouterr().out
+    assert smx("-w", lab, "samples", "stats") == 0
+    heads, row = capsys.readouterr().out.splitlines()[1:3]
+    assert heads.split()[-3:] == ["as", "sa", "fill"]
+    assert row.split()[-1] == "0.0"
+
+
+def test_nothing_to_retry_is_an_empty_list_for_programs(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script that reads --json gets JSON, always."""
+    assert data(capsys, "-w", lab, "retry") == []
+
+
+def test_a_table_is_printed_where_its_lines_cannot_be(lab: Path) -> None:
+    """An old terminal, or a batch system's C locale: dots and dashes go, numbers stay, JSON loses nothing."""
+    env = {"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin:/bin"}
+    base = [sys.executable, "-m", "smx", "-w", str(lab)]
+    asked = ["eval", "--model", "chance", *QUESTIONS]
+    subprocess.run([*base, *asked], env=env, check=True, capture_output=True)
+    table = subprocess.run([*base, "report"], env=env, check=True, capture_output=True, text=True).stdout
+    assert "chance" in table
+    assert subprocess.run([*base, "note", "chance-", "x"], env=env, capture_output=True).returncode == 2
+    assert smx("-w", lab, "note", next((lab / "runs/eval").iterdir()).name, "Büro") == 0
+    listed = subprocess.run([*base, "ledger", "--json"], env=env, check=True, capture_output=True, text=True).stdout
+    assert "B\\u00fcro" in listed
