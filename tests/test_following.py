@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -295,13 +295,15 @@ def test_ctrl_c_leaves_watch_and_not_the_runs(
     assert smx("eval", "--model", "chance", "--executor", "local", *FAST) == 0
     run = until_it_runs(lab, "eval")
 
-    def interrupted(event: threading.Event, timeout: float | None = None) -> bool:
-        assert timeout == 15.0
-        signal.raise_signal(signal.SIGINT)
-        return False
+    class Interrupted:
+        """Stands for the pause between two looks: Ctrl-C comes in the middle of it."""
 
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Event, "wait", interrupted)
+        def wait(self, timeout: float) -> bool:
+            assert timeout == 15.0
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:  # this module's name alone: the test runner waits for events, too
+        patched.setattr("smx.cli.status.threading", SimpleNamespace(Event=Interrupted))
         told = said(capsys, "watch")
     assert run.path.name in told
     assert [row["state"] for row in data(capsys, "ls")] == ["running"]
