@@ -73,6 +73,7 @@ def submit(
         # The registry's own stamps, so that a rebuild from the folders gives the same rows.
         stamps = {"run": row.created, "attempt": registry.attempts(mark)[-1].created, "submission": submitted}
         settings = {"executor": name, "submission": submission, "attempt": reserved[mark], "origin": origin}
+        settings |= {"resources": driver.asks(decision.cell.kind, resources)}
         attempts[mark] = _write(decision, settings, stamps, shards, max_failed)
     jobs = [
         Job(
@@ -173,6 +174,7 @@ def _write(
             "labels": cell.labels,
             "executor": settings["executor"],
             "submission": settings["submission"],
+            "resources": settings["resources"],
             "entry": ENTRY,
             "of": len(cell.items),
             "needs": list(cell.needs),

@@ -61,6 +61,14 @@ class BaseExecutor(Options):
         `changes`: what differs from the site file's resources, this once.
         """
 
+    def asks(self, kind: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What each shard of a run of this kind asks of a scheduler, plain JSON; empty where there is none.
+
+        Keys: `partition`, `nodes`, `tasks` (per node), `gpus` (per node), `gpu_type`, `cpus` (per task), `memory`
+        (per node, "64G"), `time` ("1-12:00:00"); one that is not asked for is left out.
+        """
+        return {}
+
     def preview(self, jobs: Sequence[Job]) -> str:
         """What `submit` would hand over, for people to read. Writes nothing."""
         return ""

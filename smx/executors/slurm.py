@@ -23,6 +23,8 @@ from smx.executors._slurm_submit import hand_over, handles
 from smx.runfolder import read_json, write_atomic, write_json
 from smx.slurm.limits import seconds
 
+_ASKED = ("partition", "nodes", "tasks", "gpus", "gpu_type", "cpus", "memory", "time")
+
 
 class Executor(Resources, BaseExecutor):
     """Writes the batch scripts itself and asks squeue and sacct itself.
@@ -57,6 +59,10 @@ class Executor(Resources, BaseExecutor):
         self._cluster = cluster()
         for kind in sorted(kinds):
             check(self._cluster, self.resources(kind, changes), kind)
+
+    def asks(self, kind: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        asked = self.resources(kind, changes).model_dump(include=set(_ASKED))
+        return {key: asked[key] for key in _ASKED if asked[key] is not None}
 
     def preview(self, jobs: Sequence[Job]) -> str:
         parts = self._parts(jobs)
