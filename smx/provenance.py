@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import smx
+from smx import plugins
 
 # The registry is written by every command; it says nothing about the code.
 _NOT_CODE = [":!registry.db"]
@@ -23,14 +24,33 @@ _PACKAGES = ["torch", "transformers", "accelerate", "tokenizers", "numpy", "numb
 def provenance() -> dict[str, Any]:
     """Plain JSON for an attempt's plan."""
     return {
-        "smx": smx.__version__,
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        **software(),
+        "plugins": plugin_digests(),
         "git": git_state(Path(__file__).parent),
         "command": shlex.join(["smx", *sys.argv[1:]]),
         "user": user(),
         "host": socket.gethostname(),
     }
+
+
+def software() -> dict[str, Any]:
+    """Versions of smx, Python and the packages that matter, in this very environment."""
+    return {
+        "smx": smx.__version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+    }
+
+
+def plugin_digests() -> dict[str, str]:
+    """`samplers/mine.py` -> digest, of the workspace's own plugins and what they share; smx's own are in `git`."""
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for folder in plugins.folders()
+        for kind in plugins.CLASS
+        for path in (folder / kind).glob("*.py")
+    }
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in sorted(files.items())}
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

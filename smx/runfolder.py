@@ -5,6 +5,7 @@
         attempts/<n>/plan.json        items, shards, paths, provenance of this attempt
         attempts/<n>/handle.json      what the executor answered
         attempts/<n>/shards/<k>/items.jsonl  heartbeat.json  exit.json
+        attempts/<n>/shards/<k>/machine.json  usage.json  starts.jsonl  scheduler.json
         attempts/<n>/log.out  log.err
         result.json                   derived from the items; may be made again at any time
 
@@ -157,6 +158,18 @@ class ShardFolder:
     def exit(self) -> dict[str, Any] | None:
         """How the shard ended, once it has."""
         return read_json(self.path / "exit.json")
+
+    def starts(self) -> list[dict[str, Any]]:
+        """When, where and how often a scheduler started it: `{at, node, restart, until}`, oldest first.
+
+        `until`: the last sign of the start before, where it was started again. A line torn by a dying node is none.
+        """
+        found = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.path / "starts.jsonl").read_bytes().splitlines():
+                with contextlib.suppress(ValueError):
+                    found.append(json.loads(line))
+        return found
 
 
 @dataclass(frozen=True)

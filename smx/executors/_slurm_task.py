@@ -49,6 +49,8 @@ def _before(shard: ShardFolder, starts: int, limit: int) -> int | None:
     shard.path.mkdir(parents=True, exist_ok=True)
     job = {name: os.environ.get(f"SLURM_{name.upper()}", "") for name in ("array_job_id", "array_task_id", "job_id")}
     record = {"at": now(), "restart": starts, "node": os.environ.get("SLURMD_NODENAME", ""), **job}
+    if starts and (signs := [said["at"] for said in (shard.heartbeat(), shard.exit()) if said]):
+        record["until"] = max(signs)
     with (shard.path / "starts.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
     end = shard.exit()

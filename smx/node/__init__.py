@@ -17,6 +17,7 @@ from smx import plugins
 from smx.cell import Item
 from smx.errors import SceneError, UserError, no_space
 from smx.failures import fingerprint, kind_of_exception
+from smx.node.meter import Meter
 from smx.runfolder import AttemptFolder, ShardFolder, now, probe, this_process, write_json
 from smx.spec import SPECS, AnySpec
 
@@ -102,7 +103,7 @@ def main(folder: Path, index: int) -> int:
         done=sum(r["ok"] for r in target.items()),
     )
     try:
-        with _cancellable(), _heart(shard):
+        with _cancellable(), _heart(shard), Meter(target, asked=_asks_gpus(attempt)):
             _work(shard)
     except (KeyboardInterrupt, Cancelled) as stop:
         target.end("cancelled", reason="interrupted" if isinstance(stop, KeyboardInterrupt) else "asked to stop")
@@ -149,6 +150,10 @@ def _work(shard: Shard) -> None:
         from smx.node.eval import work
     shard.beat()
     work(shard)
+
+
+def _asks_gpus(attempt: AttemptFolder) -> bool:
+    return bool(attempt.plan.get("resources", {}).get("gpus"))
 
 
 def _finish(attempt: AttemptFolder) -> None:
