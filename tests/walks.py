@@ -17,6 +17,8 @@ ROOM = np.array([6.0, 2.6, 4.0])  # x, y (down), z
 class Walk(Scene):
     """`N` frames numbered 0, step, 2·step …; `without` leaves out "cameras" or "depth"; `lost` have no pose."""
 
+    metric = True
+
     def __init__(
         self, frames: int = 120, *, step: int = 1, without: str = "", lost: Sequence[int] = (), still: bool = False
     ) -> None:
@@ -36,7 +38,7 @@ class Walk(Scene):
         if self.without == "cameras":
             return None
         w2c = np.stack([np.full((4, 4), np.nan) if i in self.lost else np.linalg.inv(self.c2w(i)) for i in ids])
-        return Cameras(w2c, np.stack([INTRINSICS] * len(ids)))
+        return Cameras(w2c, np.stack([INTRINSICS] * len(ids)), self.metric)
 
     def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
         if self.without == "depth":
@@ -59,4 +61,28 @@ class Walk(Scene):
         pose = np.eye(4)
         pose[:3, :3] = [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
         pose[:3, 3] = [1 + 4 * at, 1.4, 2]
+        return pose
+
+
+class Wander(Walk):
+    """A scene of random rests, jumps and turns inside the box, another for every `seed`."""
+
+    def __init__(self, frames: int, seed: int, **given: Any) -> None:
+        super().__init__(frames, **given)
+        self.id = f"wander/{frames}-{seed}"
+        rng = np.random.default_rng(seed)
+        moves = rng.random((frames, 1)) < 0.7  # else it stands still
+        self._at = ROOM / 2 + 0.3 * np.sin(np.cumsum(moves * rng.normal(scale=0.6, size=(frames, 3)), axis=0)) * ROOM
+        self._turns = np.cumsum(moves * rng.normal(scale=0.4, size=(frames, 1)), axis=0)[:, 0]
+        self._tilts = 0.5 * np.sin(self._turns * 1.7)
+
+    def c2w(self, frame_id: int) -> np.ndarray:
+        """Where the walk happened to be."""
+        at = int(np.searchsorted(self.frame_ids, frame_id))
+        turn, tilt = self._turns[at], self._tilts[at]
+        pose = np.eye(4)
+        around = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+        upward = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+        pose[:3, :3] = around @ upward
+        pose[:3, 3] = self._at[at]
         return pose

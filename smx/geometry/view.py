@@ -50,6 +50,8 @@ class SceneLike(Protocol):
 
     id: str
     frame_ids: np.ndarray
+    width: int
+    height: int
 
     def cameras(self, ids: Sequence[int]) -> CamerasLike | None: ...
     def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None: ...
@@ -93,6 +95,18 @@ class SceneView:
         positions = np.linspace(0, total - 1, min(self._options.candidates, total)).astype(np.int64)
         return np.asarray(self.frame_ids[positions])
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(width, height) of the decoded frames, pixels."""
+        return self._scene.width, self._scene.height
+
+    def has_camera(self, ids: Sequence[int]) -> np.ndarray:
+        """[n] bool: which of those frames have a finite pose. `SceneError` where the scene has no cameras at all."""
+        import numpy as np
+
+        poses = self._all_cameras().w2c[self._positions(ids)]
+        return np.asarray(np.isfinite(poses).all(axis=(1, 2)))
+
     def w2c(self, ids: Sequence[int]) -> np.ndarray:
         """[n, 4, 4] float64 of those frames. `SceneError` where a camera is missing or not finite."""
         import numpy as np
@@ -102,6 +116,12 @@ class SceneView:
         if lost:
             raise SceneError(f"scene {self.scene!r}: no camera for frame {', '.join(map(str, lost[:5]))}")
         return np.asarray(poses)
+
+    def K(self, ids: Sequence[int]) -> np.ndarray:
+        """[n, 3, 3] float64 intrinsics of those frames, pixels of the decoded frame."""
+        import numpy as np
+
+        return np.asarray(self._all_cameras().K[self._positions(ids)])
 
     def metric(self) -> bool:
         """Whether camera translations are metres."""

@@ -37,8 +37,18 @@ class View(Protocol):
     def candidates(self) -> np.ndarray:
         """[T] int64 raw frame ids: linspace(0, N-1, min(128, N)) truncated, as positions in `frame_ids`."""
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(width, height) of the decoded frames, pixels."""
+
+    def has_camera(self, ids: Sequence[int]) -> np.ndarray:
+        """[n] bool: which of those frames have a finite pose. `SceneError` where the scene has no cameras at all."""
+
     def w2c(self, ids: Sequence[int]) -> np.ndarray:
         """[n, 4, 4] float64 of those frames. `SceneError` where a camera is missing or not finite."""
+
+    def K(self, ids: Sequence[int]) -> np.ndarray:
+        """[n, 3, 3] float64 intrinsics of those frames, pixels of the decoded frame."""
 
     def metric(self) -> bool:
         """Whether camera translations are metres."""

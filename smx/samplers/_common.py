@@ -9,6 +9,7 @@ import numpy as np
 
 from smx import plugins
 from smx.errors import SceneError
+from smx.geometry.voxels import VoxelSets
 from smx.samplers import BaseSampler, Choice, View
 
 
@@ -67,6 +68,19 @@ def fill_up(chosen: Sequence[int], pools: Sequence[np.ndarray], n: int) -> list[
             taken.append(int(free[best]))
             free = np.delete(free, best)
     return taken[len(chosen) :]
+
+
+def cover(view: View, sets: VoxelSets, n: int) -> tuple[list[int], list[int]]:
+    """(frames chosen, frames that fill up to n): greedy cover of what the candidates see, row k of `sets` the k-th."""
+    candidates = view.candidates
+    chosen = [int(candidates[row]) for row in sets.greedy(n)]
+    return chosen, fill_up(chosen, [candidates, view.frame_ids], n)
+
+
+def usual_length(lengths: np.ndarray, centre: np.ndarray) -> float:
+    """The median of `lengths` between points of `centre` [n, 3]; 1 where it is zero, but for rounding, or unknown."""
+    median = float(np.median(lengths)) if len(lengths) else 0.0
+    return median if median > 1e-9 * float(np.abs(centre).max()) else 1.0
 
 
 def in_time_order(chosen: Sequence[int], fill: Sequence[int]) -> tuple[list[int], list[bool]]:

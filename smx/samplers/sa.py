@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from smx.samplers import BaseSampler, Choice, View
-from smx.samplers._common import fill_up, in_time_order
+from smx.samplers._common import cover, in_time_order
 
 
 class Sampler(BaseSampler):
@@ -21,6 +21,4 @@ class Sampler(BaseSampler):
 
     def choose(self, view: View, n: int, seed: int) -> Choice:
         """The same frames for every seed."""
-        candidates = view.candidates
-        chosen = [int(candidates[row]) for row in view.voxels(candidates.tolist()).greedy(n)]
-        return Choice(*in_time_order(chosen, fill_up(chosen, [candidates, view.frame_ids], n)))
+        return Choice(*in_time_order(*cover(view, view.voxels(view.candidates.tolist()), n)))
