@@ -62,6 +62,19 @@ def quaternion_to_rotation(xyzw: np.ndarray) -> np.ndarray:
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
+def axis_angle_to_rotation(vectors: np.ndarray) -> np.ndarray:
+    """[..., 3, 3] rotations about the vectors [..., 3], by their lengths in rad (Rodrigues' formula)."""
+    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    zero = np.zeros_like(x)
+    rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
+    skew = np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    # sinc(t / pi) is sin(t) / t, and 1 at t = 0
+    half = np.sinc(angle / (2 * np.pi))
+    rotation: np.ndarray = np.eye(3) + np.sinc(angle / np.pi) * skew + 0.5 * half**2 * (skew @ skew)
+    return rotation
+
+
 def transform_points(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points [..., 3] through one rigid transform [4, 4]."""
     assert transform.shape == (4, 4), transform.shape
@@ -100,6 +113,30 @@ def resize_intrinsics(K: np.ndarray, size: tuple[int, int], to: tuple[int, int])
     scaled[..., 0, 2] = (K[..., 0, 2] + 0.5) * sx - 0.5
     scaled[..., 1, 2] = (K[..., 1, 2] + 0.5) * sy - 0.5
     return scaled
+
+
+def turned_image(pixels: np.ndarray, quarters: int) -> np.ndarray:
+    """An image or map [H, W, ...] turned clockwise by that many quarter turns."""
+    return np.ascontiguousarray(np.rot90(pixels, -quarters))
+
+
+def turned_camera(
+    w2c: np.ndarray, K: np.ndarray, size: tuple[int, int], quarters: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(w2c [..., 4, 4], K [..., 3, 3]) of the camera whose image is `turned_image` of this camera's.
+
+    `size` is (width, height) before the turn. The world stays as it is: the camera turns about its own optical
+    axis, and K with it, so a world point lands on the same piece of the picture.
+    """
+    width, height = size
+    w2c, K = w2c.copy(), K.copy()
+    for _ in range(quarters % 4):
+        # clockwise: what was left is up, so the new x is the old -y and the new y is the old x
+        w2c[..., :2, :] = np.stack([-w2c[..., 1, :], w2c[..., 0, :]], axis=-2)
+        fx, fy, cx, cy = K[..., 0, 0].copy(), K[..., 1, 1].copy(), K[..., 0, 2].copy(), K[..., 1, 2].copy()
+        K[..., 0, 0], K[..., 1, 1], K[..., 0, 2], K[..., 1, 2] = fy, fx, height - 1 - cy, cx
+        width, height = height, width
+    return w2c, K
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,6 @@ numbers (COLMAP and nerfstudio count from the pixel's corner: half a pixel is ta
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from smx.errors import SceneError
-from smx.geometry.cameras import is_rigid, quaternion_to_rotation
+from smx.geometry import _parse as parse
+from smx.geometry.cameras import quaternion_to_rotation
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,15 @@ class Poses:
 def read_tum(path: Path) -> Poses:
     """TUM RGB-D trajectory: `timestamp tx ty tz qx qy qz qw` a line, camera to world."""
     rows, lines = [], []
-    for number, line in _lines(path):
-        rows.append(_numbers(line.replace(",", " "), 8, f"{path}:{number}", "ts tx ty tz qx qy qz qw"))
+    for number, line in parse.text_lines(path):
+        rows.append(parse.floats(line.replace(",", " "), 8, f"{path}:{number}", "ts tx ty tz qx qy qz qw"))
         lines.append(number)
     if not rows:
         raise SceneError(f"{path}: no pose in this file")
     table = np.array(rows)
     finite = np.isfinite(table).all(axis=1)
+    known = np.flatnonzero(finite)
+    parse.each_time_once(table[known, 0], lambda i: f"{path}:{lines[known[i]]}")
     for number, row, whole in zip(lines, table, finite, strict=True):
         length = np.linalg.norm(row[4:])
         if not np.isfinite(row[0]):
@@ -58,30 +58,30 @@ def read_tum(path: Path) -> Poses:
     c2w[:, :3, 3] = table[:, 1:4]
     c2w[finite, :3, :3] = quaternion_to_rotation(table[finite, 4:])
     c2w[~finite] = np.nan
-    return Poses("tum", _inverted(c2w, lambda i: f"{path}:{lines[i]}"), times=table[:, 0])
+    return Poses("tum", parse.inverted(c2w, lambda i: f"{path}:{lines[i]}"), times=table[:, 0])
 
 
 def read_open3d_log(path: Path) -> Poses:
     """Open3D / Redwood trajectory: a line of three integers, then a 4x4 camera-to-world matrix, repeated."""
-    lines = list(_lines(path))
+    lines = list(parse.text_lines(path))
     c2w, starts = [], []
     for start in range(0, len(lines), 5):
         block = lines[start : start + 5]
         number, header = block[0]
-        _numbers(header, 3, f"{path}:{number}", "the three integers that open a pose")
+        parse.floats(header, 3, f"{path}:{number}", "the three integers that open a pose")
         if len(block) < 5:
             raise SceneError(f"{path}:{number}: the file ends inside this pose")
-        c2w.append([_numbers(text, 4, f"{path}:{at}", "a row of a 4x4 matrix") for at, text in block[1:]])
+        c2w.append([parse.floats(text, 4, f"{path}:{at}", "a row of a 4x4 matrix") for at, text in block[1:]])
         starts.append(number)
     if not c2w:
         raise SceneError(f"{path}: no pose in this file")
-    return Poses("open3d", _inverted(np.array(c2w), lambda i: f"{path}:{starts[i]}"))
+    return Poses("open3d", parse.inverted(np.array(c2w), lambda i: f"{path}:{starts[i]}"))
 
 
 def read_matrices(files: list[Path], numbers: list[int], format: str) -> Poses:
     """One camera-to-world 4x4 a file, `numbers` its frames: 7-Scenes `frame-000000.pose.txt`, ScanNet `pose/0.txt`."""
     matrices = np.array([read_matrix(path, (4, 4)) for path in files])
-    w2c = _inverted(matrices, lambda i: str(files[i]))
+    w2c = parse.inverted(matrices, lambda i: str(files[i]))
     return Poses(format, w2c, numbers=np.array(numbers, dtype=np.int64))
 
 
@@ -90,31 +90,35 @@ def read_cameras_json(path: Path) -> Poses:
 
     Optional: `frame_ids` [n], and `"metric": false` where the scale is arbitrary.
     """
-    data = _json(path)
-    w2c = _array(data, "w2c", path, (-1, 4, 4))
+    data = parse.read_json(path)
+    w2c = parse.float_array(data, "w2c", path, (-1, 4, 4))
     per_frame = np.ndim(data.get("K", 0)) == 3
-    K = _array(data, "K", path, (len(w2c), 3, 3) if per_frame else (3, 3))
+    K = parse.float_array(data, "K", path, (len(w2c), 3, 3) if per_frame else (3, 3))
     numbers = None
     if "frame_ids" in data:
-        numbers = _array(data, "frame_ids", path, (len(w2c),)).astype(np.int64)
+        numbers = parse.float_array(data, "frame_ids", path, (len(w2c),)).astype(np.int64)
     size = (int(data["width"]), int(data["height"])) if "width" in data and "height" in data else None
-    w2c = _checked(w2c, lambda i: f"{path}: w2c[{i}]")
+    w2c = parse.checked(w2c, lambda i: f"{path}: w2c[{i}]")
     K = np.broadcast_to(K, (len(w2c), 3, 3)).copy()
     return Poses("cameras_json", w2c, K, size, numbers=numbers, metric=bool(data.get("metric", True)))
 
 
-def read_colmap(folder: Path) -> Poses:
-    """COLMAP text model (`cameras.txt`, `images.txt`), undistorted pinhole cameras; the scale is arbitrary."""
-    intrinsics = _colmap_cameras(folder / "cameras.txt")
+def read_colmap(folder: Path, *, distorted: bool = False, metric: bool = False) -> Poses:
+    """COLMAP text model (`cameras.txt`, `images.txt`), undistorted pinhole cameras; the scale is arbitrary.
+
+    `distorted`: take a lens's pinhole part and leave its distortion out, instead of refusing it. `metric`: the
+    maker of the model has brought it to metres.
+    """
+    intrinsics = _colmap_cameras(folder / "cameras.txt", distorted)
     path = folder / "images.txt"
     images, w2c, lines = [], [], []
-    rows = _lines(path, blank=True)
+    rows = parse.text_lines(path, blank=True)
     for number, line in rows:
         if not line:
             continue
         *fields, name = line.split(maxsplit=9) if len(line.split(maxsplit=9)) == 10 else ("", "")
         expected = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
-        values = _numbers(" ".join(fields), 9, f"{path}:{number}", expected)
+        values = parse.floats(" ".join(fields), 9, f"{path}:{number}", expected)
         if int(values[8]) not in intrinsics:
             raise SceneError(f"{path}:{number}: camera {int(values[8])} is not in cameras.txt")
         pose = np.eye(4)
@@ -129,41 +133,46 @@ def read_colmap(folder: Path) -> Poses:
     names, K, sizes = zip(*images, strict=True)
     if len(set(sizes)) > 1:
         raise SceneError(f"{folder / 'cameras.txt'}: images of several sizes: {sorted(set(sizes))}")
-    checked = _checked(np.array(w2c), lambda i: f"{path}:{lines[i]}")
-    return Poses("colmap", checked, np.array(K), sizes[0], names=names, metric=False)
+    checked = parse.checked(np.array(w2c), lambda i: f"{path}:{lines[i]}")
+    return Poses("colmap", checked, np.array(K), sizes[0], names=names, metric=metric)
 
 
-def read_nerfstudio(path: Path) -> Poses:
+def read_nerfstudio(
+    path: Path, *, applied: np.ndarray | None = None, distorted: bool = False, metric: bool = False
+) -> Poses:
     """nerfstudio / instant-ngp `transforms.json`: camera to world, OpenGL axes; the scale is arbitrary.
 
     `applied_transform` and `applied_scale`, where the file declares them, are undone, so the world is the one
-    the poses came from.
+    the poses came from; `applied` [3 or 4, 4] is undone where it declares none. `distorted`, `metric`: as in
+    `read_colmap`. The frames of `test_frames`, where there are any, count too.
     """
-    data = _json(path)
+    data = parse.read_json(path)
     frames = data.get("frames")
+    if isinstance(frames, list) and isinstance(data.get("test_frames"), list):
+        frames = frames + data["test_frames"]
     if not isinstance(frames, list) or not frames:
         raise SceneError(f"{path}: 'frames' is missing or empty")
     c2w = np.array(
-        [_array(frame, "transform_matrix", f"{path}: frames[{i}]", (4, 4)) for i, frame in enumerate(frames)]
+        [parse.float_array(frame, "transform_matrix", f"{path}: frames[{i}]", (4, 4)) for i, frame in enumerate(frames)]
     )
     if "applied_scale" in data:
         c2w[:, :3, 3] /= float(data["applied_scale"])
-    if "applied_transform" in data:
-        applied = np.eye(4)
-        given = np.array(data["applied_transform"], dtype=np.float64)
+    given = np.array(data["applied_transform"], dtype=np.float64) if "applied_transform" in data else applied
+    if given is not None:
         if given.shape not in ((3, 4), (4, 4)):
             raise SceneError(f"{path}: 'applied_transform' is {given.shape}, not 3x4")
-        applied[:3] = given[:3]
-        c2w = np.linalg.inv(applied) @ c2w
+        whole = np.eye(4)
+        whole[:3] = given[:3]
+        c2w = np.linalg.inv(whole) @ c2w
     c2w[:, :, 1:3] *= -1  # OpenGL (y up, z backward) to OpenCV
-    entries = [_pinhole_of(data | frame, f"{path}: frames[{i}]") for i, frame in enumerate(frames)]
+    entries = [_pinhole_of(data | frame, f"{path}: frames[{i}]", distorted) for i, frame in enumerate(frames)]
     sizes = {size for _, size in entries}
     if len(sizes) > 1:
         raise SceneError(f"{path}: images of several sizes: {sorted(sizes)}")
     names = tuple(str(frame.get("file_path", "")) for frame in frames)
     K = np.array([matrix for matrix, _ in entries])
-    w2c = _inverted(c2w, lambda i: f"{path}: frames[{i}]")
-    return Poses("nerfstudio", w2c, K, sizes.pop(), names=names, metric=False)
+    w2c = parse.inverted(c2w, lambda i: f"{path}: frames[{i}]")
+    return Poses("nerfstudio", w2c, K, sizes.pop(), names=names, metric=metric)
 
 
 def read_intrinsics(path: Path) -> tuple[np.ndarray, tuple[int, int] | None]:
@@ -172,18 +181,18 @@ def read_intrinsics(path: Path) -> tuple[np.ndarray, tuple[int, int] | None]:
     Open3D's `camera_intrinsic.json` (`intrinsic_matrix` column by column) or text: 3x3, or ScanNet's 4x4.
     """
     if path.suffix != ".json":
-        values = _text(path).split()
+        values = parse.read_text(path).split()
         return read_matrix(path, (3, 3) if len(values) == 9 else (4, 4))[:3, :3], None
-    data = _json(path)
+    data = parse.read_json(path)
     key = "intrinsic_matrix" if "intrinsic_matrix" in data else "intrinsic_matrix_column_major"
-    K = _array(data, key, path, (9,)).reshape(3, 3).T.copy()
+    K = parse.float_array(data, key, path, (9,)).reshape(3, 3).T.copy()
     size = (int(data["width"]), int(data["height"])) if "width" in data and "height" in data else None
     return K, size
 
 
 def read_matrix(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """A matrix written as text, rows by rows."""
-    values = _numbers(_text(path), shape[0] * shape[1], str(path), f"a {shape[0]}x{shape[1]} matrix")
+    values = parse.floats(parse.read_text(path), shape[0] * shape[1], str(path), f"a {shape[0]}x{shape[1]} matrix")
     return np.array(values).reshape(shape)
 
 
@@ -193,9 +202,9 @@ _COLMAP_PINHOLES = {"SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADI
 _UNDISTORT = "undistort the images first (`colmap image_undistorter`)"
 
 
-def _colmap_cameras(path: Path) -> dict[int, tuple[np.ndarray, tuple[int, int]]]:
+def _colmap_cameras(path: Path, distorted: bool) -> dict[int, tuple[np.ndarray, tuple[int, int]]]:
     cameras = {}
-    for number, line in _lines(path):
+    for number, line in parse.text_lines(path):
         where = f"{path}:{number}"
         fields = line.split()
         if len(fields) < 5:
@@ -203,10 +212,10 @@ def _colmap_cameras(path: Path) -> dict[int, tuple[np.ndarray, tuple[int, int]]]
         model = fields[1]
         if model not in _COLMAP_PINHOLES:
             raise SceneError(f"{where}: {model} is no pinhole camera; {_UNDISTORT}")
-        camera, width, height = _numbers(" ".join([fields[0], *fields[2:4]]), 3, where, "CAMERA_ID WIDTH HEIGHT")
-        values = _numbers(" ".join(fields[4:]), _COLMAP_PINHOLES[model], where, f"the parameters of {model}")
+        camera, width, height = parse.floats(" ".join([fields[0], *fields[2:4]]), 3, where, "CAMERA_ID WIDTH HEIGHT")
+        values = parse.floats(" ".join(fields[4:]), _COLMAP_PINHOLES[model], where, f"the parameters of {model}")
         focal = 2 if model in ("PINHOLE", "OPENCV") else 1
-        if any(values[focal + 2 :]):
+        if any(values[focal + 2 :]) and not distorted:
             raise SceneError(f"{where}: {model} with distortion; {_UNDISTORT}")
         cx, cy = values[focal : focal + 2]
         K = np.array([[values[0], 0, cx - 0.5], [0, values[focal - 1], cy - 0.5], [0, 0, 1]])
@@ -214,11 +223,11 @@ def _colmap_cameras(path: Path) -> dict[int, tuple[np.ndarray, tuple[int, int]]]
     return cameras
 
 
-def _pinhole_of(entry: dict[str, Any], where: str) -> tuple[np.ndarray, tuple[int, int]]:
+def _pinhole_of(entry: dict[str, Any], where: str, distorted: bool) -> tuple[np.ndarray, tuple[int, int]]:
     model = str(entry.get("camera_model", "OPENCV"))
     if model not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE"):
         raise SceneError(f"{where}: {model} is no pinhole camera; {_UNDISTORT}")
-    if any(float(entry.get(key, 0)) for key in ("k1", "k2", "k3", "k4", "p1", "p2")):
+    if not distorted and any(float(entry.get(key, 0)) for key in ("k1", "k2", "k3", "k4", "p1", "p2")):
         raise SceneError(f"{where}: a camera with distortion; {_UNDISTORT}")
     try:
         fx, cx, cy, w, h = (float(entry[key]) for key in ("fl_x", "cx", "cy", "w", "h"))
@@ -226,77 +235,3 @@ def _pinhole_of(entry: dict[str, Any], where: str) -> tuple[np.ndarray, tuple[in
     except (KeyError, TypeError, ValueError) as error:
         raise SceneError(f"{where}: fl_x, cx, cy, w and h are needed ({error})") from None
     return np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]]), (int(w), int(h))
-
-
-# --- parsing ------------------------------------------------------------------------------------------------
-
-
-def _inverted(c2w: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
-    checked = _checked(c2w, where)
-    found = np.isfinite(checked).all(axis=(1, 2))
-    # inv, not the transpose: text with few digits is only nearly orthonormal
-    checked[found] = np.linalg.inv(checked[found])
-    return checked
-
-
-def _checked(matrices: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
-    """A float64 copy with lost poses all NaN; `SceneError` at the first one that is no rigid motion."""
-    matrices = matrices.astype(np.float64)
-    lost = ~np.isfinite(matrices).all(axis=(1, 2))
-    matrices[lost] = np.nan
-    wrong = np.flatnonzero(~is_rigid(matrices) & ~lost)
-    if len(wrong):
-        raise SceneError(f"{where(int(wrong[0]))}: not a rigid motion (a rotation and a translation)")
-    return matrices
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _lines(path: Path, blank: bool = False) -> Iterator[tuple[int, str]]:
-    """(line number from 1, stripped line) without comments, and without blank lines unless asked for."""
-    for number, raw in enumerate(_text(path).splitlines(), 1):
-        line = raw.strip()
-        if not line.startswith("#") and (line or blank):
-            yield number, line
-
-
-def _numbers(text: str, count: int, where: str, expected: str) -> list[float]:
-    # Windows programs write "-1.#INF" and "1.#IND" for what is lost
-    words = re.sub(r"\S*#(INF|IND|QNAN)\S*", "nan", text).split()
-    try:
-        values = [float(word) for word in words]
-    except ValueError:
-        values = []
-    if len(values) != count or not words:
-        raise SceneError(f"{where}: expected {count} numbers ({expected}), got {' '.join(words)[:80]!r}")
-    return values
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise SceneError(f"{path}:{error.lineno}: broken JSON ({error.msg})") from None
-    if not isinstance(data, dict):
-        raise SceneError(f"{path}: expected a JSON object")
-    return data
-
-
-def _array(data: dict[str, Any], key: str, where: Path | str, shape: tuple[int, ...]) -> np.ndarray:
-    """`data[key]` as float64 of `shape` (-1: any length)."""
-    if key not in data:
-        raise SceneError(f"{where}: {key!r} is missing")
-    wanted = "x".join("n" if side < 0 else str(side) for side in shape)
-    try:
-        # null is how JSON says NaN
-        array = np.array(data[key], dtype=np.float64)
-    except (TypeError, ValueError):
-        raise SceneError(f"{where}: {key!r} is not {wanted} numbers") from None
-    if array.ndim != len(shape) or any(s not in (-1, a) for s, a in zip(shape, array.shape, strict=True)):
-        raise SceneError(f"{where}: {key!r} is {'x'.join(map(str, array.shape))}, not {wanted}")
-    return array
