@@ -7,6 +7,7 @@ the current folder with the built-in defaults (and a line that says so).
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +59,12 @@ class Workspace:
     def cache(self) -> Path:
         """What can be computed again (voxels per scene). Safe to delete."""
         return self.samples.parent / "cache"
+
+    @property
+    def shared(self) -> bool:
+        """Whether its folder's group works in it too: setgid, so that all in it is that group's, and writable by it."""
+        wanted = stat.S_ISGID | stat.S_IWGRP
+        return self.root.stat().st_mode & wanted == wanted
 
     def variant_files(self) -> dict[str, Path]:
         """Name -> YAML of every model variant; the workspace's own come before the built-in ones."""

@@ -16,6 +16,17 @@ class Storage(Options):
 
     runs: str | None = Field(None, description="folder for run folders; default runs/ in the workspace")
     samples: str | None = Field(None, description="folder for sample sets; default samples/ in the workspace")
+    quota: str | None = Field(None, description="command that prints quotas as `quota -w` or `lfs quota` do")
+    expires: str | None = Field(
+        None, description="command that prints until when folders are kept; default: ws_list, where there is one"
+    )
+
+
+class Hooks(Options):
+    """Shell lines to run when something happened; what happened is in their environment (SMX_TEXT and others)."""
+
+    on_finished: str | None = Field(None, description="when everything that one command started has ended")
+    on_first_failure: str | None = Field(None, description="when the first run of what one command started fails")
 
 
 class Site(Options):
@@ -26,6 +37,10 @@ class Site(Options):
     data: dict[str, str] = Field(default_factory=dict, description="root folder of each dataset and bench")
     checkpoints: dict[str, str] = Field(default_factory=dict, description="local folder of each hub id or variant")
     storage: Storage = Field(default_factory=Storage, description="where runs and samples are kept")
+    hooks: Hooks = Field(default_factory=Hooks, description="commands to run when an experiment finishes or fails")
+    shared: bool = Field(
+        False, description="open the workspace to its folder's group; a folder that is setgid and group-writable is"
+    )
 
 
 def read(path: Path) -> Site:

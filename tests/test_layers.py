@@ -20,10 +20,11 @@ PACKAGE = Path(smx.__file__).parent
 # Lowest first. A unit (a module or a package directly in smx/) imports units of earlier lines only.
 LAYERS: list[tuple[str, ...]] = [
     ("errors",),
-    ("options", "plugins", "yamlfile", "_compiled"),
+    ("options", "plugins", "yamlfile", "_compiled", "health", "shell"),
     ("site",),
     ("project",),
     ("geometry", "rooms", "video", "tokens", "sampleset", "failures", "slurm", "runfolder", "provenance", "digests"),
+    ("storage",),
     ("samplers", "models", "benches", "datasets", "executors"),
     ("spec",),
     ("cell",),
@@ -31,7 +32,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("sweep", "registry"),
     ("booking",),
     ("node",),
-    ("plan", "submit", "sync", "report"),
+    ("plan", "submit", "sync", "report", "doctor"),
     ("cli",),
     ("__main__",),
 ]

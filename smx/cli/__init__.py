@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("score", "score"),
     "samples": ("samples", "app"),
     "list": ("listing", "listing"),
+    "doctor": ("doctor", "doctor"),
     "db": ("db", "app"),
 }
 

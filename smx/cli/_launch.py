@@ -126,6 +126,7 @@ def launch(
     from smx.registry.store import Registry
     from smx.resolve import Resolver, unique
     from smx.runfolder import RunFolder
+    from smx.storage import warnings
     from smx.submit import planned, submit
     from smx.sync import adopt, sync
 
@@ -144,6 +145,8 @@ def launch(
         for line in resolver.said:
             say(line)
         executor[1].check({cell.kind for cell in cells})
+        if wanting := warnings(workspace):
+            say(f"warning: {wanting} (smx doctor)")
         if not how.dry_run:
             # Made only now that everything asked for is known to be right.
             if registry.path != workspace.registry:

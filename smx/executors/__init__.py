@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
+from smx.health import Finding
 from smx.options import Options
 
 
@@ -71,6 +72,10 @@ class BaseExecutor(Options):
 
     def preview(self, jobs: Sequence[Job]) -> str:
         """What `submit` would hand over, for people to read. Writes nothing."""
+    def examine(self, asked: bool) -> list[Finding]:
+        """What work would meet here, for `smx doctor`; `asked`: the site file names this executor. Starts nothing."""
+        return []
+
         return ""
 
     def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:

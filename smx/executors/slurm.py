@@ -15,12 +15,14 @@ from smx.errors import UserError
 from smx.executors import BaseExecutor, Fact, Job
 from smx.executors._slurm_ask import Cluster, ask, cluster
 from smx.executors._slurm_facts import facts
+from smx.executors._slurm_examine import examine
 from smx.executors._slurm_limits import check
 from smx.executors._slurm_options import Resources
 from smx.executors._slurm_parts import Part, divide
 from smx.executors._slurm_script import links, script
 from smx.executors._slurm_submit import hand_over, handles
 from smx.runfolder import read_json, write_atomic, write_json
+from smx.health import Finding
 from smx.slurm.limits import seconds
 
 _ASKED = ("partition", "nodes", "tasks", "gpus", "gpu_type", "cpus", "memory", "time")
@@ -65,6 +67,9 @@ class Executor(Resources, BaseExecutor):
         return {key: asked[key] for key in _ASKED if asked[key] is not None}
 
     def preview(self, jobs: Sequence[Job]) -> str:
+    def examine(self, asked: bool) -> list[Finding]:
+        return examine(self.resources, asked)
+
         parts = self._parts(jobs)
         whose = {(job.folder, shard): (p.number, k) for p in parts for k, (job, shard) in enumerate(p.tasks)}
         text = []

@@ -1,0 +1,38 @@
+"""`smx doctor`: what this machine and site can do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check python, torch, GPU, workspace, disks, site file and cluster: each line says how to mend what is wrong.
+
+    Exit code 1 where there is a problem. Nothing is changed or submitted.
+
+    Example: smx doctor
+    """
+    import dataclasses
+
+    from smx.cli._common import counted, out, out_json, say, workspace
+    from smx.doctor import examine
+
+    found = []
+    for finding in examine(workspace()):
+        found.append(finding)
+        if not as_json:
+            out(f"{finding.level:<8} {finding.about:<12} {finding.text}")
+            for line in finding.hint.splitlines() if finding.level != "ok" else ():
+                out(f"{'':<8} {'':<12} -> {line}")
+    problems = sum(finding.level == "problem" for finding in found)
+    warnings = sum(finding.level == "warning" for finding in found)
+    if as_json:
+        out_json([dataclasses.asdict(finding) for finding in found])
+    elif problems or warnings:
+        say(f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
+    else:
+        say("all is well")
+    if problems:
+        raise typer.Exit(1)
