@@ -317,6 +317,9 @@ def test_attention_backend_is_said_and_never_swapped() -> None:
     assert torch.allclose(logits(sdpa, inputs), logits(eager, inputs), atol=1e-4)
     with pytest.raises(UserError, match="flash_attention_2 cannot run here"):
         tiny(attention="flash_attention_2")
+    with pytest.raises(UserError, match=r"flex cannot run: transformers .* has none for Qwen2_5_VL"):
+        tiny(attention="flex")
+    assert "bias" in tiny(pose={"kind": "geo_alibi"}).info["attention_reason"]
 
 
 # Training
@@ -573,7 +576,11 @@ def test_a_pickle_is_named_not_loaded(saved: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"pose": {"kind": "cape"}}, "cape is not built yet"),
+        ({"pose": {"kind": "cape", "apply": "qkvo"}}, "cape acts on queries and keys only"),
+        ({"pose": {"kind": "geo_alibi", "dims": "low", "use": "rotation"}}, "reads no dims, use"),
+        ({"pose": {"kind": "geo_alibi", "tubelet": "split"}}, "first or mean"),
+        ({"pose": {"kind": "geo_alibi"}, "attention": "flash_attention_2"}, "flash attention takes none"),
+        ({"pose": {"kind": "prope", "source": "vggt"}}, "needs a base with a VGGT"),
         ({"pose": {"kind": "none", "dims": "section:x"}}, "section:t"),
         ({"rope": {"temporl": "index"}}, "did you mean temporal"),
         ({"tubelets": "single"}, "'pair' or 'repeat'"),

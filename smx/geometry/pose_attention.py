@@ -1,9 +1,10 @@
 """Attention that knows cameras: PRoPE and GTA, as an operator of its own and as the parts the LLM's hooks use.
 
 Source: "Cameras as Relative Positional Encoding" (PRoPE) and its code; "GTA: A Geometry-Aware Attention
-Mechanism". Cameras are w2c, OpenCV axes; the camera of frame c acts through the 4x4 `P_c = lift(K_norm) · w2c`.
-A query is multiplied by Pᵀ, keys and values by P⁻¹ and the output by P, so a token of camera i sees a token of
-camera j only through `P_i · P_j⁻¹`, which does not depend on the choice of world.
+Mechanism"; CaPE of "EscherNet" (6-DoF). Cameras are w2c, OpenCV axes; the camera of frame c acts through the 4x4
+`P_c = lift(K_norm) · w2c`. A query is multiplied by Pᵀ, keys and values by P⁻¹ and the output by P, so a token of
+camera i sees a token of camera j only through `P_i · P_j⁻¹`, which does not depend on the choice of world. CaPE
+multiplies a query by P⁻¹ and a key by Pᵀ (`P_j · P_i⁻¹`, P = w2c), values and output not at all.
 """
 
 from __future__ import annotations
@@ -90,6 +91,23 @@ def centres(w2c: Tensor) -> Tensor:
     return -(w2c[..., :3, :3].mT @ w2c[..., :3, 3:])[..., 0]
 
 
+def rotation_angles(w2c: Tensor) -> Tensor:
+    """Angle [..., n, n] in radians between the rotations of cameras [..., n, 4, 4], each with each, 0..π."""
+    import torch
+
+    R = w2c[..., :3, :3]
+    between = R[..., :, None, :, :] @ R[..., None, :, :, :].mT
+    # atan2 of both parts: arccos alone loses half the digits of small angles
+    skew = between - between.mT
+    sine = (skew[..., 0, 1] ** 2 + skew[..., 0, 2] ** 2 + skew[..., 1, 2] ** 2).sqrt() / 2
+    return torch.atan2(sine, (between.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2)
+
+
+def slopes(heads: int) -> list[float]:
+    """Slope of each head's bias: 2^(−8h/H) for h = 1..H, as ALiBi has them."""
+    return [2 ** (-8 * head / heads) for head in range(1, heads + 1)]
+
+
 def reference_index(w2c: Tensor, rule: str) -> int:
     """Which of `w2c` [n, 4, 4] everything is expressed relative to.
 
@@ -164,20 +182,38 @@ def per_tubelet(w2c: Tensor, K: Tensor, rule: str) -> tuple[Tensor, Tensor]:
     return mean[:, None], Ks.mean(1, keepdim=True)
 
 
-def blocks(sections: list[int], dims: str, fraction: float, base: str) -> list[tuple[int, int]]:
+def section_pairs(sections: list[int], layout: str) -> dict[str, list[int]]:
+    """The rotary pairs of the mrope sections t, h, w, whose sizes `sections` gives; highest frequency first.
+
+    `chunked` (Qwen2.5-VL): first all of t, then h, then w. `interleaved` (Qwen3-VL, `mrope_interleaved`): t, h, w in
+    turn; h and w take every third pair as often as they have pairs, t takes all others.
+    """
+    t, h, w = sections
+    if layout == "chunked":
+        return {"t": list(range(t)), "h": list(range(t, t + h)), "w": list(range(t + h, t + h + w))}
+    rows, columns = set(range(1, 3 * h, 3)), set(range(2, 3 * w, 3))
+    return {
+        "t": [pair for pair in range(t + h + w) if pair not in rows | columns],
+        "h": sorted(rows),
+        "w": sorted(columns),
+    }
+
+
+def blocks(
+    sections: list[int], dims: str, fraction: float, base: str, layout: str = "chunked"
+) -> list[tuple[int, int]]:
     """The rotary pairs (i, j) that make 4-blocks (dims i, j, i + d/2, j + d/2), two consecutive pairs of one section.
 
-    `sections` are the mrope sections t, h, w in pairs. `low`/`high` take `fraction` of each section, rounded up to an
-    even number, at its lowest/highest frequencies; `section:t` (h, w) takes a whole section; `auto` is `section:t`
-    where `base` is hw and `low` where it is thw. `UserError` where a section has no even number of pairs to give.
+    `sections` are the mrope sections t, h, w in pairs, laid out as `section_pairs` says. `low`/`high` take `fraction`
+    of each section, rounded up to an even number, at its lowest/highest frequencies; `section:t` (h, w) takes a whole
+    section; `auto` is `section:t` where `base` is hw and `low` where it is thw. `UserError` where a section has no
+    even number of pairs to give.
     """
     if dims == "auto":
         dims = "section:t" if base == "hw" else "low"
     chosen: list[int] = []
-    start = 0
-    for name, size in zip("thw", sections, strict=True):
-        pairs = list(range(start, start + size))
-        start += size
+    for name, pairs in section_pairs(sections, layout).items():
+        size = len(pairs)
         if dims == f"section:{name}":
             if size % 2:
                 raise UserError(
@@ -208,8 +244,10 @@ def transform(x: Tensor, matrices: Tensor, dims: Tensor) -> Tensor:
     slots = matrices.shape[2]
     parts = _in_fours(x.index_select(-1, dims).to(dtype))
     out = torch.empty_like(parts)
-    for slot in range(slots):
-        out[..., slot::slots, :] = torch.einsum("blij,blhkj->blhki", matrices[:, :, slot], parts[..., slot::slots, :])
+    with torch.autocast(x.device.type, enabled=False):  # which would compute the products in bfloat16
+        for slot in range(slots):
+            mine = parts[..., slot::slots, :]
+            out[..., slot::slots, :] = torch.einsum("blij,blhkj->blhki", matrices[:, :, slot], mine)
     return x.index_copy(-1, dims, out.flatten(-2).to(x.dtype))
 
 

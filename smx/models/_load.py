@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
@@ -21,7 +22,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 def from_folder(folder: Path, options: QwenOptions, *, base: str, device: str, dtype: str) -> QwenRunner:
     """A runner with the weights of `folder`, which `check` has looked at."""
-    attention, why = choose_attention(options.attention, device, dtype)
+    attention, why = choose_attention(options, device, dtype, Qwen2_5_VLForConditionalGeneration)
     with without_progress_bars():
         vlm, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder,
@@ -47,7 +48,7 @@ def from_config(
     config: dict[str, Any], tokenizer: Path, options: QwenOptions, *, base: str, seed: int, device: str, dtype: str
 ) -> QwenRunner:
     """A runner with random weights: the same for the same seed, whatever random numbers were drawn before."""
-    attention, why = choose_attention(options.attention, device, dtype)
+    attention, why = choose_attention(options, device, dtype, Qwen2_5_VLForConditionalGeneration)
     prompts = Prompts.read(tokenizer)
     tokens = {
         "image_token_id": prompts.ids["<|image_pad|>"],
@@ -68,17 +69,31 @@ def from_config(
     return runner
 
 
-def choose_attention(wanted: str, device: str, dtype: str) -> tuple[str, str]:
-    """(backend, why). `auto` takes flash attention where it can run, else sdpa; a named one is used or refused."""
-    obstacle = _no_flash(device, dtype)
+def choose_attention(options: QwenOptions, device: str, dtype: str, architecture: Any) -> tuple[str, str]:
+    """(backend as transformers calls it, why). `auto` takes flash attention where it can run, else sdpa.
+
+    A named backend is used or refused (`UserError`), never swapped: published runs differ by 3 points between them.
+    """
+    wanted = options.attention
     if wanted == "auto":
+        obstacle = _no_flash(options, device, dtype)
         return ("sdpa", f"auto: {obstacle}") if obstacle else ("flash_attention_2", "auto: installed")
-    if wanted == "flash_attention_2" and obstacle:
+    if wanted == "flash_attention_2" and (obstacle := _no_flash(options, device, dtype)):
         raise UserError(f"attention flash_attention_2 cannot run here: {obstacle}", "use attention: auto or sdpa")
+    if wanted == "flex":
+        if not architecture._supports_flex_attn:
+            raise UserError(
+                f"attention flex cannot run: transformers {transformers.__version__} has none for "
+                f"{architecture.__name__.removesuffix('ForConditionalGeneration')}",
+                "use attention: auto or sdpa",
+            )
+        return "flex_attention", "as the variant says"
     return wanted, "as the variant says"
 
 
-def _no_flash(device: str, dtype: str) -> str:
+def _no_flash(options: QwenOptions, device: str, dtype: str) -> str:
+    if options.pose.kind == "geo_alibi":
+        return "geo_alibi adds a bias to the logits, flash attention takes none"
     if importlib.util.find_spec("flash_attn") is None:
         return "flash_attn is not installed"
     if not device.startswith("cuda"):
@@ -87,8 +102,14 @@ def _no_flash(device: str, dtype: str) -> str:
 
 
 def _runner(vlm: Any, prompts: Prompts, options: QwenOptions, base: str, untrained: bool, why: str) -> QwenRunner:
+    info = about(vlm, options, why)
+    return QwenRunner(vlm.eval(), prompts, options, base=base, untrained=untrained, info=info)
+
+
+def about(vlm: Any, options: QwenOptions, why: str) -> dict[str, Any]:
+    """What a run records of its model; `why`: the reason for the attention backend."""
     weights = list(vlm.parameters())
-    info = {
+    return {
         "temporal_stride": options.rope.stride_word(),
         "text_start": options.rope.text_start,
         "rope_base": options.rope.base,
@@ -101,7 +122,6 @@ def _runner(vlm: Any, prompts: Prompts, options: QwenOptions, base: str, untrain
         "tubelets": options.tubelets,
         "pixels": list(options.pixels),
     }
-    return QwenRunner(vlm.eval(), prompts, options, base=base, untrained=untrained, info=info)
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -5,7 +5,7 @@ Light on purpose (pydantic only): the login node validates variants with it.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,7 +13,7 @@ from smx.models import BaseVLM
 from smx.options import Options
 from smx.tokens import FRAME_PIXELS
 
-LATER_POSES = ("cape", "geo_alibi")
+UNREAD_BY_BIAS = ("dims", "fraction", "apply", "use", "scale", "reference")  # an angle has no unit and no world
 
 
 class Rope(Options):
@@ -25,6 +25,7 @@ class Rope(Options):
     tokens_per_second: Annotated[float, Field(gt=0)] = 2.0
     seconds_per_grid: Annotated[float, Field(gt=0)] | Literal["auto"] = 1.0  # auto: from the frames' timestamps
     text_start: Literal["max", "grid"] = "max"
+    layout: Literal["chunked", "interleaved"] = "chunked"  # of the rotary sections: t…h…w… or thwthw…
 
     @model_validator(mode="after")
     def _stride_only_where_read(self) -> Rope:
@@ -54,18 +55,34 @@ class Pose(Options):
     kind: Literal["none", "prope", "gta", "cape", "geo_alibi"] = "none"
     dims: str = "auto"  # auto | low | high | section:t | section:h | section:w
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
-    apply: Literal["qkvo", "qk", "vo"] = "qkvo"
+    apply: Literal["qkvo", "qk", "vo"] = "qkvo"  # cape: qk, it has nothing else
     use: Literal["both", "rotation", "translation"] = "both"
     tubelet: Literal["first", "mean", "split"] = "first"
     scale: Literal["mean", "max", "none"] = "mean"
     reference: Literal["first", "middle", "medoid"] = "first"
+    source: Literal["sample", "vggt"] = "sample"  # cameras of the sample set, or those the model's own VGGT finds
 
-    @field_validator("kind")
+    @model_validator(mode="before")
     @classmethod
-    def _kind_exists(cls, kind: str) -> str:
-        if kind in LATER_POSES:
-            raise ValueError(f"{kind} is not built yet; use none, prope or gta")
-        return kind
+    def _cape_is_logits_only(cls, values: Any) -> Any:
+        """What cape applies to is recorded as what it is, also where the file leaves it out."""
+        if isinstance(values, dict) and values.get("kind") == "cape" and "apply" not in values:
+            return {**values, "apply": "qk"}
+        return values
+
+    @model_validator(mode="after")
+    def _options_the_kind_reads(self) -> Pose:
+        if self.kind == "cape" and self.apply != "qk":
+            raise ValueError(f"cape acts on queries and keys only: 'apply' is qk, not {self.apply}")
+        if self.kind == "geo_alibi":
+            unread = [name for name in UNREAD_BY_BIAS if getattr(self, name) != type(self).model_fields[name].default]
+            if unread:
+                raise ValueError(
+                    f"geo_alibi is a bias by the angle between two cameras and reads no {', '.join(unread)}: leave out"
+                )
+            if self.tubelet == "split":
+                raise ValueError("geo_alibi has no blocks to split between two cameras: use tubelet first or mean")
+        return self
 
     @field_validator("dims")
     @classmethod
@@ -80,11 +97,12 @@ class QwenOptions(BaseVLM):
     """Options shared by every base model of the Qwen2.5-VL architecture."""
 
     trainable: ClassVar[bool] = True
+    has_vggt: ClassVar[bool] = False  # whether `pose.source: vggt` has cameras to give
 
     rope: Rope = Rope()
     pose: Pose = Pose()
     tubelets: Literal["pair", "repeat"] = "pair"
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    attention: Literal["auto", "flash_attention_2", "sdpa", "flex", "eager"] = "auto"
     trained_stride: Annotated[float, Field(ge=0)] | None = None  # for checkpoints that do not carry it themselves
     pixels: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = FRAME_PIXELS  # per frame: fewest, most
 
@@ -94,6 +112,16 @@ class QwenOptions(BaseVLM):
             raise ValueError("'pixels' is [fewest, most]: the first must not be larger")
         return self
 
+    @model_validator(mode="after")
+    def _parts_that_fit(self) -> QwenOptions:
+        if self.pose.source == "vggt" and not self.has_vggt:
+            raise ValueError(
+                "'pose.source: vggt' needs a base with a VGGT of its own: use sample (smx gen makes cameras)"
+            )
+        if self.pose.kind == "geo_alibi" and self.attention == "flash_attention_2":
+            raise ValueError("geo_alibi adds a bias to the logits, flash attention takes none: use auto or sdpa")
+        return self
+
     def wants_cameras(self) -> bool:
-        """Pose attention reads w2c and K; nothing else here does."""
-        return self.pose.kind != "none"
+        """Pose attention reads w2c and K of the sample set; nothing else here does."""
+        return self.pose.kind != "none" and self.pose.source == "sample"

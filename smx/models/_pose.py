@@ -3,6 +3,7 @@
 On the pose dims visual tokens get their camera's matrix instead of a rotation; text tokens keep theirs, so a
 prompt without video runs the base model's own operations. Keys and values enter the cache already transformed:
 the hooks are needed for the tokens of the video only and are taken off before the first word of an answer.
+`geo_alibi` adds a bias to the logits between visual tokens instead, and leaves every projection alone.
 """
 
 from __future__ import annotations
@@ -16,22 +17,26 @@ from torch import Tensor
 
 from smx.errors import SceneError, UserError
 from smx.geometry import pose_attention as pa
+from smx.geometry.cameras import is_rigid
 
 if TYPE_CHECKING:
     from smx.models import SceneInput
-    from smx.models._options import Pose
+    from smx.models._options import Pose, QwenOptions, Rope
 
 KEYWORD = "smx_pose"  # travels through the layers as a keyword: checkpointing replays keywords, not module state
 
 
 @dataclass
 class TokenTransforms:
-    """The matrices of every token of one forward pass; identity for text."""
+    """The cameras of every token of one forward pass; identity for text."""
 
     visual: Tensor  # [B, L] bool
+    tubelet: Tensor  # [B, L] which tubelet of its video a visual token is of
+    cameras: Tensor  # [B, T, slots, 2, 4, 4] float32: P and P⁻¹
     P: Tensor  # [B, L, slots, 4, 4] float32
     P_inv: Tensor
     _plain: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # cos and sin, the same for every layer
+    _biased: tuple[Tensor | None, Tensor] | None = field(default=None, repr=False)  # a mask, and the same with bias
 
     def without_rotation(self, cos: Tensor, sin: Tensor, dims: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin [B, L, d] with visual tokens unrotated on `dims`."""
@@ -42,6 +47,24 @@ class TokenTransforms:
             self._plain = cos.masked_fill(still, 1), sin.masked_fill(still, 0)
         return self._plain
 
+    def biased(self, mask: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor:
+        """Additive mask [B, heads, L, L]: `mask` (None: causal) and −slope · angle between visual tokens' cameras."""
+        if self._biased is None or self._biased[0] is not mask:
+            self._biased = mask, self._bias(mask, heads, dtype)
+        return self._biased[1]
+
+    def _bias(self, mask: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor:
+        length = self.visual.shape[1]
+        if mask is None:
+            mask = torch.ones(length, length, dtype=torch.bool, device=self.visual.device).tril()
+        assert mask.shape[-2:] == (length, length), "a bias is for tokens that enter the cache together"
+        rows = torch.arange(len(self.visual), device=self.visual.device)[:, None, None]
+        angle = pa.rotation_angles(self.cameras[:, :, 0, 0])[rows, self.tubelet[:, :, None], self.tubelet[:, None, :]]
+        angle = angle * (self.visual[:, :, None] & self.visual[:, None, :])
+        slope = torch.tensor(pa.slopes(heads), device=angle.device)
+        bias = (-slope[:, None, None] * angle[:, None]).to(dtype)
+        return torch.where(mask, bias, torch.finfo(dtype).min) if mask.dtype == torch.bool else bias + mask
+
 
 def token_transforms(visual: Tensor, grid_thw: Tensor, cameras: Tensor, merge: int) -> TokenTransforms:
     """Per-token matrices from per-tubelet `cameras` [B, T, slots, 2, 4, 4]; `visual` [B, L] marks video tokens."""
@@ -50,30 +73,37 @@ def token_transforms(visual: Tensor, grid_thw: Tensor, cameras: Tensor, merge: i
     rows = torch.arange(len(visual), device=visual.device)[:, None]
     eye = torch.eye(4, dtype=cameras.dtype, device=cameras.device)
     both = torch.where(visual[..., None, None, None, None], cameras[rows, tubelet], eye)
-    return TokenTransforms(visual, both[..., 0, :, :], both[..., 1, :, :])
+    return TokenTransforms(visual, tubelet, cameras, both[..., 0, :, :], both[..., 1, :, :])
+
+
+def hooks_for(language_model: Any, options: QwenOptions) -> PoseHooks | None:
+    """What `options` change inside the language model; None where nothing is changed."""
+    if options.pose.kind == "none" and options.rope.layout == "chunked":
+        return None
+    return PoseHooks(language_model, options.pose, options.rope)
 
 
 class PoseHooks:
     """Puts the hooks on a language model and takes them off. Use as `with hooks:`; nesting is fine."""
 
-    def __init__(self, language_model: Any, pose: Pose, rope_base: str) -> None:
+    def __init__(self, language_model: Any, pose: Pose, rope: Rope) -> None:
         config = language_model.config
         self.language_model = language_model
-        self.apply = pose.apply
-        self.head_dim = config.hidden_size // config.num_attention_heads
-        sections = list(config.rope_parameters["mrope_section"])
-        pairs = pa.blocks(sections, pose.dims, pose.fraction, rope_base)
-        if not pairs:
-            raise UserError(
-                f"pose.dims {pose.dims} with fraction {pose.fraction} selects no rotary pairs", "raise pose.fraction"
-            )
-        self.dims = torch.tensor(pa.block_dims(pairs, self.head_dim))
+        self.pose, self.rope = pose, rope
+        self.heads = config.num_attention_heads
+        self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.sections = list(config.rope_parameters["mrope_section"])
+        self.dims = torch.tensor(self._pose_dims(), dtype=torch.long)
         self._handles: list[Any] = []
         self._depth = 0
 
     @property
     def attached(self) -> bool:
         return self._depth > 0
+
+    @property
+    def reads_cameras(self) -> bool:
+        return self.pose.kind != "none"
 
     def __enter__(self) -> PoseHooks:
         self._depth += 1
@@ -88,21 +118,59 @@ class PoseHooks:
                 handle.remove()
             self._handles.clear()
 
+    def _pose_dims(self) -> list[int]:
+        pose = self.pose
+        if pose.kind in ("none", "geo_alibi"):
+            return []
+        pairs = pa.blocks(self.sections, pose.dims, pose.fraction, self.rope.base, self.rope.layout)
+        if not pairs:
+            raise UserError(
+                f"pose.dims {pose.dims} with fraction {pose.fraction} selects no rotary pairs", "raise pose.fraction"
+            )
+        return pa.block_dims(pairs, self.head_dim)
+
     def _attach(self) -> None:
+        if self.rope.layout == "interleaved":
+            self._handles.append(self.language_model.rotary_emb.register_forward_hook(self._interleaved))
+        if self.pose.kind == "none":
+            return
         device = next(self.language_model.parameters()).device
         dims = self.dims.to(device)
         for layer in self.language_model.layers:
-            self._attach_to(layer.self_attn, dims)
+            if self.pose.kind == "geo_alibi":
+                self._handles.append(layer.self_attn.register_forward_pre_hook(self._add_bias, with_kwargs=True))
+            else:
+                self._attach_to(layer.self_attn, dims)
+
+    def _interleaved(self, rotary: Any, args: tuple[Tensor, Tensor], _: Any) -> tuple[Tensor, Tensor]:
+        """cos and sin [B, L, d] of positions [3, B, L], the sections' pairs taken in turn. Text comes out as before."""
+        x, positions = args
+        pairs = pa.section_pairs(self.sections, "interleaved")
+        section = torch.zeros(self.head_dim // 2, dtype=torch.long, device=x.device)
+        for number, name in enumerate("thw"):
+            section[pairs[name]] = number
+        angles = positions[section].permute(1, 2, 0).float() * rotary.inv_freq.to(device=x.device, dtype=torch.float)
+        angles = torch.cat((angles, angles), dim=-1)
+        cos, sin = angles.cos() * rotary.attention_scaling, angles.sin() * rotary.attention_scaling
+        return cos.to(x.dtype), sin.to(x.dtype)
+
+    def _add_bias(self, _: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        state: TokenTransforms | None = kwargs.pop(KEYWORD, None)
+        if state is not None:
+            dtype = kwargs["position_embeddings"][0].dtype
+            kwargs["attention_mask"] = state.biased(kwargs.get("attention_mask"), self.heads, dtype)
+        return args, kwargs
 
     def _attach_to(self, attention: Any, dims: Tensor) -> None:
         now: list[TokenTransforms] = []  # set on entry of every call, a recomputed one included
+        apply, cape = self.pose.apply, self.pose.kind == "cape"
 
         def enter(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             state = kwargs.pop(KEYWORD, None)
             now.clear()
             if state is not None:
                 now.append(state)
-                if "q" in self.apply:
+                if "q" in apply:
                     kwargs["position_embeddings"] = state.without_rotation(*kwargs["position_embeddings"], dims)
             return args, kwargs
 
@@ -110,11 +178,12 @@ class PoseHooks:
             now.clear()
 
         def projected(which: str) -> Any:
+            transposed = which == ("k" if cape else "q")
+
             def hook(_: Any, __: Any, output: Tensor) -> Tensor | None:
                 if not now:
                     return None
-                matrices = now[0].P.mT if which == "q" else now[0].P_inv
-                return self._transform(output, matrices, dims)
+                return self._transform(output, now[0].P.mT if transposed else now[0].P_inv, dims)
 
             return hook
 
@@ -126,10 +195,10 @@ class PoseHooks:
             attention.register_forward_hook(leave, always_call=True),
         ]
         for which in "qkv":
-            if which in self.apply:
+            if which in apply:
                 projection = getattr(attention, f"{which}_proj")
                 self._handles.append(projection.register_forward_hook(projected(which)))
-        if "o" in self.apply:
+        if "o" in apply:
             self._handles.append(attention.o_proj.register_forward_pre_hook(before_output))
 
     def _transform(self, x: Tensor, matrices: Tensor, dims: Tensor) -> Tensor:
@@ -139,20 +208,57 @@ class PoseHooks:
 def scene_cameras(scene: SceneInput, pose: Pose, repeat: bool) -> Tensor:
     """[T, slots, 2, 4, 4] float32: P and P⁻¹ of every tubelet of the scene, relative to its reference camera.
 
-    Computed in float64. With `repeat` every frame is a tubelet. `SceneError` where a camera is missing.
+    Computed in float64. With `repeat` every frame is a tubelet. `SceneError` where a camera is missing or none.
     """
-    if scene.w2c is None or scene.K is None:
-        raise SceneError(f"{scene.scene}: pose {pose.kind} needs cameras, and these frames have none")
-    lost = np.flatnonzero(~(np.isfinite(scene.w2c).all((1, 2)) & np.isfinite(scene.K).all((1, 2))))
-    if len(lost):
-        raise SceneError(f"{scene.scene}: no finite camera for chosen frames {', '.join(map(str, lost))} (by position)")
-    w2c, K = (torch.from_numpy(np.asarray(a, np.float64).copy()) for a in (scene.w2c, scene.K))
+    _refuse_cameras(scene, pose)
+    assert scene.w2c is not None
+    w2c = torch.from_numpy(np.asarray(scene.w2c, np.float64).copy())
+    K = None if scene.K is None else torch.from_numpy(np.asarray(scene.K, np.float64).copy())
+    height, width = scene.frames.shape[1:3]
+    return tubelet_cameras(w2c, K, (width, height), pose, repeat)
+
+
+def tubelet_cameras(w2c: Tensor, K: Tensor | None, size: tuple[int, int], pose: Pose, repeat: bool) -> Tensor:
+    """[T, slots, 2, 4, 4] float32 from w2c [n, 4, 4] and, for prope, K [n, 3, 3] in pixels of `size` (W, H)."""
     w2c = pa.relative(w2c, pa.reference_index(w2c, pose.reference))
     w2c = pa.keep_part(pa.scale_translations(w2c, pose.scale), pose.use)
+    if K is None or pose.kind != "prope":
+        K = torch.eye(3, dtype=w2c.dtype, device=w2c.device).expand(len(w2c), 3, 3)
     if repeat:
         w2c, K = w2c[:, None], K[:, None]
     else:
         w2c, K = pa.per_tubelet(w2c, K, pose.tubelet)
-    height, width = scene.frames.shape[1:3]
-    P, P_inv = pa.projections(w2c, None if pose.kind == "gta" else K, (width, height))
+    P, P_inv = pa.projections(w2c, K if pose.kind == "prope" else None, size)
     return torch.stack((P, P_inv), dim=2).float()
+
+
+def _refuse_cameras(scene: SceneInput, pose: Pose) -> None:
+    """`SceneError` naming what was found and what was expected, and the chosen frames by position."""
+    what = f"{scene.scene}: pose {pose.kind} needs"
+    if scene.w2c is None:
+        raise SceneError(f"{what} the cameras of its frames (w2c), and these frames have none")
+    lost = ~np.isfinite(scene.w2c).all((1, 2))
+    if lost.any():
+        raise SceneError(f"{what} finite cameras, found none for chosen frames {_positions(lost)} (by position)")
+    loose = ~is_rigid(scene.w2c)
+    if loose.any():
+        raise SceneError(
+            f"{what} rigid w2c (a rotation and a translation), found others for chosen frames {_positions(loose)} "
+            "(by position)"
+        )
+    if pose.kind != "prope":
+        return
+    if scene.K is None:
+        raise SceneError(f"{what} intrinsics (K), and these frames have none; gta and cape do without")
+    focal = scene.K[:, (0, 1), (0, 1)]
+    flat = ~(np.isfinite(scene.K).all((1, 2)) & (focal > 0).all(1))
+    if flat.any():
+        fx, fy = focal[np.flatnonzero(flat)[0]]
+        raise SceneError(
+            f"{what} finite intrinsics with focal lengths above 0, found {fx:g} and {fy:g} (a field of view of 0 is "
+            f"infinite) for chosen frames {_positions(flat)} (by position)"
+        )
+
+
+def _positions(where: np.ndarray) -> str:
+    return ", ".join(map(str, np.flatnonzero(where)))

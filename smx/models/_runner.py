@@ -20,7 +20,7 @@ from smx.models import Query, Reply, Runner, SceneInput
 from smx.models._checkpoint import MEMORY
 from smx.models._options import QwenOptions
 from smx.models._pixels import MEAN, STD, prepare
-from smx.models._pose import PoseHooks, scene_cameras
+from smx.models._pose import hooks_for, scene_cameras
 from smx.models._positions import temporal_stride, text_positions, text_start, video_positions
 from smx.models._prompt import CHAT_TEMPLATE, Prompts
 from smx.models._vlm import IGNORED, PositionedVLM
@@ -45,9 +45,7 @@ class QwenRunner(Runner):
     def __init__(
         self, vlm: Any, prompts: Prompts, options: QwenOptions, *, base: str, untrained: bool, info: dict[str, Any]
     ) -> None:
-        pose = options.pose
-        hooks = PoseHooks(vlm.model.language_model, pose, options.rope.base) if pose.kind != "none" else None
-        self.model = PositionedVLM(vlm, prompts.video, hooks)
+        self.model = PositionedVLM(vlm, prompts.video, hooks_for(vlm.model.language_model, options))
         self.prompts, self.options, self.base, self.info = prompts, options, base, info
         self._built = untrained
         self._clip: tuple[SceneInput, Clip] | None = None
@@ -63,6 +61,35 @@ class QwenRunner(Runner):
         self.model.eval()
         for query in queries:
             yield self._reply(scene, query, max_new_tokens)
+
+    def answer_together(self, asked: Sequence[tuple[SceneInput | None, Query]], max_new_tokens: int) -> list[Reply]:
+        """Greedy answers to questions about several scenes (or about none) in one batch, padded on the left.
+
+        In float32 word for word what `answer` says one by one; in lower precision padding may change the last bits.
+        """
+        self.model.eval()
+        assert len({scene is None for scene, _ in asked}) == 1, "all with frames or all without"
+        clips = [self.clip(scene) for scene, _ in asked]
+        questions = [self.prompts.question(query.text) for _, query in asked]
+        lengths = [len(clip.ids) + len(ids) for clip, ids in zip(clips, questions, strict=True)]
+        width = max(lengths)
+        ids = torch.full((len(asked), width), self.prompts.pad)
+        where = torch.zeros(3, len(asked), width, dtype=torch.long)
+        for row, (clip, question) in enumerate(zip(clips, questions, strict=True)):
+            ids[row, -lengths[row] :] = torch.tensor([*clip.ids, *question])
+            after = text_positions(clip.next_position, len(question))
+            where[:, row, -lengths[row] :] = torch.from_numpy(np.concatenate((clip.positions, after), axis=1))
+        mask = (torch.arange(width) >= width - torch.tensor(lengths)[:, None]).long()
+        video = _together([clip.video for clip in clips])
+        said = self.model.greedy(
+            *(tensor.to(self.model.device) for tensor in (ids, where)),
+            DynamicCache(config=self.model.vlm.config.text_config),
+            max_new_tokens,
+            self.prompts.stops,
+            mask.to(self.model.device),
+            **{key: value.to(self.model.device) for key, value in video.items()},
+        )
+        return [Reply(self.prompts.decode(new), n, len(new)) for new, n in zip(said, lengths, strict=True)]
 
     def module(self) -> PositionedVLM:
         """The trainable module, its hooks attached for good: a checkpointed backward recomputes through them."""
@@ -107,11 +134,7 @@ class QwenRunner(Runner):
             "position_ids": pad("position_ids", 0).transpose(0, 1).contiguous(),
             "parts": pad("parts", -1),
         }
-        for key in ("pixel_values", "grid_thw"):
-            batch[key] = torch.cat([members[0][key] for members in clips.values()])
-        if "cameras" in examples[0]:
-            batch["cameras"] = _stack_cameras([members[0]["cameras"] for members in clips.values()])
-        return batch
+        return batch | _together([members[0] for members in clips.values()])
 
     def save(self, folder: Path) -> None:
         """A folder that transformers opens too, and `smx.json`: the options and positions it was made with."""
@@ -153,26 +176,18 @@ class QwenRunner(Runner):
             text_positions(after, tail),
         )
         video = {"pixel_values": torch.from_numpy(pixels), "grid_thw": torch.tensor([layout.grid])}
-        if options.pose.kind != "none":
+        if options.wants_cameras():
             video["cameras"] = scene_cameras(scene, options.pose, repeat)[None]
         return Clip(ids, np.concatenate(parts, axis=1), after + tail, video)
 
-    @torch.inference_mode()
     def _reply(self, scene: SceneInput | None, query: Query, limit: int) -> Reply:
         cache, clip = self._prefix_of(scene)
         ids = self.prompts.question(query.text)
-        prompt = len(clip.ids) + len(ids)
-        position, said = clip.next_position, list[int]()
-        while len(said) < limit:
-            step = self._tensor([ids])
-            where = torch.from_numpy(text_positions(position, len(ids)))[:, None].to(step.device)
-            token = int(self.model.next_logits(step, where, cache)[0].argmax())
-            if token in self.prompts.stops:
-                break
-            position, ids = position + len(ids), [token]
-            said.append(token)
-        return Reply(self.prompts.decode(said), prompt, len(said))
+        where = torch.from_numpy(text_positions(clip.next_position, len(ids)))[:, None].to(self.model.device)
+        [said] = self.model.greedy(self._tensor([ids]), where, cache, limit, self.prompts.stops)
+        return Reply(self.prompts.decode(said), len(clip.ids) + len(ids), len(said))
 
+    @torch.inference_mode()
     def _prefix_of(self, scene: SceneInput | None) -> tuple[DynamicCache, Clip]:
         """A cache to go on from. What is kept is never written to: a layer's update makes new tensors."""
         now = scene, self.model.losses
@@ -220,6 +235,14 @@ def _row(examples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
     lengths = torch.tensor([shared, *(len(example["input_ids"]) - shared for example in examples)])
     return row | {"parts": torch.repeat_interleave(torch.arange(len(lengths)), lengths)}
+
+
+def _together(videos: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The video of each row, one after the other; clips may differ in length."""
+    batch = {key: torch.cat([each[key] for each in videos]) for key in ("pixel_values", "grid_thw") if key in videos[0]}
+    if "cameras" in videos[0]:
+        batch["cameras"] = _stack_cameras([each["cameras"] for each in videos])
+    return batch
 
 
 def _stack_cameras(cameras: list[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -71,6 +72,38 @@ class PositionedVLM(nn.Module):
         logits: Tensor = self.vlm.lm_head(self.hidden(input_ids, position_ids, cache=cache, **inputs)[:, -1])
         return logits
 
+    @torch.inference_mode()
+    def greedy(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        cache: DynamicCache,
+        limit: int,
+        stops: frozenset[int],
+        mask: Tensor | None = None,
+        **video: Tensor,
+    ) -> list[list[int]]:
+        """The most likely ids after each row of `input_ids` [B, L], until one of `stops` (left out) or `limit`.
+
+        Rows follow what `cache` holds and are added to it. Shorter rows are padded on the left, which `mask` [B, held
+        + L] says (0: padding). Hooks are on for the first step where there is video, and off for all others.
+        """
+        said: list[list[int]] = [[] for _ in input_ids]
+        going = set(range(len(said)))
+        for _ in range(limit):
+            with self.hooks if self.hooks is not None and video else nullcontext():
+                tokens = self.next_logits(input_ids, position_ids, cache, attention_mask=mask, **video).argmax(-1)
+            for row, token in enumerate(tokens.tolist()):
+                if row in going and token in stops:
+                    going.discard(row)
+                elif row in going:
+                    said[row].append(token)
+            if not going:
+                break
+            input_ids, position_ids, video = tokens[:, None], position_ids[..., -1:] + 1, {}
+            mask = None if mask is None else torch.cat((mask, mask.new_ones(len(mask), 1)), dim=1)
+        return said
+
     def hidden(
         self,
         input_ids: Tensor,
@@ -81,21 +114,20 @@ class PositionedVLM(nn.Module):
         cameras: Tensor | None = None,
         cache: DynamicCache | None = None,
     ) -> Tensor:
-        """[B, L, hidden] out of the language model. Hooks must be attached where `cameras` are given."""
+        """[B, L, hidden] out of the language model. Hooks must be attached where there is video."""
         model = self.vlm.model
         embeds = model.language_model.embed_tokens(input_ids)
         extra: dict[str, Any] = {}
         if pixel_values is not None:
             assert grid_thw is not None, "pixels come with their grid"
             video = input_ids == self.video_token
-            features = model.visual(pixel_values.to(embeds.dtype), grid_thw=grid_thw).pooler_output
-            assert int(video.sum()) == len(features), f"{int(video.sum())} placeholders for {len(features)} tokens"
-            embeds = embeds.masked_scatter(video[..., None], features.to(embeds.dtype))
+            embeds, extra = self.with_video(embeds, video, pixel_values, grid_thw)
             if self.hooks is not None:
-                assert cameras is not None, "a pose variant needs the cameras of its frames"
-                assert self.hooks.attached, "without hooks the cameras would be ignored silently"
-                merge = model.visual.spatial_merge_size
-                extra[KEYWORD] = token_transforms(video, grid_thw, cameras, merge)
+                assert self.hooks.attached, "without hooks the variant's options would be ignored silently"
+                if self.hooks.reads_cameras:
+                    assert cameras is not None, "a pose variant needs the cameras of its frames"
+                    merge = model.visual.spatial_merge_size
+                    extra[KEYWORD] = token_transforms(video, grid_thw, cameras, merge)
         hidden: Tensor = model.language_model(
             inputs_embeds=embeds,
             position_ids=position_ids,
@@ -105,6 +137,13 @@ class PositionedVLM(nn.Module):
             **extra,
         ).last_hidden_state
         return hidden
+
+    def with_video(
+        self, embeds: Tensor, video: Tensor, pixel_values: Tensor, grid_thw: Tensor
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """`embeds` [B, L, hidden] with the vision encoder's tokens where `video` [B, L]; more for the LLM."""
+        features = self.vlm.model.visual(pixel_values.to(embeds.dtype), grid_thw=grid_thw).pooler_output
+        return _filled(embeds, video, features), {}
 
     @property
     def packs(self) -> bool:
@@ -125,6 +164,11 @@ class PositionedVLM(nn.Module):
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """As transformers' Trainer asks for it."""
         self.vlm.activation_checkpointing_enable(**options)
+
+
+def _filled(embeds: Tensor, video: Tensor, features: Tensor) -> Tensor:
+    assert int(video.sum()) == len(features), f"{int(video.sum())} placeholders for {len(features)} tokens"
+    return embeds.masked_scatter(video[..., None], features.to(embeds.dtype))
 
 
 def _leave_out_tied(_: nn.Module, state: dict[str, Any], prefix: str, __: Any) -> None:
