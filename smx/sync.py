@@ -4,41 +4,50 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from smx.booking import executor_for, record_handle, run_row, submission_folder
+from smx import hooks
+from smx.booking import executor_for, run_row, submission_folder
 from smx.cell import Cell, Item
 from smx.errors import UserError
 from smx.executors import Fact, Job, Word
 from smx.failures import MOST_EVIDENCE, classify, group
 from smx.node.result import derive
+from smx.node.usage import usage
 from smx.project import Workspace
 from smx.registry.rows import LIVE, AttemptRow, ScoreRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
-from smx.runfolder import AttemptFolder, RunFolder, ShardFolder, is_alive, now, read_json, run_folders
+from smx.runfolder import AttemptFolder, RunFolder, ShardFolder, is_alive, now, read_json, run_folders, write_json
 from smx.spec import SPECS, AnySpec
 
 # When shards end differently, the attempt is what its worst shard is.
 _WORST = ("lost", "failed", "cancelled", "preempted", "done")
+_QUEUED = ("waiting", "pending")
 _FRESH = 120.0  # seconds; a heartbeat (every 15 s) this young is a sign of life
 _MOST_LOG = 8 << 20  # bytes of a log that are searched for the first error
 
 
 def sync(workspace: Workspace, registry: Registry) -> list[str]:
-    """Bring every live attempt up to date. Returns what could not be found out, in words."""
-    rows = registry.attempts(live=True)
-    runs = {row.fingerprint: registry.run(row.fingerprint) for row in rows}
-    folders = [RunFolder(workspace.runs / run.folder) for row in rows if (run := runs[row.fingerprint])]
-    facts = _ask(workspace, registry, [(f.attempt(row.attempt), row) for f, row in zip(folders, rows, strict=True)])
-    unknown = []
-    for folder, row in zip(folders, rows, strict=True):
-        doubt = fold(workspace, registry, folder, row, facts)
-        if doubt:
-            unknown.append(f"{folder.path.name} attempt {row.attempt}: {doubt}")
-    return unknown
+    """Bring every live attempt up to date. Returns what could not be found out, in words.
+
+    Whatever is to be read is read first, and executors asked, each once; then what has changed is written, in one
+    transaction. What another command has concluded in the meantime stays as it is.
+    """
+    views = _live(workspace, registry)
+    facts = _ask(workspace, views, ended=True)
+    seen = [_look(view, facts.get(view.folder.path)) for view in views]
+    with registry.transaction():
+        live = set(registry.query(f"select fingerprint, attempt from attempts where state in {LIVE}"))
+        for view, found in zip(views, seen, strict=True):
+            if (view.row.fingerprint, view.row.attempt) in live:
+                _keep(registry, view, found)
+    doubts = ((view, found.unknown) for view, found in zip(views, seen, strict=True) if found and found.unknown)
+    unknown = [f"{view.folder.run.path.name} attempt {view.row.attempt}: {doubt}" for view, doubt in doubts]
+    return unknown + hooks.run_due(workspace, registry)
 
 
 def adopt(workspace: Workspace, registry: Registry, cells: Iterable[Cell]) -> None:
@@ -46,32 +55,42 @@ def adopt(workspace: Workspace, registry: Registry, cells: Iterable[Cell]) -> No
 
     (It was deleted, an older one was put in its place, or the folder was copied here.)
     """
+    strangers = []
     for cell in cells:
         run = RunFolder(cell.folder)
         if not (cell.folder / "spec.json").exists():
             continue
         known = {row.attempt for row in registry.attempts(cell.fingerprint)}
         if registry.run(cell.fingerprint) is None or any(a.number not in known for a in run.attempts()):
-            take_in(workspace, registry, run)
+            strangers.append(run)
+    said = _ask(workspace, [_View(attempt, _row(attempt)) for run in strangers for attempt in run.attempts()])
+    for run in strangers:
+        take_in(workspace, registry, run, said)
 
 
-def rebuild(workspace: Workspace, registry: Registry) -> int:
+def ask_all(workspace: Workspace) -> dict[Path, Sequence[Fact]]:
+    """What executors say of every attempt that has not ended by its own word, for `rebuild`; each is asked once."""
+    attempts = [attempt for run in run_folders(workspace.runs) for attempt in run.attempts()]
+    return _ask(workspace, [_View(attempt, _row(attempt)) for attempt in attempts])
+
+
+def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequence[Fact]]) -> int:
     """Fold every run folder into an (empty) registry; returns how many there were.
 
-    What a run scored is derived from its items again: a scorer may be another since.
+    What a run scored is derived from its items again: a scorer may be another since. `said`: of `ask_all`.
     """
     count = 0
     for run in run_folders(workspace.runs):
         if (run.path / "result.json").exists():
             with contextlib.suppress(UserError):  # a bench that is gone since: what it scored stays
                 derive(run)
-        take_in(workspace, registry, run)
+        take_in(workspace, registry, run, said)
         count += 1
     return count
 
 
-def take_in(workspace: Workspace, registry: Registry, run: RunFolder) -> None:
-    """One run with all its attempts, from its folder alone."""
+def take_in(workspace: Workspace, registry: Registry, run: RunFolder, said: Mapping[Path, Sequence[Fact]]) -> None:
+    """One run with all its attempts, from its folder and what executors say of them."""
     cell = cell_of(run)
     with registry.transaction():
         registry.add_run(run_row(workspace, cell, run.spec["created"]))
@@ -85,22 +104,11 @@ def take_in(workspace: Workspace, registry: Registry, run: RunFolder) -> None:
                     plan["submission"], plan["executor"], f"smx-{plan['submission']}", created=plan["submitted"]
                 )
             )
-            row_of = AttemptRow(
-                fingerprint=cell.fingerprint,
-                attempt=attempt.number,
-                executor=plan["executor"],
-                state="waiting",
-                items=sum(map(len, plan["shards"])),
-                submission=plan["submission"],
-                handle=attempt.handle(),
-                job=(attempt.handle() or {}).get("job"),
-                created=plan["created"],
-                provenance={**plan["provenance"], "submitter": plan["submitter"]},
-            )
-            registry.put_attempt(row_of)
-            fold(workspace, registry, run, row_of)
+            row = _row(attempt)
+            registry.put_attempt(row)
+            fold(workspace, registry, run, row, said)
         if not run.attempts():
-            _fold_run(registry, run, cell.fingerprint)
+            registry.update_run(cell.fingerprint, **_run_changes(run, []))
 
 
 def fold(
@@ -109,62 +117,15 @@ def fold(
     run: RunFolder,
     row: AttemptRow,
     said: Mapping[Path, Sequence[Fact]] | None = None,
-) -> str:
-    """One attempt's shards into its state, its run's state and scores. Returns what stays unknown, or "".
+) -> None:
+    """One attempt's shards into its state, its run's state and scores.
 
     `said`: what the executors say of each attempt's shards, where they were asked already.
     """
-    attempt = run.attempt(row.attempt)
-    if not attempt.planned:  # reserved, and the launcher is not done writing it, or died before
-        if is_alive(dict(row.provenance["submitter"])) is False and not attempt.planned:
-            registry.release(row.fingerprint, row.attempt)
-        return ""
-    if said is None:
-        said = _ask(workspace, registry, [(attempt, row)])
-    facts = said.get(attempt.path, [Fact(Word.waiting)] * len(attempt.plan["shards"]))
-    handle = attempt.handle()
-    judged = [_shard(s, fact, handle) for s, fact in zip(attempt.shards(), facts, strict=True)]
-    facts = [fact for _, fact in judged]
-    states = [state for state, _ in judged]
-    if live := [s for s in LIVE if s in states]:
-        state = "running" if "running" in live else live[0]
-    else:
-        state = min(states, key=_WORST.index)
-    unknown = next(
-        (f.reason or f.where for f, s in zip(facts, states, strict=True) if f.word == Word.unknown and s in LIVE), ""
-    )
-    beats = [s.heartbeat() for s in attempt.shards()]
-    counts = [_counts(s) for s in attempt.shards()]
-    exits = [s.exit() for s in attempt.shards()]
+    view = _View(run.attempt(row.attempt), row, others=tuple(registry.attempts(row.fingerprint)))
+    found = _look(view, (_ask(workspace, [view]) if said is None else said).get(view.folder.path))
     with registry.transaction():
-        for k, shard_state in enumerate(states):
-            beat = beats[k]
-            registry.put_shard(
-                ShardRow(
-                    row.fingerprint,
-                    row.attempt,
-                    k,
-                    shard_state,
-                    host=beat["host"] if beat else None,
-                    done=counts[k][0],
-                    failed=counts[k][1],
-                    heartbeat=beat["at"] if beat else None,
-                )
-            )
-        registry.update_attempt(
-            row.fingerprint,
-            row.attempt,
-            state=state,
-            unknown_since=(row.unknown_since or now()) if unknown else None,
-            reason=next((f.reason for f, s in zip(facts, states, strict=True) if f.reason and s in LIVE), None),
-            done=sum(d for d, _ in counts),
-            failed=sum(f for _, f in counts),
-            started=min((s for s in map(_started, attempt.shards()) if s), default=None),
-            ended=None if state in LIVE else max((e["at"] for e in exits if e), default=_last_sign(attempt)),
-            failure=None if state in LIVE else _failure(attempt, judged, exits),
-        )
-        _fold_run(registry, run, row.fingerprint)
-    return unknown
+        _keep(registry, view, found)
 
 
 def cell_of(run: RunFolder) -> Cell:
@@ -187,36 +148,231 @@ def cell_of(run: RunFolder) -> Cell:
     )
 
 
-def _ask(
-    workspace: Workspace, registry: Registry, attempts: Sequence[tuple[AttemptFolder, AttemptRow]]
-) -> dict[Path, Sequence[Fact]]:
+@dataclass(frozen=True)
+class _View:
+    """An attempt as its folder and the registry know it. Files are read where they are needed."""
+
+    folder: AttemptFolder
+    row: AttemptRow
+    known: Sequence[ShardRow] = ()  # what the registry has of its shards
+    others: Sequence[AttemptRow] = ()  # all attempts of the run, where there may be several
+
+    @property
+    def planned(self) -> bool:
+        return bool(self.known) or self.folder.planned
+
+    @property
+    def handle(self) -> Mapping[str, Any] | None:
+        return self.row.handle or self.folder.handle()
+
+    @cached_property
+    def shards(self) -> list[ShardFolder]:
+        return [self.folder.shard(k) for k in range(len(self.known) or len(self.folder.plan["shards"]))]
+
+    @cached_property
+    def exits(self) -> list[dict[str, Any] | None]:
+        """As they were when somebody first asked for them."""
+        return [shard.exit() for shard in self.shards]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is to be written of an attempt, and what stays unknown ("" if nothing)."""
+
+    shards: Sequence[ShardRow]
+    attempt: Mapping[str, Any]
+    run: Mapping[str, Any]
+    scores: Sequence[ScoreRow] | None = None
+    unknown: str = ""
+
+
+def _live(workspace: Workspace, registry: Registry) -> list[_View]:
+    """Every live attempt."""
+    rows = registry.attempts(live=True)
+    of_live = f"fingerprint in (select fingerprint from attempts where state in {LIVE})"
+    folders = dict(registry.query(f"select fingerprint, folder from runs where {of_live}"))
+    shards: dict[tuple[str, int], list[ShardRow]] = {}
+    for shard in registry.live_shards():
+        shards.setdefault((shard.fingerprint, shard.attempt), []).append(shard)
+    return [
+        _View(
+            RunFolder(workspace.runs / folders[row.fingerprint]).attempt(row.attempt),
+            row,
+            shards.get((row.fingerprint, row.attempt), ()),
+            registry.attempts(row.fingerprint) if row.attempt > 1 else (),
+        )
+        for row in rows
+    ]
+
+
+def _row(attempt: AttemptFolder) -> AttemptRow:
+    """An attempt's row from its folder alone, before anyone has looked at its shards."""
+    plan, handle = attempt.plan, attempt.handle()
+    return AttemptRow(
+        fingerprint=attempt.run.spec["fingerprint"],
+        attempt=attempt.number,
+        executor=plan["executor"],
+        state="waiting",
+        items=sum(map(len, plan["shards"])),
+        submission=plan["submission"],
+        handle=handle,
+        job=(handle or {}).get("job"),
+        created=plan["created"],
+        provenance={**plan["provenance"], "submitter": plan["submitter"]},
+    )
+
+
+def _ask(workspace: Workspace, views: Sequence[_View], *, ended: bool = False) -> dict[Path, Sequence[Fact]]:
     """What executors say of these attempts, by folder; each executor is asked once, about all of them.
 
-    Attempts that need no asking are left out: ended by their own word, or being submitted this very moment.
+    Attempts that need no asking are left out: being submitted this very moment, or ended by their own word (but with
+    `ended`, a scheduler that keeps books is asked for its record of those too).
     """
     found: dict[Path, Sequence[Fact]] = {}
-    asked: dict[str, list[tuple[AttemptFolder, dict[str, Any]]]] = {}
-    for attempt, row in attempts:
-        if not attempt.planned:
+    asked: dict[str, list[tuple[AttemptFolder, Mapping[str, Any]]]] = {}
+    for view in views:
+        if not view.planned:
             continue
-        handle = attempt.handle()
-        if all(_over(s.exit(), handle) for s in attempt.shards()):
+        handle = view.handle
+        over = all(_over(end, handle) for end in view.exits)
+        if over and not (ended and handle and handle.get("books")):
+            continue
+        if not ended and (kept := _kept_facts(view.folder)):
+            found[view.folder.path] = kept
             continue
         if handle is None:
-            if is_alive(attempt.plan["submitter"]) is not False:
+            if is_alive(dict(view.row.provenance["submitter"])) is not False:
                 continue
-            handle = _recovered(workspace, attempt)
+            handle = _recovered(workspace, view.folder)
             if handle is None:
                 lost = Fact(Word.absent, reason="its launcher died before it was started")
-                found[attempt.path] = [lost] * len(attempt.plan["shards"])
+                found[view.folder.path] = [lost] * len(view.shards)
                 continue
-            record_handle(registry, row.fingerprint, attempt, handle)
-        asked.setdefault(handle["executor"], []).append((attempt, handle))
+            write_json(view.folder.path / "handle.json", handle)
+        asked.setdefault(handle["executor"], []).append((view.folder, handle))
     for name, handled in asked.items():
         _, executor = executor_for(workspace, name)
         for (attempt, _), facts in zip(handled, executor.poll([handle for _, handle in handled]), strict=True):
             found[attempt.path] = facts
     return found
+
+
+def _look(view: _View, facts: Sequence[Fact] | None) -> _Seen | None:
+    """What is to be said of an attempt now; None where there is no such attempt (yet)."""
+    if not view.planned:
+        return None
+    handle = view.handle
+    facts = facts or [Fact(Word.waiting)] * len(view.shards)
+    judged = [_judge(view, k, fact, handle) for k, fact in enumerate(facts)]
+    states = [row.state for row, _ in judged]
+    learnt: dict[str, Any] = {}
+    if view.row.handle is None and handle is not None:
+        learnt |= {"handle": dict(handle), "job": handle.get("job")}
+    if not view.known:
+        learnt["resources"] = view.folder.plan.get("resources", {})
+    if any(state in LIVE for state in states):
+        return _going_on(view, judged, learnt)
+    return _concluded(view, judged, learnt)
+
+
+def _going_on(view: _View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Mapping[str, Any]) -> _Seen:
+    rows = [row for row, _ in judged]
+    states = [row.state for row in rows]
+    live = [fact for row, fact in judged if row.state in LIVE]
+    unknown = next((f.reason or f.where for f in live if f.word == Word.unknown), "")
+    begun = view.row.started is None and any(row.heartbeat for row in rows)
+    attempt = {
+        **learnt,
+        "state": "running" if "running" in states else next(s for s in LIVE if s in states),
+        "unknown_since": (view.row.unknown_since or now()) if unknown else None,
+        "reason": next((fact.reason for fact in live if fact.reason), None),
+        "done": sum(row.done for row in rows),
+        "failed": sum(row.failed for row in rows),
+        "started": min(filter(None, map(_started, view.shards)), default=None) if begun else view.row.started,
+        "ended": None,
+        "failure": None,
+        "usage": None,
+    }
+    if view.others:
+        run = _run_changes(view.folder.run, _with(view, attempt))
+    else:
+        run = {key: attempt[key] for key in ("state", "done", "failed")}
+        run["updated"] = attempt["started"] or view.row.created
+        if not view.known:
+            run["items"] = view.folder.plan["of"]
+    return _Seen(rows, attempt, run, unknown=unknown)
+
+
+def _concluded(view: _View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Mapping[str, Any]) -> _Seen:
+    _keep_facts(view.folder, [fact for _, fact in judged])
+    exits = [shard.exit() for shard in view.shards]
+    rows = []
+    for shard, (row, _) in zip(view.shards, judged, strict=True):
+        done, failed = _counts(shard)
+        rows.append(replace(row, done=done, failed=failed))
+    ended = [(row.state, fact) for row, (_, fact) in zip(rows, judged, strict=True)]
+    attempt = {
+        **learnt,
+        "state": min((row.state for row in rows), key=_WORST.index),
+        "unknown_since": None,
+        "reason": None,
+        "done": sum(row.done for row in rows),
+        "failed": sum(row.failed for row in rows),
+        "started": min(filter(None, map(_started, view.shards)), default=None),
+        "ended": max((end["at"] for end in exits if end), default=_last_sign(view.folder)),
+        "failure": _failure(
+            view.folder, [(row.state, fact) for row, (_, fact) in zip(rows, judged, strict=True)], exits
+        ),
+        "usage": usage(view.folder),
+    }
+    attempts = _with(view, attempt)
+    run = _run_changes(view.folder.run, attempts)
+    scores = None
+    if run["done"] and not any(row.live for row in attempts):
+        excluded = frozenset(row.attempt for row in attempts if row.mark == "excluded")
+        result = _current_result(view.folder.run, excluded, run["done"], run["failed"])
+        if "scores" in result:
+            scores = score_rows(view.row.fingerprint, view.folder.run.spec["spec"]["bench"], result["scores"])
+    return _Seen(rows, attempt, run, scores)
+
+
+def _with(view: _View, changes: Mapping[str, Any]) -> list[AttemptRow]:
+    """All attempts of the view's run, with these changes to its own."""
+    changed = replace(view.row, **changes)
+    return [changed if row.attempt == changed.attempt else row for row in view.others or (view.row,)]
+
+
+def _keep(registry: Registry, view: _View, found: _Seen | None) -> None:
+    """Write what has changed. In the caller's transaction."""
+    row = view.row
+    if found is None:  # reserved, and the launcher is not done writing it, or died before
+        if is_alive(dict(row.provenance["submitter"])) is False and not view.planned:
+            registry.release(row.fingerprint, row.attempt)
+        return
+    changes = {name: value for name, value in found.attempt.items() if getattr(row, name) != value}
+    known = dict(enumerate(view.known))
+    for shard in found.shards:
+        if known.get(shard.shard) != shard:
+            registry.put_shard(shard)
+    registry.update_attempt(row.fingerprint, row.attempt, **changes)
+    if changes or not known:
+        registry.update_run(row.fingerprint, **found.run)
+    if found.scores is not None:
+        registry.replace_scores(row.fingerprint, found.scores)
+
+
+def _kept_facts(attempt: AttemptFolder) -> list[Fact] | None:
+    """What the scheduler said last of an attempt that was concluded: it forgets, and is not asked again."""
+    kept = read_json(attempt.path / "scheduler.json")
+    return kept and [Fact(Word(f["word"]), f["where"], f["reason"], f["record"]) for f in kept["shards"]]
+
+
+def _keep_facts(attempt: AttemptFolder, facts: Sequence[Fact]) -> None:
+    if not any(fact.record for fact in facts) or (attempt.path / "scheduler.json").exists():
+        return
+    said = [{"word": f.word, "where": f.where, "reason": f.reason, "record": dict(f.record)} for f in facts]
+    with contextlib.suppress(OSError):  # a full disk, or somebody else's folder: the registry says it all the same
+        write_json(attempt.path / "scheduler.json", {"shards": said})
 
 
 def _recovered(workspace: Workspace, attempt: AttemptFolder) -> dict[str, Any] | None:
@@ -234,12 +390,33 @@ def _job(folder: Path) -> Job:
     return Job(entry="", folder=folder, shards=len(AttemptFolder(folder).plan["shards"]))
 
 
-def _shard(shard: ShardFolder, fact: Fact, handle: Mapping[str, Any] | None) -> tuple[str, Fact]:
+def _judge(view: _View, k: int, fact: Fact, handle: Mapping[str, Any] | None) -> tuple[ShardRow, Fact]:
+    """One shard as it stands now; its items are counted as its heartbeat has them."""
+    known = view.known[k] if view.known else None
+    over = _over(view.exits[k], handle)
+    if known and not over and known.state in _QUEUED and fact.word in (Word.waiting, Word.pending):
+        # It has not begun: there is nothing to read in its folder.
+        state = "pending" if known.heartbeat or fact.word == Word.pending else "waiting"
+        return (known if known.state == state else replace(known, state=state)), fact
+    shard = view.shards[k]
+    beat = shard.heartbeat()
+    state, fact = _shard(shard, view.exits[k], beat, fact, handle)
+    row = ShardRow(view.row.fingerprint, view.row.attempt, k, state)
+    if beat is None:
+        return row, fact
+    return replace(row, host=beat["host"], done=beat["done"], failed=beat["failed"], heartbeat=beat["at"]), fact
+
+
+def _shard(
+    shard: ShardFolder,
+    end: Mapping[str, Any] | None,
+    beat: Mapping[str, Any] | None,
+    fact: Fact,
+    handle: Mapping[str, Any] | None,
+) -> tuple[str, Fact]:
     """State of one shard, in order of trust: exit.json, then the executor's word, then the heartbeat."""
-    end = shard.exit()
     if end is not None and _over(end, handle):
         return end["how"], fact
-    beat = shard.heartbeat()
     if fact.word in (Word.waiting, Word.pending):
         return ("pending" if beat or fact.word == Word.pending else "waiting"), fact
     if fact.word in (Word.running, Word.unknown):
@@ -333,9 +510,8 @@ def _tail(path: Path) -> str:
         return file.read().decode(errors="replace")
 
 
-def _fold_run(registry: Registry, run: RunFolder, fingerprint: str) -> None:
-    """The run's state, counts and scores from all its attempts."""
-    rows = registry.attempts(fingerprint)
+def _run_changes(run: RunFolder, rows: Sequence[AttemptRow]) -> dict[str, Any]:
+    """The run's state and counts from all its attempts."""
     excluded = frozenset(r.attempt for r in rows if r.mark == "excluded")
     outcome = run.outcome(excluded)
     planned = [run.attempt(r.attempt) for r in rows if run.attempt(r.attempt).planned]
@@ -354,11 +530,7 @@ def _fold_run(registry: Registry, run: RunFolder, fingerprint: str) -> None:
         state = rows[-1].state
     # Of the run, not of this look at it: a rebuilt registry says the same.
     updated = max((r.ended or r.started or r.created for r in rows), default=run.spec["created"])
-    registry.update_run(fingerprint, state=state, items=of or None, done=done, failed=failed, updated=updated)
-    if not live and done:
-        result = _current_result(run, excluded, done, failed)
-        if "scores" in result:
-            registry.replace_scores(fingerprint, score_rows(fingerprint, run.spec["spec"]["bench"], result["scores"]))
+    return {"state": state, "items": of or None, "done": done, "failed": failed, "updated": updated}
 
 
 def _current_result(run: RunFolder, excluded: frozenset[int], done: int, failed: int) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A real SLURM on this machine: four nodes with eight CPUs and four pretended GPUs each, in a scratch folder.
 
 Daemons of the system's packages (slurmctld, slurmd, munged; with accounting also slurmdbd and mariadbd), own
-ports, own keys, short timers. Only processes started here are ended, by their pid files.
+ports, own keys, short timers: several clusters may be here at once. Only processes started here are ended, by
+their pid files.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class Cluster:
         self._config = config
         self._database: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="smx-slurm-", dir="/tmp"))  # short: sockets lie in it
-        self._ports = dict(zip(("ctld", "dbd", "sql", *NODES), _free_ports(7), strict=True))
+        names = ("ctld", "dbd", "sql", *NODES)
+        self._guard, ports = _own_ports(len(names))
+        self._ports = dict(zip(names, ports, strict=True))
         self.conf = self.folder / "slurm.conf"
         self.environment = {**os.environ, "SLURM_CONF": str(self.conf)}
 
@@ -94,7 +97,7 @@ class Cluster:
 
     def kill_node(self, node: str) -> None:
         """The machine dies: slurmd, the keepers of its steps and everything they run, before any can report it."""
-        tasks = _tasks(node)
+        tasks = _tasks(node, self.conf)
         for pid in [self._pid(node), *{keeper for task in tasks if (keeper := _keeper(task))}, *tasks]:
             if pid is not None:
                 with contextlib.suppress(ProcessLookupError):
@@ -153,6 +156,7 @@ class Cluster:
             self._end(name)
         if self._database is not None:
             self._database.wait(30)
+        self._guard.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self) -> None:
@@ -320,13 +324,13 @@ def _alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-def _tasks(node: str) -> list[int]:
-    """Processes of jobs on a node (all nodes are this machine): those whose environment names it."""
+def _tasks(node: str, conf: Path) -> list[int]:
+    """Processes of jobs on a node (all nodes are this machine): those whose environment names it and its cluster."""
     found = []
-    mark = f"SLURMD_NODENAME={node}".encode()
+    marks = {f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={conf}".encode()}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
+            if marks <= set((folder / "environ").read_bytes().split(b"\0")):
                 found.append(int(folder.name))
     return found
 
@@ -340,9 +344,19 @@ def _keeper(pid: int) -> int | None:
     return None
 
 
-def _free_ports(count: int) -> Sequence[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+def _own_ports(count: int) -> tuple[socket.socket, Sequence[int]]:
+    """Ports that stay this cluster's while its daemons come and go, and what keeps them: a socket on the one before.
+
+    They lie below those that the kernel gives to connections (from 32768), which could take one meanwhile.
+    """
+    for first in range(20000, 32000, count + 1):
+        guard, *others = [socket.socket() for _ in range(count + 1)]
+        with contextlib.ExitStack() as stack:
+            for each in others:
+                stack.enter_context(each)
+            with contextlib.suppress(OSError):
+                for port, each in enumerate((guard, *others), first):
+                    each.bind(("", port))
+                return guard, range(first + 1, first + 1 + count)
+        guard.close()
+    raise RuntimeError("no ports are free")

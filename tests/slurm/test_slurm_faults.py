@@ -4,43 +4,40 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
-from commands import smx
-from processes import Smx, outcomes
+from processes import Smx
 
 from slurm.cluster import Cluster, until
 from slurm.following import (
+    BEGUN,
     EVAL,
     GEN,
     Gate,
     attempt_of,
+    check,
     fake_sbatch,
     job_of,
     look,
+    matrix,
     node_of,
     on_slurm,
     settle,
     site,
-    states,
 )
 from smx.executors import Word
 from smx.executors.slurm import Executor
 from smx.project import find
+from smx.runfolder import read_json
 
 pytestmark = pytest.mark.xdist_group("slurm")  # one cluster, one worker
 
+Calm = Callable[..., Path]
 ONE = (*GEN, "--sampler", "uniform")
-
-
-@pytest.fixture
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same gen run undisturbed, without SLURM."""
-    folder = tmp_path_factory.mktemp("calm")
-    assert smx("-w", folder, *ONE) == 0
-    return folder
+BOTH = (*EVAL, "--sampler", "uniform", "--frames", "4")
 
 
 def started(lab: Path) -> int:
@@ -49,26 +46,28 @@ def started(lab: Path) -> int:
     return len((attempt_of(lab, runs[0]).shard(0).path / "starts.jsonl").read_text().splitlines())
 
 
-def test_a_node_that_dies_costs_the_item_in_hand(cluster: Cluster, lab: Path, calm: Path, gate: Gate) -> None:
+@pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
+def test_a_node_that_dies_costs_the_item_in_hand(
+    which: str, lab: Path, calm: Calm, gate: Gate, request: pytest.FixtureRequest
+) -> None:
     """slurmd and all its processes gone: SLURM starts the job elsewhere, which goes on from the recorded items."""
+    cluster: Cluster = request.getfixturevalue(which)
     assert on_slurm(lab, *ONE) == 0
-    gate.shut_after(2)
+    *_, in_hand = gate.shut_after(2)
     job = job_of(lab)
     cluster.kill_node(node_of(cluster, job))
     cluster.hurry(job)
     gate.open()
-    (run,) = settle(lab)
-    assert states([run]) == [("gen", "done", 4, 0)]
+    settle(lab)
     assert started(lab) == 2
-    assert len(gate.twice()) <= 1
-    assert outcomes(lab) == outcomes(calm)
+    check(lab, "gen done 4/4", like=calm(ONE), in_hand={in_hand})
 
 
 @pytest.mark.parametrize("how", ["grace signal", "requeue by hand"])
-def test_a_stopped_job_goes_on_where_it_was(cluster: Cluster, lab: Path, calm: Path, gate: Gate, how: str) -> None:
+def test_a_stopped_job_goes_on_where_it_was(cluster: Cluster, lab: Path, calm: Calm, gate: Gate, how: str) -> None:
     """Preempted, or requeued by an administrator: same attempt, same outputs, only the item in hand again."""
     assert on_slurm(lab, *ONE) == 0
-    gate.shut_after(2)
+    *_, in_hand = gate.shut_after(2)
     job = job_of(lab)
     if how == "grace signal":
         cluster.run("scancel", "--signal=USR2", job)
@@ -78,64 +77,65 @@ def test_a_stopped_job_goes_on_where_it_was(cluster: Cluster, lab: Path, calm: P
     assert on_slurm(lab, *ONE) == 0  # nobody else starts it meanwhile
     cluster.hurry(job)
     gate.open()
-    (run,) = settle(lab)
-    assert states([run]) == [("gen", "done", 4, 0)]
+    settle(lab)
     assert len(look(lab)[1]) == 1
     assert started(lab) == 2
-    assert len(gate.twice()) <= 1
-    assert outcomes(lab) == outcomes(calm)
+    check(lab, "gen done 4/4", like=calm(ONE), in_hand={in_hand})
 
 
-def test_the_time_limit_only_interrupts(cluster: Cluster, lab: Path, calm: Path, gate: Gate) -> None:
+def test_the_time_limit_only_interrupts(cluster: Cluster, lab: Path, calm: Calm, gate: Gate) -> None:
     """A run longer than its partition's limit goes on after each limit."""
     site(lab, {"partition": "short", "time": "1m", "grace": 55})
     assert on_slurm(lab, *ONE) == 0
-    gate.shut_after(2)
+    *_, in_hand = gate.shut_after(2)
     cluster.hurry(job_of(lab))
     gate.open()
-    (run,) = settle(lab)
+    settle(lab)
     assert started(lab) == 2
-    assert states([run]) == [("gen", "done", 4, 0)]
-    assert len(gate.twice()) <= 1
-    assert outcomes(lab) == outcomes(calm)
+    check(lab, "gen done 4/4", like=calm(ONE), in_hand={in_hand})
 
 
-def test_requeues_have_a_limit(cluster: Cluster, lab: Path, gate: Gate) -> None:
-    """A job that is stopped again and again does not burn GPU hours for ever."""
+def test_requeues_have_a_limit(cluster: Cluster, lab: Path, calm: Calm, gate: Gate) -> None:
+    """A job that is stopped again and again does not burn GPU hours for ever; the command itself goes on."""
     site(lab, {"requeue": 0})
     assert on_slurm(lab, *ONE) == 0
-    gate.shut_after(1)
+    *_, in_hand = gate.shut_after(2)
     cluster.run("scancel", "--signal=USR2", job_of(lab))
     (run,) = settle(lab)
-    assert run.state in ("partial", "preempted")
+    assert run.state == "partial"
     (attempt,) = look(lab)[1]
-    assert attempt.state == "preempted"
     assert attempt.failure
-    assert attempt.failure["kind"] == "preempted"
+    assert (attempt.state, attempt.failure["kind"]) == ("preempted", "preempted")
+    gate.open()
+    assert on_slurm(lab, *ONE) == 0
+    settle(lab)
+    check(lab, "gen done 4/4", like=calm(ONE), in_hand={in_hand})
 
 
 @pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
-def test_scancel_by_hand(which: str, lab: Path, gate: Gate, request: pytest.FixtureRequest) -> None:
-    """Cancelled is said, by whom where SLURM tells, and what waits for it is cancelled with it."""
+def test_scancel_by_hand(which: str, lab: Path, calm: Calm, gate: Gate, request: pytest.FixtureRequest) -> None:
+    """Cancelled is said, and what waits for it is cancelled with it; the same command does what is left."""
     cluster: Cluster = request.getfixturevalue(which)
-    assert on_slurm(lab, *EVAL, "--sampler", "uniform", "--frames", "4") == 0
-    gate.shut_after(1)
-    gen = next(a for a in look(lab)[1] if a.state == "running")
-    cluster.run("scancel", str(gen.job))
-    runs = settle(lab)
-    assert {r.kind: r.state for r in runs}["eval"] == "cancelled"
-    by_run = {a.fingerprint: a for a in look(lab)[1]}
-    assert by_run[gen.fingerprint].state == "cancelled"
-    kinds = {str(a.failure["kind"]) for a in by_run.values() if a.failure}
-    assert kinds <= {"cancelled", "dependency"}
+    assert on_slurm(lab, *BOTH) == 0
+    *_, in_hand = gate.shut_after(1)
+    cluster.run("scancel", next(str(a.job) for a in look(lab)[1] if a.state == "running"))
+    settle(lab)
+    check(lab, "gen cancelled 0/2 cancelled", "eval cancelled 0/34 dependency")
+    gate.open()
+    assert on_slurm(lab, *BOTH) == 0
+    settle(lab)
+    check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH), in_hand={in_hand})
 
 
-def test_controller_gone_while_a_run_goes_on(cluster: Cluster, lab: Path, gate: Gate) -> None:
+@pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
+def test_controller_gone_while_a_run_goes_on(
+    which: str, lab: Path, calm: Calm, gate: Gate, request: pytest.FixtureRequest
+) -> None:
     """squeue errors are no news: the state stays, and says since when it is not known."""
+    cluster: Cluster = request.getfixturevalue(which)
     assert on_slurm(lab, *ONE) == 0
     gate.shut_after(1)
-    before = look(lab)
-    assert before[0][0].state == "running"
+    assert look(lab)[0][0].state == "running"
     cluster.stop_controller()
     try:
         runs, attempts, unknown = look(lab)
@@ -146,12 +146,13 @@ def test_controller_gone_while_a_run_goes_on(cluster: Cluster, lab: Path, gate: 
     finally:
         cluster.start_controller()
     gate.open()
-    assert states(settle(lab)) == [("gen", "done", 4, 0)]
+    settle(lab)
     assert look(lab)[1][0].unknown_since is None
+    check(lab, "gen done 4/4", like=calm(ONE))
 
 
 def test_controller_gone_while_sbatch_runs(
-    cluster: Cluster, lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, lab: Path, calm: Calm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No answer is no refusal: the run stays open until SLURM can say that no such job ever was."""
     controller = f"$(cat {cluster.folder}/slurmctld.pid)"
@@ -164,16 +165,17 @@ def test_controller_gone_while_sbatch_runs(
             assert (runs[0].state, bool(attempts[0].unknown_since), bool(unknown)) == ("waiting", True, True)
         finally:
             cluster.start_controller()
-    (run,) = settle(lab)
+    settle(lab)
     (attempt,) = look(lab)[1]
-    assert run.state == attempt.state == "lost"
     assert attempt.failure
     assert "never appeared" in attempt.failure["line"]
+    check(lab, "gen lost 0/4 lost")
     assert on_slurm(lab, *ONE) == 0
-    assert states(settle(lab)) == [("gen", "done", 4, 0)]
+    settle(lab)
+    check(lab, "gen done 4/4", like=calm(ONE))
 
 
-def test_accounting_down_changes_nothing_that_is_known(cluster: Cluster, lab: Path, gate: Gate) -> None:
+def test_accounting_down_changes_nothing_that_is_known(cluster: Cluster, lab: Path, calm: Calm, gate: Gate) -> None:
     """slurmdbd away for a while: runs are followed through squeue and their folders."""
     assert on_slurm(lab, *ONE) == 0
     gate.shut_after(1)
@@ -181,37 +183,47 @@ def test_accounting_down_changes_nothing_that_is_known(cluster: Cluster, lab: Pa
     try:
         assert look(lab)[0][0].state == "running"
         gate.open()
-        assert states(settle(lab)) == [("gen", "done", 4, 0)]
+        settle(lab)
+        check(lab, "gen done 4/4", like=calm(ONE))
     finally:
         cluster.start_accounting()
 
 
+@pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
 def test_an_answer_that_was_lost_is_found(
-    cluster: Cluster, lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    which: str,
+    lab: Path,
+    calm: Calm,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     """sbatch makes the job and then fails with the socket time-out: one job, known by its name."""
+    request.getfixturevalue(which)
     words = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
     lost = f'"$REAL" "$@" >/dev/null\necho "{words}" >&2\nexit 1'
     monkeypatch.setenv("PATH", fake_sbatch(tmp_path / "bin", lost))
-    assert on_slurm(lab, *EVAL, "--sampler", "uniform", "--frames", "4") == 0
-    assert [r.state for r in settle(lab)] == ["done", "done"]
-    assert [len(r) for r in (look(lab)[0], look(lab)[1])] == [2, 2]
-    assert all(a.job for a in look(lab)[1])
+    assert on_slurm(lab, *BOTH) == 0
+    settle(lab)
+    assert [a.attempt for a in look(lab)[1] if a.job] == [1, 1]
+    check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH))
 
 
 def test_a_warning_beside_the_id_does_not_hide_it(
-    cluster: Cluster, lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, lab: Path, calm: Calm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sites print their news into sbatch's answer."""
     noisy = 'echo "Maintenance on 3 May 2027: 123"\n"$REAL" "$@"\necho "sbatch: warning: low balance 7" >&2'
     monkeypatch.setenv("PATH", fake_sbatch(tmp_path / "bin", noisy))
     assert on_slurm(lab, *ONE) == 0
-    assert states(settle(lab)) == [("gen", "done", 4, 0)]
+    settle(lab)
+    check(lab, "gen done 4/4", like=calm(ONE))
 
 
 def test_a_rejected_part_says_so_and_the_accepted_one_goes_on(
     cluster: Cluster,
     lab: Path,
+    calm: Calm,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -219,43 +231,51 @@ def test_a_rejected_part_says_so_and_the_accepted_one_goes_on(
     """A limit of submissions between two arrays: sbatch's own words, and the first array's runs stay known."""
     words = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
     second = f'case "$*" in *1.sh) echo "{words}" >&2; exit 1;; esac\nexec "$REAL" "$@"'
-    monkeypatch.setenv("PATH", fake_sbatch(tmp_path / "bin", second))
-    assert on_slurm(lab, *EVAL, "--sampler", "uniform", "--frames", "4") == 2
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", fake_sbatch(tmp_path / "bin", second))
+        assert on_slurm(lab, *BOTH) == 2
     assert words in capsys.readouterr().err
-    runs = settle(lab)
-    assert [(r.kind, r.state) for r in runs] == [("gen", "done"), ("eval", "failed")]
+    settle(lab)
     failure = next(a.failure for a in look(lab)[1] if a.state == "failed")
     assert failure
-    assert (failure["kind"], words in failure["line"]) == ("submit", True)
+    assert words in failure["line"]
+    check(lab, "gen done 2/2", "eval failed 0/34 submit")
+    assert on_slurm(lab, *BOTH) == 0
+    settle(lab)
+    check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH))
 
 
-def test_two_commands_at_once_submit_a_run_once(cluster: Cluster, lab: Path) -> None:
-    """Whoever comes second leaves it to the first."""
-    here = partial(_go_to, str(cluster.conf))
-    both = [Smx(lab, *ONE, "--executor", "slurm", before=here) for _ in range(2)]
+def test_two_commands_at_once_submit_each_run_once(cluster: Cluster, lab: Path, calm: Calm) -> None:
+    """The same matrix twice in the same moment: whoever comes second leaves to the first what the first has."""
+    matrix(lab, seeds=3)
+    here = partial(_go_to, str(cluster.conf), str(lab.parent / BEGUN))
+    both = [Smx(lab, "run", "grid", "--executor", "slurm", before=here) for _ in range(2)]
     assert [p.end() for p in both] == [0, 0], [p.said for p in both]
-    assert len(list((find(lab).runs / ".submissions").iterdir())) == 1
-    assert states(settle(lab)) == [("gen", "done", 4, 0)]
-    assert len(look(lab)[1]) == 1
+    settle(lab)
+    assert [a.attempt for a in look(lab)[1]] == [1] * 8
+    listed = [part["tasks"] for part in map(read_json, (find(lab).runs / ".submissions").glob("*/?.json")) if part]
+    tasks = [(task["folder"], task["shard"]) for part in listed for task in part]
+    assert len(tasks) == len(set(tasks)) == 8
+    check(lab, *["gen done 1/1"] * 2, *["eval done 17/17"] * 6, like=calm(("run", "grid"), seeds=3))
 
 
-def test_a_broken_environment_is_told_from_broken_work(cluster: Cluster, lab: Path) -> None:
-    """Python that is not there: never started, with the shell's words as evidence."""
-    site(lab, {"python": "/no/such/python"})
-    assert on_slurm(lab, *ONE) == 0
-    (run,) = settle(lab)
-    assert run.state == "failed"
-    (attempt,) = look(lab)[1]
-    assert attempt.failure
-    assert attempt.failure["kind"] == "never-started"
-
-
-def test_a_gen_that_fails_cancels_only_what_waits_for_it(cluster: Cluster, lab: Path) -> None:
-    """A consumer of a failed producer is cancelled by SLURM itself, with the reason; others go on."""
+@pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
+def test_a_broken_environment_is_told_from_broken_work(
+    which: str, lab: Path, calm: Calm, request: pytest.FixtureRequest
+) -> None:
+    """Gen without its Python was never started, and SLURM itself cancels what waits for it; mended, all is done."""
+    request.getfixturevalue(which)
     site(lab, {"kinds": {"gen": {"python": "/no/such/python"}}})
-    assert on_slurm(lab, *EVAL, "--sampler", "uniform", "--frames", "4") == 0
-    runs = settle(lab)
-    assert [(r.kind, r.state) for r in runs] == [("gen", "failed"), ("eval", "cancelled")]
+    assert on_slurm(lab, *BOTH) == 0
+    settle(lab)
+    check(lab, "gen failed 0/2 never-started", "eval cancelled 0/34 dependency")
+    gen = next(a for a in look(lab)[1] if a.state == "failed")
+    assert gen.failure
+    assert "/no/such/python" in str(gen.failure["evidence"])
+    site(lab, {})
+    assert on_slurm(lab, *BOTH) == 0
+    settle(lab)
+    check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH))
 
 
 def test_a_job_id_seen_before_is_another_job(cluster: Cluster, lab: Path, gate: Gate) -> None:
@@ -271,7 +291,7 @@ def test_a_job_id_seen_before_is_another_job(cluster: Cluster, lab: Path, gate: 
     assert (now.word, before.word) == (Word.running, Word.absent)
 
 
-def test_a_full_disk_is_told_and_loses_nothing(cluster: Cluster, lab: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_told_and_loses_nothing(cluster: Cluster, lab: Path, calm: Calm, tmp_path: Path) -> None:
     """The run folder's disk is full: the run fails with the reason, and goes on once there is room."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -285,17 +305,18 @@ def test_a_full_disk_is_told_and_loses_nothing(cluster: Cluster, lab: Path, tmp_
         assert on_slurm(lab, *ONE) == 0
         full = disk / "full"
         until("it is full", lambda: _fill(full))
-        (run,) = settle(lab)
-        assert run.state in ("failed", "lost")
+        settle(lab)
         full.unlink()
+        check(lab, "gen failed 0/4 no-space")
         assert on_slurm(lab, *ONE) == 0
-        assert states(settle(lab)) == [("gen", "done", 4, 0)]
+        settle(lab)
+        check(lab, "gen done 4/4", like=calm(ONE))
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def _go_to(conf: str) -> None:
-    os.environ["SLURM_CONF"] = conf
+def _go_to(conf: str, probe: str) -> None:
+    os.environ |= {"SLURM_CONF": conf, "SMX_PROBE": probe}
 
 
 def _fill(path: Path) -> bool:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
-from commands import left, smx
-from processes import outcomes
+from commands import left
 
 from slurm.cluster import Cluster
-from slurm.following import EVAL, GEN, attempt_of, look, on_slurm, settle, site
+from slurm.following import EVAL, GEN, attempt_of, check, look, matrix, on_slurm, settle, site
 from smx.executors import Job, Word
 from smx.executors.slurm import Executor
 from smx.project import find
-from smx.registry.store import Registry
 from smx.runfolder import AttemptFolder, read_json, write_json
-from smx.sync import rebuild
 
 pytestmark = pytest.mark.xdist_group("slurm")  # one cluster, one worker
 
@@ -41,45 +37,33 @@ def main(folder, shard):
 
 @pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
 def test_gen_and_eval_are_submitted_and_followed_to_their_end(
-    which: str, lab: Path, tmp_path: Path, request: pytest.FixtureRequest
+    which: str, lab: Path, tmp_path: Path, calm: Callable[..., Path], request: pytest.FixtureRequest
 ) -> None:
     """Two shards, a dependency, a folder with an impossible name, with sacct and without: the same as inline."""
     request.getfixturevalue(which)
-    assert on_slurm(lab, *EVAL, "--sampler", "uniform", "--frames", "4", "--shards", "2") == 0
+    words = (*EVAL, "--sampler", "uniform", "--frames", "4")
+    assert on_slurm(lab, *words, "--shards", "2") == 0
     assert {a.state for a in look(lab)[1]} <= {"waiting", "pending", "running", "done"}
-    runs = settle(lab)
-    assert [(r.kind, r.state) for r in runs] == [("gen", "done"), ("eval", "done")]
-    for run in runs:
+    for run in settle(lab):
         handle = attempt_of(lab, run).handle()
         assert handle is not None
         assert [index for _, index, _ in handle["shards"]] == [0, 1]
     assert not list(tmp_path.rglob("pwned"))
-    calm = tmp_path / "calm"
-    shutil.copytree(lab / "experiments", calm / "experiments")
-    assert smx("-w", calm, *EVAL, "--sampler", "uniform", "--frames", "4", "--executor", "inline") == 0
-    assert outcomes(lab) == outcomes(calm)
+    check(lab, "gen done 2/2", "eval done 34/34", like=calm(words))
 
 
-def test_forty_runs_in_arrays_no_longer_than_the_cluster_takes(cluster: Cluster, lab: Path) -> None:
-    """MaxArraySize is 16: parts from index 0, each gen before its evals, and a rebuilt registry says the same."""
+def test_forty_runs_in_arrays_no_longer_than_the_cluster_takes(
+    cluster: Cluster, lab: Path, calm: Callable[..., Path]
+) -> None:
+    """MaxArraySize is 16: parts from index 0, each gen before its evals."""
     site(lab, {"throttle": 12})
-    sizes = ("scenes=1", "train_scenes=1", "frames=16", "width=64", "height=48")
-    matrix = {
-        "common": {"bench": "rooms", "bench_options": {k: int(v) for k, v in (p.split("=") for p in sizes)}},
-        "groups": {
-            "all": {"grid": {"model": ["framed"], "sampler": ["uniform", "sa"], "frames": [4], "seed": [*range(19)]}}
-        },
-    }
-    (lab / "experiments" / "forty.yaml").write_text(yaml.safe_dump(matrix))
-    assert on_slurm(lab, "run", "forty") == 0
-    runs = settle(lab, 400)
-    assert [r.state for r in runs] == ["done"] * 40
+    matrix(lab, seeds=19)
+    assert on_slurm(lab, "run", "grid") == 0
+    settle(lab, 400)
     (folder,) = (find(lab).runs / ".submissions").iterdir()
     parts = [read_json(folder / f"{k}.json") for k in range(5)]
     assert sorted(len(p["tasks"]) for p in parts if p) == [2, 3, 3, 16, 16]
-    with Registry.open(find(lab).registry) as old, Registry.open(lab / "again.db") as new:
-        rebuild(find(lab), new)
-        assert _content(new) == _content(old)
+    check(lab, *["gen done 1/1"] * 2, *["eval done 17/17"] * 38, like=calm(("run", "grid"), seeds=19))
 
 
 def test_ranks_find_each_other_and_their_gpus(cluster: Cluster, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,14 +181,3 @@ def test_without_slurm_nothing_is_written(
     assert on_slurm(lab, *GEN, "--sampler", "uniform") == 2
     assert "sbatch is not on PATH" in capsys.readouterr().err
     assert left(lab) == before
-
-
-def _content(registry: Registry) -> list[list[tuple[object, ...]]]:
-    names = ("fingerprint", "attempt", "state", "done", "failed", "job", "items", "submission")
-    attempts = registry.query(f"select {', '.join(names)} from attempts order by fingerprint, attempt")
-    return [
-        registry.query("select fingerprint, state, items, done, failed from runs order by fingerprint"),
-        attempts,
-        registry.query("select fingerprint, attempt, shard, state, done from shards order by 1, 2, 3"),
-        registry.query("select fingerprint, metric, task, value from scores order by 1, 2, 3"),
-    ]
