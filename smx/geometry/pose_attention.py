@@ -185,18 +185,15 @@ def per_tubelet(w2c: Tensor, K: Tensor, rule: str) -> tuple[Tensor, Tensor]:
 def section_pairs(sections: list[int], layout: str) -> dict[str, list[int]]:
     """The rotary pairs of the mrope sections t, h, w, whose sizes `sections` gives; highest frequency first.
 
-    `chunked` (Qwen2.5-VL): first all of t, then h, then w. `interleaved` (Qwen3-VL, `mrope_interleaved`): t, h, w in
-    turn; h and w take every third pair as often as they have pairs, t takes all others.
+    `chunked` (Qwen2.5-VL): all of t, then h, then w. `interleaved`: t, h, w in turn while each has pairs left, which
+    for Qwen3-VL's 24, 20, 20 is its `mrope_interleaved`.
     """
-    t, h, w = sections
     if layout == "chunked":
-        return {"t": list(range(t)), "h": list(range(t, t + h)), "w": list(range(t + h, t + h + w))}
-    rows, columns = set(range(1, 3 * h, 3)), set(range(2, 3 * w, 3))
-    return {
-        "t": [pair for pair in range(t + h + w) if pair not in rows | columns],
-        "h": sorted(rows),
-        "w": sorted(columns),
-    }
+        order = "".join(name * size for name, size in zip("thw", sections, strict=True))
+    else:
+        sizes = dict(zip("thw", sections, strict=True))
+        order = "".join(name for turn in range(max(sections)) for name in "thw" if turn < sizes[name])
+    return {name: [pair for pair, owner in enumerate(order) if owner == name] for name in "thw"}
 
 
 def blocks(
