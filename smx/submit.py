@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smx import plugins
+from smx import hooks, plugins
 from smx.booking import newest_attempt, record_handle, run_row, submission_folder
 from smx.cell import Cell, Decision, Item
 from smx.errors import UserError
@@ -93,6 +93,7 @@ def submit(
         with registry.transaction():
             for decision, handle in zip(mine, handles, strict=True):
                 if handle is not None:
+        hooks.expect(workspace, submission)
                     record_handle(registry, decision.cell.fingerprint, attempts[decision.cell.fingerprint], handle)
         if refused := [d.cell.title for d, handle in zip(mine, handles, strict=True) if handle is None]:
             words = {str(end.get("line") or end.get("reason")) for a in attempts.values() if (end := a.shard(0).exit())}

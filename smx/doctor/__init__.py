@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from smx import plugins, storage
+from smx import hooks, plugins, storage
 from smx.doctor._software import software
 from smx.errors import UserError, nearest
 from smx.health import Finding, ok, problem, warning
@@ -32,6 +32,7 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
     yield from storage.examine(workspace)
     if site:
         yield from _promised(site)
+        yield from _hooks(workspace, site)
     yield from _executors(workspace)
 
 
@@ -118,6 +119,15 @@ def _promised(site: Site) -> Iterator[Finding]:
         yield _folder("data", name, place, "mend `data:` in experiments/site.yaml")
     for name, place in site.checkpoints.items():
         yield _folder("checkpoint", name, place, "mend `checkpoints:` in experiments/site.yaml")
+
+
+def _hooks(workspace: Workspace, site: Site) -> Iterator[Finding]:
+    if site.hooks.on_finished or site.hooks.on_first_failure:
+        wrong = hooks.gone_wrong(workspace)
+        for line in wrong:
+            yield warning("hook", line, "mend `hooks` in experiments/site.yaml")
+        if not wrong:
+            yield ok("hook", "those that ran did their work")
 
 
 def _folder(about: str, name: str, place: str, hint: str) -> Finding:

@@ -204,9 +204,11 @@ class Registry:
             self.update_run(fingerprint, state=self._state_without_live(fingerprint))
             return True
 
-    def attempts(self, fingerprint: str | None = None, *, live: bool = False) -> list[AttemptRow]:
-        """Attempts of one run, or of all, oldest first; `live`: only those that may still produce items."""
-        where = Where({"fingerprint": fingerprint, "state": LIVE if live else None})
+    def attempts(
+        self, fingerprint: str | None = None, *, live: bool = False, submission: str | None = None
+    ) -> list[AttemptRow]:
+        """Attempts of one run or submission, or of all, oldest first; `live`: those that may still produce items."""
+        where = Where({"fingerprint": fingerprint, "state": LIVE if live else None, "submission": submission})
         return self._rows(AttemptRow, "attempts", f"{where.sql} order by fingerprint, attempt", where.values)
 
     def update_attempt(self, fingerprint: str, attempt: int, **changes: object) -> None:
