@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from licensed import scannet_sens
 from media import moving
 from walks import Walk
 
@@ -149,8 +150,9 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("roots")
     for room in rooms:
         write_frames(room, folder / "frames" / room.name)
+        scannet_sens(room, folder / "scannet" / room.name / f"{room.name}.sens")
     write_vsibench(folder / "vsibench", rooms)
-    return {"frames": folder / "frames", "vsibench": folder / "vsibench"}
+    return {name: folder / name for name in ("frames", "vsibench", "scannet")}
 
 
 SMALL = {"rooms": {"count": 2, "frames": 16, "width": 64, "height": 48}}

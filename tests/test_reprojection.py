@@ -6,41 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reprojection import errors, wide_pairs
 
-from smx.datasets import Scene
 from smx.datasets.frames import Dataset
-from smx.geometry.cameras import centres, inverse, reprojection_error, rotation_angle
+from smx.geometry.cameras import inverse, reprojection_error
 
 SCENES = ("redwood_livingroom1_micro", "miniworld_threerooms")
-# Wide enough that w2c and c2w differ plainly, near enough that both see mostly the same surfaces. The choice
-# looks at the cameras and the order of frames, never at an error.
-METRES, DEGREES, FRAMES_APART = (0.4, 2.0), (15, 45), 16
-
-
-def wide_pairs(scene: Scene, w2c: np.ndarray) -> list[tuple[int, int]]:
-    """Positions (i, j) of every fifth frame with a later one 0.4-2 m and 15-45 degrees away, at most 16 frames on."""
-    place = centres(w2c)
-    pairs = []
-    for i in range(0, len(w2c), 5):
-        for j in range(i + 4, min(i + FRAMES_APART + 1, len(w2c)), 4):
-            apart = float(np.linalg.norm(place[i] - place[j]))
-            turned = float(np.degrees(rotation_angle(w2c[i], w2c[j])))
-            if METRES[0] <= apart <= METRES[1] and DEGREES[0] <= turned <= DEGREES[1]:
-                pairs.append((i, j))
-    return pairs
-
-
-def errors(scene: Scene, w2c: np.ndarray, pairs: list[tuple[int, int]]) -> np.ndarray:
-    """[pairs] median error in metres; pairs of which under a quarter of the points land are left out."""
-    maps = {i: scene.depth(int(scene.frame_ids[i])) for pair in pairs for i in pair}
-    found = []
-    for i, j in pairs:
-        first, second = maps[i], maps[j]
-        assert first is not None
-        assert second is not None
-        result = reprojection_error(*first, w2c[i], *second, w2c[j], stride=4)
-        found.append(result.median if result.inside >= 0.25 else np.nan)
-    return np.array(found)
 
 
 @pytest.mark.parametrize("prefer", ["images", "video"])
@@ -53,7 +24,7 @@ def test_depth_of_one_frame_agrees_with_anothers(name: str, prefer: str, fixture
     scene = Dataset.parse({"prefer": prefer}, "dataset frames").open(root, name)
     cameras = scene.cameras(scene.frame_ids.tolist())
     assert cameras is not None
-    pairs = wide_pairs(scene, cameras.w2c)
+    pairs = wide_pairs(cameras.w2c)
     right = errors(scene, cameras.w2c, pairs)
     judged = np.isfinite(right)
     assert judged.sum() >= 15

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from smx import video
-from smx.datasets._files import numbered
+from smx.datasets._files import Numbered
 from smx.digests import file_digest
 from smx.errors import SceneError
 
@@ -60,10 +60,9 @@ class VideoMedia:
 
 
 class ImageMedia:
-    """Frames of a folder of images; ids are the numbers in their names."""
+    """Images in order; ids are their numbers."""
 
-    def __init__(self, files: Sequence[Path], fps: float | None) -> None:
-        order = numbered(files)
+    def __init__(self, order: Numbered, fps: float | None) -> None:
         self.files = dict(zip(order.numbers, order.files, strict=True))
         self.frame_ids = np.array(order.numbers, dtype=np.int64)
         self.height, self.width = _read_rgb(order.files[0]).shape[:2]

@@ -93,7 +93,7 @@ class FramesScene(Scene):
         self.id = scene_id
         self._layout, self._options = layout, options
         self._media: Media = (
-            VideoMedia(layout.video) if layout.video is not None else ImageMedia(layout.images, options.fps)
+            VideoMedia(layout.video) if layout.video is not None else ImageMedia(numbered(layout.images), options.fps)
         )
         self.frame_ids = self._media.frame_ids
         self.width, self.height, self.fps = self._media.width, self._media.height, self._media.fps
@@ -121,6 +121,11 @@ class FramesScene(Scene):
             )
         at = self._positions(ids)
         return Cameras(joined.w2c[at], joined.K[at], joined.metric)
+
+    def intrinsics(self, ids: Sequence[int]) -> np.ndarray | None:
+        """From the camera file, a file of their own, or the option."""
+        known = self._intrinsics
+        return None if known is None else known[self._positions(ids)]
 
     def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Depth of a frame from its png, and K scaled to the map's size (or ScanNet's `intrinsic_depth.txt`)."""

@@ -1,0 +1,44 @@
+"""ScanNet scans, as `.sens` files or exported to folders, with cameras and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from smx.datasets import BaseDataset, Scene
+from smx.datasets._located import digest_of, need_root, need_scenes, the_one
+
+
+class Dataset(BaseDataset):
+    """Scenes `scene0000_00` … below the root, `scans/` or `scans_test/`. A lost frame (pose of −inf) has no camera."""
+
+    has_cameras: ClassVar[bool] = True
+
+    prefer: Literal["auto", "exported", "sens"] = Field(
+        default="auto", description="what to read where a scan has both; auto: exported"
+    )
+
+    def scenes(self, root: Path | None) -> list[str]:
+        """Ids of all scans, sorted. `UserError` when there is none."""
+        return sorted(self._find(root))
+
+    def open(self, root: Path | None, scene_id: str) -> Scene:
+        """Open one scan. `SceneError` where it is empty or damaged."""
+        from smx.datasets._scannet import LOOKED_FOR, open_scene
+
+        return open_scene(scene_id, the_one(self._find(root), scene_id, LOOKED_FOR), self.prefer)
+
+    def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
+        """SHA-256 over heads and tails of `.sens` and intrinsics, names and sizes of pictures, depth and poses."""
+        from smx.datasets._scannet import files
+
+        return digest_of(self._find(root), files, scenes)
+
+    def _find(self, root: Path | None) -> dict[str, Path]:
+        from smx.datasets._scannet import LOOKED_FOR, find
+
+        root = need_root(root, "scannet", LOOKED_FOR)
+        return need_scenes(find(root), root, "scannet", LOOKED_FOR)
