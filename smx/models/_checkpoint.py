@@ -30,9 +30,8 @@ def check(folder: Path, options: QwenOptions, base: str) -> None:
     """`UserError` naming what was found and what was expected, for the first thing that does not fit."""
     config = read_config(folder)
     refuse_other_positions(folder, options, base)
-    _refuse_pose(config, options)
-    if not (folder / "tokenizer.json").is_file():
-        raise UserError(f"{folder} has no tokenizer.json", "copy the tokenizer's files beside the weights")
+    refuse_pose(config, options)
+    refuse_no_tokenizer(folder)
     found = tensors(folder)
     expected = dict(expected_shapes(config))
     renamed = {current_name(name): shape for name, shape in found.items()}
@@ -70,7 +69,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder} holds a {config.get('model_type')!r} ({', '.join(found) or 'no architecture named'})",
             f"expected model_type {MODEL_TYPE!r} ({ARCHITECTURE})",
         )
-    _refuse_odd_sizes(folder, config)
+    refuse_odd_sizes(folder, config)
     return config
 
 
@@ -85,7 +84,7 @@ def refuse_other_positions(folder: Path, options: QwenOptions, base: str) -> Non
                 f"{folder} was made from base {memory.get('base')!r}, this variant's base is {base!r}",
                 "use a variant of the same base model",
             )
-    stride = options.rope.stride_word()
+    stride = options.stride_word()
     if trained is not None and trained != stride:
         raise UserError(
             f"{folder} was trained with temporal stride {trained}, this variant would run it with {stride}",
@@ -95,25 +94,31 @@ def refuse_other_positions(folder: Path, options: QwenOptions, base: str) -> Non
 
 def tensors(folder: Path) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor, from the safetensors headers. Each file must be there and complete."""
-    index = folder / "model.safetensors.index.json"
-    placed: dict[str, str] | None = None
-    if index.is_file():
-        placed = read_json(index, "")["weight_map"]
-        files = sorted(set(placed.values()))
-    else:
-        files = ["model.safetensors"]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in weight_files(folder):
+        shapes |= _header(folder / name)
+    placed = _placed(folder)
+    gone = sorted(placed.keys() - shapes.keys())
+    if gone:
+        raise UserError(f"{folder}: {placed[gone[0]]} lacks {gone[0]}, which the index lists in it")
+    return shapes
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the safetensors files that hold the weights. `UserError` where one is not there."""
+    files = sorted(set(_placed(folder).values())) or ["model.safetensors"]
     absent = [name for name in files if not (folder / name).is_file()]
     if absent:
         pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
         hint = f"{', '.join(pickled)} is a pickle, which smx does not load: convert it" if pickled else "fetch it again"
         raise UserError(f"{folder}: {', '.join(absent)} is missing ({len(files)} weight files expected)", hint)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name in files:
-        shapes |= _header(folder / name)
-    gone = sorted(placed.keys() - shapes.keys()) if placed else []
-    if gone:
-        raise UserError(f"{folder}: {placed[gone[0]] if placed else ''} lacks {gone[0]}, which the index lists in it")
-    return shapes
+    return files
+
+
+def _placed(folder: Path) -> dict[str, str]:
+    """Tensor -> file, where the weights are in several."""
+    index = folder / "model.safetensors.index.json"
+    return read_json(index, "")["weight_map"] if index.is_file() else {}
 
 
 def current_name(name: str) -> str:
@@ -179,7 +184,7 @@ def _text(config: dict[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _refuse_odd_sizes(folder: Path, config: dict[str, Any]) -> None:
+def refuse_odd_sizes(folder: Path, config: dict[str, Any]) -> None:
     text, vision = _text(config), config.get("vision_config") or {}
     for part, width, heads in (
         ("text", text.get("hidden_size"), text.get("num_attention_heads")),
@@ -194,11 +199,19 @@ def _refuse_odd_sizes(folder: Path, config: dict[str, Any]) -> None:
             )
 
 
-def _refuse_pose(config: dict[str, Any], options: QwenOptions) -> None:
+def refuse_no_tokenizer(folder: Path) -> None:
+    """`UserError` where a checkpoint cannot turn text into ids."""
+    if not (folder / "tokenizer.json").is_file():
+        raise UserError(f"{folder} has no tokenizer.json", "copy the tokenizer's files beside the weights")
+
+
+def refuse_pose(config: dict[str, Any], options: QwenOptions) -> None:
     text = _text(config)
     rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    if options.pose.kind != "none":
-        blocks(rope.get("mrope_section", [16, 24, 24]), options.pose.dims, options.pose.fraction, options.rope.base)
+    pose = options.pose
+    if pose.kind not in ("none", "geo_alibi"):
+        sections = rope.get("mrope_section", [16, 24, 24])
+        blocks(sections, pose.dims, pose.fraction, options.rope.base, options.rope.layout)
 
 
 def _header(file: Path) -> dict[str, tuple[int, ...]]:

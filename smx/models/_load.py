@@ -13,7 +13,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForCond
 
 from smx.errors import UserError, unknown
 from smx.models._checkpoint import MEMORY, read_json
-from smx.models._options import QwenOptions
+from smx.models._options import QwenOptions, VisionOptions
 from smx.models._prompt import Prompts
 from smx.models._runner import QwenRunner, without_progress_bars
 
@@ -28,13 +28,11 @@ def from_folder(folder: Path, options: QwenOptions, *, base: str, device: str, d
             folder,
             local_files_only=True,
             use_safetensors=True,
-            dtype=_dtype(dtype),
+            dtype=named_dtype(dtype),
             attn_implementation=attention,
             output_loading_info=True,
         )
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if report[kind]:
-            raise UserError(f"{folder}: {kind.replace('_', ' ')} on loading, first {sorted(map(str, report[kind]))[0]}")
+    refuse_unread(folder, report)
     memory = read_json(folder / MEMORY, "") if (folder / MEMORY).is_file() else {}
     runner = _runner(
         vlm.to(device), Prompts.read(folder / "tokenizer.json"), options, base, bool(memory.get("untrained")), why
@@ -64,12 +62,19 @@ def from_config(
         vlm = Qwen2_5_VLForConditionalGeneration._from_config(built, attn_implementation=attention)
     vlm.generation_config.eos_token_id = sorted(prompts.stops)
     vlm.generation_config.pad_token_id = prompts.pad
-    runner = _runner(vlm.to(device=device, dtype=_dtype(dtype)), prompts, options, base, True, why)
+    runner = _runner(vlm.to(device=device, dtype=named_dtype(dtype)), prompts, options, base, True, why)
     runner.info["seed"] = seed
     return runner
 
 
-def choose_attention(options: QwenOptions, device: str, dtype: str, architecture: Any) -> tuple[str, str]:
+def refuse_unread(folder: Path, report: dict[str, Any]) -> None:
+    """`UserError` where transformers could not place every tensor."""
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report[kind]:
+            raise UserError(f"{folder}: {kind.replace('_', ' ')} on loading, first {sorted(map(str, report[kind]))[0]}")
+
+
+def choose_attention(options: VisionOptions, device: str, dtype: str, architecture: Any) -> tuple[str, str]:
     """(backend as transformers calls it, why). `auto` takes flash attention where it can run, else sdpa.
 
     A named backend is used or refused (`UserError`), never swapped: published runs differ by 3 points between them.
@@ -91,8 +96,8 @@ def choose_attention(options: QwenOptions, device: str, dtype: str, architecture
     return wanted, "as the variant says"
 
 
-def _no_flash(options: QwenOptions, device: str, dtype: str) -> str:
-    if options.pose.kind == "geo_alibi":
+def _no_flash(options: VisionOptions, device: str, dtype: str) -> str:
+    if options.adds_bias():
         return "geo_alibi adds a bias to the logits, flash attention takes none"
     if importlib.util.find_spec("flash_attn") is None:
         return "flash_attn is not installed"
@@ -106,25 +111,19 @@ def _runner(vlm: Any, prompts: Prompts, options: QwenOptions, base: str, untrain
     return QwenRunner(vlm.eval(), prompts, options, base=base, untrained=untrained, info=info)
 
 
-def about(vlm: Any, options: QwenOptions, why: str) -> dict[str, Any]:
+def about(vlm: Any, options: VisionOptions, why: str) -> dict[str, Any]:
     """What a run records of its model; `why`: the reason for the attention backend."""
     weights = list(vlm.parameters())
-    return {
-        "temporal_stride": options.rope.stride_word(),
-        "text_start": options.rope.text_start,
-        "rope_base": options.rope.base,
+    return options.record() | {
         "attention": vlm.config._attn_implementation,
         "attention_reason": why,
         "dtype": str(weights[0].dtype).removeprefix("torch."),
         "device": str(weights[0].device),
         "parameters": sum(weight.numel() for weight in weights),
-        "pose": options.pose.model_dump(mode="json"),
-        "tubelets": options.tubelets,
-        "pixels": list(options.pixels),
     }
 
 
-def _dtype(name: str) -> torch.dtype:
+def named_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise unknown("dtype", name, DTYPES)
     return DTYPES[name]

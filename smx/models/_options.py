@@ -5,7 +5,7 @@ Light on purpose (pydantic only): the login node validates variants with it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -93,35 +93,70 @@ class Pose(Options):
         return dims
 
 
-class QwenOptions(BaseVLM):
-    """Options shared by every base model of the Qwen2.5-VL architecture."""
+class VisionOptions(BaseVLM):
+    """Options shared by every base model that looks at frames."""
 
     trainable: ClassVar[bool] = True
-    has_vggt: ClassVar[bool] = False  # whether `pose.source: vggt` has cameras to give
 
-    rope: Rope = Rope()
-    pose: Pose = Pose()
     tubelets: Literal["pair", "repeat"] = "pair"
     attention: Literal["auto", "flash_attention_2", "sdpa", "flex", "eager"] = "auto"
-    trained_stride: Annotated[float, Field(ge=0)] | None = None  # for checkpoints that do not carry it themselves
     pixels: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = FRAME_PIXELS  # per frame: fewest, most
 
     @model_validator(mode="after")
-    def _budget_in_order(self) -> QwenOptions:
+    def _budget_in_order(self) -> Self:
         if self.pixels[0] > self.pixels[1]:
             raise ValueError("'pixels' is [fewest, most]: the first must not be larger")
         return self
 
+    def stride_word(self) -> float | str:
+        """The temporal stride as it is recorded and compared with a checkpoint's."""
+        raise NotImplementedError
+
+    def adds_bias(self) -> bool:
+        """Whether attention needs a bias on its logits, which flash attention cannot take."""
+        return False
+
+    def record(self) -> dict[str, Any]:
+        """What a run records of these options, effective values in words."""
+        return {"temporal_stride": self.stride_word(), "tubelets": self.tubelets, "pixels": list(self.pixels)}
+
+
+class QwenOptions(VisionOptions):
+    """Options shared by every base model of the Qwen2.5-VL architecture."""
+
+    has_vggt: ClassVar[bool] = False  # whether `pose.source: vggt` has cameras to give
+
+    rope: Rope = Rope()
+    pose: Pose = Pose()
+    trained_stride: Annotated[float, Field(ge=0)] | None = None  # for checkpoints that do not carry it themselves
+
     @model_validator(mode="after")
-    def _parts_that_fit(self) -> QwenOptions:
+    def _parts_that_fit(self) -> Self:
         if self.pose.source == "vggt" and not self.has_vggt:
             raise ValueError(
                 "'pose.source: vggt' needs a base with a VGGT of its own: use sample (smx gen makes cameras)"
             )
-        if self.pose.kind == "geo_alibi" and self.attention == "flash_attention_2":
+        if self.adds_bias() and self.attention == "flash_attention_2":
             raise ValueError("geo_alibi adds a bias to the logits, flash attention takes none: use auto or sdpa")
         return self
 
     def wants_cameras(self) -> bool:
         """Pose attention reads w2c and K of the sample set; nothing else here does."""
         return self.pose.kind != "none" and self.pose.source == "sample"
+
+    def stride_word(self) -> float | str:
+        """A number, or "auto x tokens_per_second"."""
+        return self.rope.stride_word()
+
+    def adds_bias(self) -> bool:
+        """geo_alibi does; the other kinds act on queries, keys, values and output."""
+        return self.pose.kind == "geo_alibi"
+
+    def record(self) -> dict[str, Any]:
+        """Positions and poses as well."""
+        return super().record() | {
+            "text_start": self.rope.text_start,
+            "rope_base": self.rope.base,
+            "rope_layout": self.rope.layout,
+            "pose": self.pose.model_dump(mode="json"),
+        }

@@ -1,9 +1,10 @@
-"""Answers and training examples of a Qwen2.5-VL: one scene's video computed once, shared by all its questions."""
+"""Answers and training examples of a Qwen-VL: one scene's video computed once, shared by all its questions."""
 
 from __future__ import annotations
 
 import copy
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from smx.models import Query, Reply, Runner, SceneInput
 from smx.models._checkpoint import MEMORY
-from smx.models._options import QwenOptions
+from smx.models._options import QwenOptions, VisionOptions
 from smx.models._pixels import MEAN, STD, prepare
 from smx.models._pose import hooks_for, scene_cameras
 from smx.models._positions import temporal_stride, text_positions, text_start, video_positions
@@ -37,16 +38,22 @@ class Clip:
     video: dict[str, Tensor]  # pixel_values, grid_thw [1, 3], cameras [1, T, …]; empty without video
 
 
-class QwenRunner(Runner):
-    """A loaded Qwen2.5-VL. `share_prefix = False` recomputes the video for every question: the slow reference."""
+class VideoRunner(Runner):
+    """A loaded model. `share_prefix = False` recomputes the video for every question: the slow reference."""
 
     share_prefix: bool = True
 
     def __init__(
-        self, vlm: Any, prompts: Prompts, options: QwenOptions, *, base: str, untrained: bool, info: dict[str, Any]
+        self,
+        model: PositionedVLM,
+        prompts: Prompts,
+        options: VisionOptions,
+        *,
+        base: str,
+        untrained: bool,
+        info: dict[str, Any],
     ) -> None:
-        self.model = PositionedVLM(vlm, prompts.video, hooks_for(vlm.model.language_model, options))
-        self.prompts, self.options, self.base, self.info = prompts, options, base, info
+        self.model, self.prompts, self.options, self.base, self.info = model, prompts, options, base, info
         self._built = untrained
         self._clip: tuple[SceneInput, Clip] | None = None
         self._prefix: tuple[SceneInput | None, int, DynamicCache, Clip] | None = None
@@ -139,8 +146,7 @@ class QwenRunner(Runner):
     def save(self, folder: Path) -> None:
         """A folder that transformers opens too, and `smx.json`: the options and positions it was made with."""
         folder.mkdir(parents=True, exist_ok=True)
-        with without_progress_bars():
-            self.model.vlm.save_pretrained(folder)
+        self._save_weights(folder)
         self.prompts.tokenizer.save(str(folder / "tokenizer.json"))
         _write(folder / "tokenizer_config.json", _tokenizer_config())
         _write(folder / "preprocessor_config.json", _processor_config(self.options.pixels))
@@ -148,10 +154,15 @@ class QwenRunner(Runner):
         memory = {
             "base": self.base,
             "options": self.options.model_dump(mode="json"),
-            "temporal_stride": self.options.rope.stride_word(),
+            "temporal_stride": self.options.stride_word(),
             "untrained": self.untrained,
         }
         _write(folder / MEMORY, memory)
+
+    def _save_weights(self, folder: Path) -> None:
+        """Weights and config.json."""
+        with without_progress_bars():
+            self.model.vlm.save_pretrained(folder)
 
     def clip(self, scene: SceneInput | None) -> Clip:
         """Prompt up to the question. The last scene's is kept: questions and examples come scene by scene."""
@@ -162,23 +173,9 @@ class QwenRunner(Runner):
             self._clip = scene, self._clip_of(scene)
         return self._clip[1]
 
+    @abstractmethod
     def _clip_of(self, scene: SceneInput) -> Clip:
-        options, repeat = self.options, self.options.tubelets == "repeat"
-        pixels, layout = prepare(scene.frames, options.pixels, repeat=repeat)
-        stride = temporal_stride(options.rope, scene.timestamps, 1 if repeat else TEMPORAL_PATCH)
-        ids = self.prompts.before(layout.tokens)
-        start = ids.index(self.prompts.video)
-        after = text_start(start, layout.merged, stride, options.rope.text_start)
-        tail = len(ids) - start - layout.tokens
-        parts = (
-            text_positions(0, start),
-            video_positions(start, layout.merged, stride),
-            text_positions(after, tail),
-        )
-        video = {"pixel_values": torch.from_numpy(pixels), "grid_thw": torch.tensor([layout.grid])}
-        if options.wants_cameras():
-            video["cameras"] = scene_cameras(scene, options.pose, repeat)[None]
-        return Clip(ids, np.concatenate(parts, axis=1), after + tail, video)
+        """The prompt of a scene up to the question."""
 
     def _reply(self, scene: SceneInput | None, query: Query, limit: int) -> Reply:
         cache, clip = self._prefix_of(scene)
@@ -206,6 +203,36 @@ class QwenRunner(Runner):
 
     def _tensor(self, ids: list[list[int]]) -> Tensor:
         return torch.tensor(ids, device=self.model.device)
+
+
+class QwenRunner(VideoRunner):
+    """A loaded Qwen2.5-VL."""
+
+    options: QwenOptions
+
+    def __init__(
+        self, vlm: Any, prompts: Prompts, options: QwenOptions, *, base: str, untrained: bool, info: dict[str, Any]
+    ) -> None:
+        model = PositionedVLM(vlm, prompts.video, hooks_for(vlm.model.language_model, options))
+        super().__init__(model, prompts, options, base=base, untrained=untrained, info=info)
+
+    def _clip_of(self, scene: SceneInput) -> Clip:
+        options, repeat = self.options, self.options.tubelets == "repeat"
+        pixels, layout = prepare(scene.frames, options.pixels, repeat=repeat)
+        stride = temporal_stride(options.rope, scene.timestamps, 1 if repeat else TEMPORAL_PATCH)
+        ids = self.prompts.before(layout.tokens)
+        start = ids.index(self.prompts.video)
+        after = text_start(start, layout.merged, stride, options.rope.text_start)
+        tail = len(ids) - start - layout.tokens
+        parts = (
+            text_positions(0, start),
+            video_positions(start, layout.merged, stride),
+            text_positions(after, tail),
+        )
+        video = {"pixel_values": torch.from_numpy(pixels), "grid_thw": torch.tensor([layout.grid])}
+        if options.wants_cameras():
+            video["cameras"] = scene_cameras(scene, options.pose, repeat)[None]
+        return Clip(ids, np.concatenate(parts, axis=1), after + tail, video)
 
 
 @contextmanager
