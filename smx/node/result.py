@@ -6,6 +6,7 @@ Pure reading of the run folder: the same items give the same bytes, on the node,
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from statistics import fmean
 from typing import Any
 
@@ -16,7 +17,7 @@ from smx.spec import SPECS, AnySpec, EvalSpec, GenSpec
 
 
 def derive(run: RunFolder, without: frozenset[int] = frozenset()) -> dict[str, Any]:
-    """Write and return result.json. `without`: attempts that are marked excluded."""
+    """Return what result.json holds, and write it where that can be. `without`: attempts that are marked excluded."""
     outcome = run.outcome(without)
     spec = SPECS[run.spec["kind"]].model_validate(run.spec["spec"])
     attempts = [a for a in run.attempts() if a.number not in without]
@@ -33,7 +34,11 @@ def derive(run: RunFolder, without: frozenset[int] = frozenset()) -> dict[str, A
         "errors": _errors(outcome),
         **_kind_of_result(spec, outcome),
     }
-    write_json(run.path / "result.json", result)
+    try:
+        write_json(run.path / "result.json", result)
+    except OSError:  # a full disk, or somebody else's folder: better none than an old one, and what it says is known
+        with suppress(OSError):
+            (run.path / "result.json").unlink(missing_ok=True)
     return result
 
 

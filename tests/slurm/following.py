@@ -110,7 +110,8 @@ def fake_sbatch(folder: Path, script: str) -> str:
 def site(folder: Path, options: dict[str, object]) -> None:
     """Write the site file: executor slurm with these options over quick ones."""
     quick = {"time": "5m", "memory": "200M", "grace": 20, "lost_after": 3}
-    quick["environment"] = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder / "experiments" / "torch")}
+    paths = [str(folder / "experiments" / "torch"), os.environ.get("PYTHONPATH", "")]
+    quick["environment"] = {"OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(filter(None, paths))}
     text = yaml.safe_dump({"executors": {"slurm": {**quick, **options}}}, allow_unicode=True)
     (folder / "experiments" / "site.yaml").write_text(text, encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -291,26 +292,31 @@ def test_a_job_id_seen_before_is_another_job(cluster: Cluster, lab: Path, gate: 
     assert (now.word, before.word) == (Word.running, Word.absent)
 
 
-def test_a_full_disk_is_told_and_loses_nothing(cluster: Cluster, lab: Path, calm: Calm, tmp_path: Path) -> None:
-    """The run folder's disk is full: the run fails with the reason, and goes on once there is room."""
+def test_a_full_disk_is_told_and_loses_nothing(
+    cluster: Cluster, lab: Path, calm: Calm, gate: Gate, tmp_path: Path
+) -> None:
+    """The run folder's disk fills up in the middle: the run fails with the reason, and goes on once there is room."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)], check=False)
     if mounted.returncode != 0:
         pytest.skip("no tmpfs can be mounted here")
     try:
-        runs = find(lab).root / "runs"
-        runs.symlink_to(disk)
-        (lab / "samples").mkdir()
+        (lab / "runs").symlink_to(disk)
         assert on_slurm(lab, *ONE) == 0
+        gate.shut_after(2)
+        shard = attempt_of(lab, look(lab)[0][0]).shard(0)
+        until("two items are recorded", lambda: len(list(shard.items())) == 2)
         full = disk / "full"
-        until("it is full", lambda: _fill(full))
+        _fill(full)
+        gate.open()
         settle(lab)
+        in_hand = gate.begun[-1]
         full.unlink()
-        check(lab, "gen failed 0/4 no-space")
+        check(lab, "gen partial 2/4 no-space")
         assert on_slurm(lab, *ONE) == 0
         settle(lab)
-        check(lab, "gen done 4/4", like=calm(ONE))
+        check(lab, "gen done 4/4", like=calm(ONE), in_hand={in_hand})
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
@@ -319,11 +325,10 @@ def _go_to(conf: str, probe: str) -> None:
     os.environ |= {"SLURM_CONF": conf, "SMX_PROBE": probe}
 
 
-def _fill(path: Path) -> bool:
-    try:
-        with path.open("ab", buffering=0) as file:
-            while file.write(b"x" * 512):
-                pass
-    except OSError:
-        return True
-    return False
+def _fill(path: Path) -> None:
+    """Take all that is left of a disk."""
+    with path.open("ab", buffering=0) as file:
+        for size in (1 << 20, 512):
+            with contextlib.suppress(OSError):
+                while file.write(b"x" * size) == size:
+                    pass
