@@ -35,6 +35,19 @@ def video_positions(start: int, grid: tuple[int, int, int], stride: float) -> np
     return np.stack([axis.reshape(-1) for axis in axes]).astype(np.int64) + start
 
 
+def camera_positions(start: int, grid: tuple[int, int, int], stride: float, frames: int) -> np.ndarray:
+    """[3, frames] int64 ids of one token per frame behind a video that begins at `start` (`features: camera`).
+
+    A frame's token has its tubelet's time, and stands one row and one column past the grid, the next frame of the
+    same tubelet one further. Our own rule: nothing published has such tokens.
+    """
+    t, h, w = grid
+    each = frames // t
+    number = np.arange(frames)
+    steps = np.array([math.floor(k * stride + 1e-9) for k in number // each], dtype=np.int64)
+    return np.stack((steps, h + number % each, w + number % each)).astype(np.int64) + start
+
+
 def text_start(start: int, grid: tuple[int, int, int], stride: float, rule: str) -> int:
     """Position of the first token after a video that begins at `start`.
 

@@ -62,6 +62,29 @@ class Prompts:
             raise UserError(f"{file} has no {', '.join(missing)}", "it is not a Qwen2.5-VL tokenizer")
         return cls(tokenizer, {token: number for token, number in ids.items() if number is not None})
 
+    @classmethod
+    def of_bytes(cls, config: dict[str, Any]) -> Prompts:
+        """For a checkpoint of a few thousand ids that has no tokenizer: a byte is a token, special ones by `config`."""
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+        keys = {
+            "<|endoftext|>": "pad_token_id",
+            "<|im_start|>": "bos_token_id",
+            "<|im_end|>": "eos_token_id",
+            "<|vision_start|>": "vision_start_token_id",
+            "<|vision_end|>": "vision_end_token_id",
+            "<|image_pad|>": "image_token_id",
+            "<|video_pad|>": "video_token_id",
+        }
+        ids = {token: config[key] for token, key in keys.items()}
+        letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+        free = [number for number in range(len(letters) + len(ids)) if number not in ids.values()]
+        vocabulary = dict(zip(letters, free, strict=False))
+        tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        return cls(tokenizer, ids)
+
     @property
     def video(self) -> int:
         return self.ids["<|video_pad|>"]
@@ -75,13 +98,17 @@ class Prompts:
         """Ids that end an answer."""
         return frozenset((self.ids["<|im_end|>"], self.ids["<|endoftext|>"]))
 
-    def before(self, video_tokens: int) -> list[int]:
-        """Everything before the question: system turn, start of the user's, the video's placeholders (0: none)."""
+    def before(self, video_tokens: int, cameras: int = 0) -> list[int]:
+        """Everything before the question: system turn, start of the user's, the video's placeholders (0: none).
+
+        `cameras` more, of another id, follow the video's: one for each of VGGT's camera tokens that is read.
+        """
         start = self.ids["<|im_start|>"]
         head = [start, *self.text(f"system\n{SYSTEM}"), self.ids["<|im_end|>"], *self.text("\n")]
         head += [start, *self.text("user\n")]
         if video_tokens:
-            head += [self.ids["<|vision_start|>"], *[self.video] * video_tokens, self.ids["<|vision_end|>"]]
+            seen = [self.video] * video_tokens + [self.ids["<|image_pad|>"]] * cameras
+            head += [self.ids["<|vision_start|>"], *seen, self.ids["<|vision_end|>"]]
         return head
 
     def question(self, text: str) -> list[int]:

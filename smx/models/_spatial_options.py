@@ -1,0 +1,48 @@
+"""What a variant of base spatial_mllm may say, beside what every Qwen-like variant may. Light: no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import model_validator
+
+from smx.models._options import QwenOptions
+
+if TYPE_CHECKING:
+    from smx.models._spatial_config import SpatialConfig
+
+
+class SpatialOptions(QwenOptions):
+    """Which features the language model reads, and how the spatial ones are brought to its width."""
+
+    needs_checkpoint: ClassVar[bool] = True
+    has_vggt: ClassVar[bool] = True
+
+    features: Literal["fused", "2d", "3d", "cat", "camera"] = "fused"
+    connector: Literal["mlp_add", "spatial_merge"] = "mlp_add"
+
+    @model_validator(mode="after")
+    def _connector_fits(self) -> SpatialOptions:
+        if self.connector == "spatial_merge" and (self.features, self.tubelets) != ("3d", "repeat"):
+            raise ValueError(
+                "spatial_merge keeps the tokens of every frame, so nothing else has as many: "
+                f"it needs 'features: 3d' and 'tubelets: repeat', not {self.features} and {self.tubelets}"
+            )
+        return self
+
+    def connects(self) -> bool:
+        """Whether spatial tokens go through the connector."""
+        return self.features in ("fused", "3d", "cat")
+
+    def parts(self) -> frozenset[str]:
+        """The parts of VGGT that are run."""
+        if self.pose.kind != "none" and self.pose.source == "vggt":
+            return frozenset(("aggregator", "camera_head"))
+        return frozenset() if self.features == "2d" else frozenset(("aggregator",))
+
+    def layers(self, config: SpatialConfig) -> tuple[int, ...]:
+        """The aggregator layers whose tokens are read; nothing beyond the last of them is built or computed."""
+        read = {config.layer} if self.connects() else set()
+        if self.features == "camera" or "camera_head" in self.parts():
+            read.add(config.vggt.depth - 1)
+        return tuple(sorted(read))
