@@ -163,7 +163,7 @@ class _View:
 
     @property
     def handle(self) -> Mapping[str, Any] | None:
-        return self.row.handle or self.folder.handle()
+        return self.folder.handle() or self.row.handle
 
     @cached_property
     def shards(self) -> list[ShardFolder]:
@@ -320,9 +320,7 @@ def _concluded(view: _View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Map
         "failed": sum(row.failed for row in rows),
         "started": min(filter(None, map(_started, view.shards)), default=None),
         "ended": max((end["at"] for end in exits if end), default=_last_sign(view.folder)),
-        "failure": _failure(
-            view.folder, [(row.state, fact) for row, (_, fact) in zip(rows, judged, strict=True)], exits
-        ),
+        "failure": _failure(view.folder, ended, exits),
         "usage": usage(view.folder),
     }
     attempts = _with(view, attempt)

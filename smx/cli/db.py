@@ -75,18 +75,20 @@ def rebuild() -> None:
     """
     from smx.registry.export import rebuilding, restore
     from smx.runfolder import RunFolder
-    from smx.sync import fold
+    from smx.sync import ask_all, fold
     from smx.sync import rebuild as take_in_all
 
     place = workspace()
     place.require_writable()
+    place.share()
     replaced = place.registry.exists()
+    said = ask_all(place)  # before the registry is locked: a scheduler may take its time to answer
     with rebuilding(place.registry) as registry:
-        take_in_all(place, registry)
+        take_in_all(place, registry, said)
         for attempt in restore(registry, place.experiments):
             run = registry.run(attempt.fingerprint)
             assert run is not None
-            fold(place, registry, RunFolder(place.runs / run.folder), attempt)
+            fold(place, registry, RunFolder(place.runs / run.folder), attempt, said)
         (counts,) = registry.query(
             """select (select count(*) from runs), (select count(*) from attempts),
                       (select count(*) from imports), (select count(*) from notes)"""

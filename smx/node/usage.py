@@ -8,7 +8,7 @@ and not done again.
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from smx.runfolder import AttemptFolder, ShardFolder, read_json
@@ -24,12 +24,13 @@ def usage(attempt: AttemptFolder) -> dict[str, Any]:
     """
     hours = kept = 0.0
     peaks, gpus = [], []
-    for shard in attempt.shards():
+    told = read_json(attempt.path / "scheduler.json") or {"shards": []}
+    for shard, said in zip_longest(attempt.shards(), told["shards"]):
+        booked = said["record"] if said else {}
         records = list(shard.items())
-        hours += _hours(shard, records)
+        hours += _hours(shard, records, booked)
         kept += sum(record.get("seconds", 0.0) for record in records if record["ok"]) / 3600
         measured = read_json(shard.path / "usage.json") or {}
-        booked = (read_json(shard.path / "scheduler.json") or {}).get("record", {})
         peaks += [n for n in (measured.get("memory"), *(s.get("rss") for s in booked.get("steps", ()))) if n]
         gpus.append(measured.get("gpus", []))
     resources = attempt.plan.get("resources", {})
@@ -53,7 +54,7 @@ def _gpu(gpus: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _hours(shard: ShardFolder, records: list[dict[str, Any]]) -> float:
+def _hours(shard: ShardFolder, records: list[dict[str, Any]], booked: dict[str, Any]) -> float:
     begun = [_time(record["at"]) - record.get("seconds", 0.0) for record in records]
     signs = [_time(said["at"]) for said in (*records, shard.heartbeat(), shard.exit()) if said]
     starts = shard.starts()
@@ -63,7 +64,6 @@ def _hours(shard: ShardFolder, records: list[dict[str, Any]]) -> float:
         return (max(signs) - min(begun + signs)) / 3600
     # A scheduler may have started it several times, with a wait in its queue in between.
     total = max([_time(starts[-1]["at"]), *signs]) - _time(starts[-1]["at"])
-    booked = (read_json(shard.path / "scheduler.json") or {}).get("record", {})
     if booked.get("started") and booked.get("ended"):
         total = max(total, float(booked["ended"] - booked["started"]))
     for earlier, later in pairwise(starts):

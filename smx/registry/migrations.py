@@ -229,4 +229,11 @@ MIGRATIONS: list[tuple[str, str]] = [
         alter table attempts add column reason text;  -- why a live attempt waits, in words
         """,
     ),
+    (
+        "0004_usage",
+        """
+        alter table attempts add column resources text not null default '{}';  -- JSON: what each shard asked for
+        alter table attempts add column usage text;  -- JSON: hours, GPUs, memory; null while it is live
+        """,
+    ),
 ]

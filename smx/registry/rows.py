@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from smx.runfolder import now
 
 LIVE = ("waiting", "pending", "running")  # states of an attempt that may still produce items
-_JSON = {"labels", "handle", "failure", "provenance"}
+_JSON = {"labels", "handle", "failure", "provenance", "resources", "usage"}
 Row = TypeVar("Row")
 
 
@@ -73,6 +73,8 @@ class AttemptRow:
     reason: str | None = None
     failure: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    usage: Mapping[str, Any] | None = None
 
     @property
     def live(self) -> bool:

@@ -245,6 +245,11 @@ class Registry:
         where = "where fingerprint = ? and attempt = ? order by shard"
         return self._rows(ShardRow, "shards", where, [fingerprint, attempt])
 
+    def live_shards(self) -> list[ShardRow]:
+        """Shards of every live attempt, by index."""
+        live = f"(fingerprint, attempt) in (select fingerprint, attempt from attempts where state in {LIVE})"
+        return self._rows(ShardRow, "shards", f"where {live} order by fingerprint, attempt, shard")
+
     # scores
 
     def replace_scores(self, fingerprint: str, rows: Iterable[ScoreRow]) -> None:
