@@ -22,9 +22,11 @@ from smx.project import Workspace
 from smx.provenance import provenance
 from smx.registry.store import Registry
 from smx.runfolder import AttemptFolder, RunFolder, is_alive, now, this_process, write_json
+from smx.snapshot import snapshot
 from smx.spec import SCHEMA
 
 ENTRY = "smx.node:main"
+CANARY = 2  # items that run first, where they are asked to
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,18 @@ def submit(
     shards: int = 1,
     max_failed: int | None = None,
     resources: Mapping[str, Any] | None = None,
+    canary: bool = False,
 ) -> Started:
     """Start every decision whose action is "run". The caller has shown them to the user.
 
-    `resources`: what differs from the site file's, this once.
+    `resources`: what differs from the site file's, this once. `canary`: of each kind of run the first two items go
+    first, and the others wait until both are done.
     """
     name, driver = executor
     wanted = [d for d in decisions if d.action == "run"]
     submission = uuid.uuid4().hex[:12]
-    origin = {**provenance(), "submitter": this_process()}
+    code = snapshot(workspace) if wanted and driver.queues else None
+    origin = {**provenance(), "snapshot": code.digest if code else None, "submitter": this_process()}
     with registry.transaction():
         for decision in wanted:
             registry.add_run(run_row(workspace, decision.cell, now()))
@@ -66,6 +71,7 @@ def submit(
     mine = [d for d in wanted if d.cell.fingerprint in reserved]
     submitted = next((row.created for row in registry.submissions(submission)), "")
     attempts: dict[str, AttemptFolder] = {}
+    first = _canaries(mine, registry) if canary else {}
     for decision in mine:
         mark = decision.cell.fingerprint
         row = registry.run(mark)
@@ -73,27 +79,20 @@ def submit(
         # The registry's own stamps, so that a rebuild from the folders gives the same rows.
         stamps = {"run": row.created, "attempt": registry.attempts(mark)[-1].created, "submission": submitted}
         settings = {"executor": name, "submission": submission, "attempt": reserved[mark], "origin": origin}
+        settings["plugin_folders"] = code.plugin_folders if code else plugins.folders()
+        settings |= {"canary": _named(first.get(decision.cell.kind), reserved)}
+        settings |= {"parts": _parts(decision, shards, first)}
         settings |= {"resources": driver.asks(decision.cell.kind, resources)}
-        attempts[mark] = _write(decision, settings, stamps, shards, max_failed)
-    jobs = [
-        Job(
-            entry=ENTRY,
-            folder=attempts[d.cell.fingerprint].path.resolve(),
-            shards=len(attempts[d.cell.fingerprint].plan["shards"]),
-            after=tuple(_producers(d.cell, attempts, registry)),
-            resources=resources or {},
-            kind=d.cell.kind,
-        )
-        for d in mine
-    ]
+        attempts[mark] = _write(decision, settings, stamps, max_failed)
+    jobs = _jobs(mine, attempts, registry, shards, first, resources, code.path if code else None)
     if jobs:
         folder = submission_folder(workspace, submission)
         write_json(folder / "jobs.json", {"folders": [str(job.folder) for job in jobs]})
+        hooks.expect(workspace, submission)
         handles = driver.submit(submission, folder, jobs)
         with registry.transaction():
             for decision, handle in zip(mine, handles, strict=True):
                 if handle is not None:
-        hooks.expect(workspace, submission)
                     record_handle(registry, decision.cell.fingerprint, attempts[decision.cell.fingerprint], handle)
         if refused := [d.cell.title for d, handle in zip(mine, handles, strict=True) if handle is None]:
             words = {str(end.get("line") or end.get("reason")) for a in attempts.values() if (end := a.shard(0).exit())}
@@ -103,7 +102,13 @@ def submit(
 
 
 def planned(
-    registry: Registry, decisions: Sequence[Decision], shards: int, resources: Mapping[str, Any] | None = None
+    workspace: Workspace,
+    registry: Registry,
+    decisions: Sequence[Decision],
+    *,
+    shards: int,
+    resources: Mapping[str, Any] | None = None,
+    canary: bool = False,
 ) -> list[Job]:
     """The jobs `submit` would make of these decisions as things stand now. Writes nothing."""
     wanted = [d for d in decisions if d.action == "run"]
@@ -111,17 +116,9 @@ def planned(
         d.cell.fingerprint: RunFolder(d.cell.folder).attempt(newest_attempt(registry, d.cell.fingerprint) + 1)
         for d in wanted
     }
-    return [
-        Job(
-            entry=ENTRY,
-            folder=attempts[d.cell.fingerprint].path.resolve(),
-            shards=len(_parts(d, shards)),
-            after=tuple(_producers(d.cell, attempts, registry)),
-            resources=resources or {},
-            kind=d.cell.kind,
-        )
-        for d in wanted
-    ]
+    first = _canaries(wanted, registry) if canary else {}
+    code = snapshot(workspace, write=False).path if wanted else None
+    return _jobs(wanted, attempts, registry, shards, first, resources, code)
 
 
 def split(items: Sequence[Item], shards: int) -> list[list[Item]]:
@@ -139,11 +136,51 @@ def split(items: Sequence[Item], shards: int) -> list[list[Item]]:
     return [[item for group in sorted(part, key=order.__getitem__) for item in groups[group]] for part in parts]
 
 
+def _jobs(
+    decisions: Sequence[Decision],
+    attempts: Mapping[str, AttemptFolder],
+    registry: Registry,
+    shards: int,
+    first: Mapping[str, Decision],
+    resources: Mapping[str, Any] | None,
+    code: Path | None,
+) -> list[Job]:
+    canaries = {kind: attempts[d.cell.fingerprint].path.resolve() for kind, d in first.items()}
+    return [
+        Job(
+            entry=ENTRY,
+            folder=attempts[d.cell.fingerprint].path.resolve(),
+            shards=len(_parts(d, shards, first)),
+            after=tuple(_producers(d.cell, attempts, registry)),
+            resources=resources or {},
+            kind=d.cell.kind,
+            canary=canaries.get(d.cell.kind),
+            code=code,
+        )
+        for d in decisions
+    ]
+
+
+def _canaries(decisions: Sequence[Decision], registry: Registry) -> dict[str, Decision]:
+    """Kind -> the decision whose first items go first: one that waits for nothing, where there is one.
+
+    None for kinds with no more items than that, and none for train, whose steps come one after the other.
+    """
+    here = {d.cell.fingerprint for d in decisions}
+    found = {}
+    for kind in ("gen", "eval"):
+        these = [d for d in decisions if d.cell.kind == kind]
+        if sum(len(d.items) for d in these) > CANARY:
+            found[kind] = min(
+                these, key=lambda d: any(need in here or registry.attempts(need, live=True) for need in d.cell.needs)
+            )
+    return found
+
+
 def _write(
     decision: Decision,
     settings: Mapping[str, Any],
     stamps: Mapping[str, str],
-    shards: int,
     max_failed: int | None,
 ) -> AttemptFolder:
     cell = decision.cell
@@ -165,7 +202,6 @@ def _write(
     attempt = run.attempt(settings["attempt"])
     if attempt.planned:
         raise AssertionError(f"{attempt.path} exists, but the registry did not know it: smx db rebuild")
-    parts = _parts(decision, shards)
     write_json(
         attempt.path / "plan.json",
         {
@@ -178,20 +214,27 @@ def _write(
             "resources": settings["resources"],
             "entry": ENTRY,
             "of": len(cell.items),
+            "canary": settings["canary"],
             "needs": list(cell.needs),
             "max_failed": max(1, len(cell.items) // 100) if max_failed is None else max_failed,
             "paths": cell.paths,
-            "plugin_folders": [str(folder) for folder in plugins.folders()],
+            "plugin_folders": [str(folder) for folder in settings["plugin_folders"]],
             "submitter": settings["origin"]["submitter"],
             "provenance": {k: v for k, v in settings["origin"].items() if k != "submitter"},
-            "shards": [[{"id": i.id, "group": i.group} for i in part] for part in parts],
+            "shards": [[{"id": i.id, "group": i.group} for i in part] for part in settings["parts"]],
         },
     )
     return attempt
 
 
-def _parts(decision: Decision, shards: int) -> Sequence[Sequence[Item]]:
-    return [decision.items] if decision.cell.kind == "train" else split(decision.items, shards)
+def _parts(decision: Decision, shards: int, first: Mapping[str, Decision]) -> Sequence[Sequence[Item]]:
+    """The items of each shard; those of a canary are a shard of their own, before the others."""
+    items = decision.items
+    if decision.cell.kind == "train":
+        return [items]
+    if first.get(decision.cell.kind) is not decision:
+        return split(items, shards)
+    return [items[:CANARY], *split(items[CANARY:], shards)]
 
 
 def _producers(cell: Cell, attempts: Mapping[str, AttemptFolder], registry: Registry) -> list[Path]:
@@ -209,3 +252,8 @@ def _producers(cell: Cell, attempts: Mapping[str, AttemptFolder], registry: Regi
                 pause.wait(0.02)  # another command is writing it this very moment
             found.append(attempt.path.resolve())
     return found
+
+
+def _named(canary: Decision | None, numbers: Mapping[str, int]) -> dict[str, Any] | None:
+    """A canary as the plans of those that wait for it name it: the run's folder and the attempt. Shard 0 is meant."""
+    return None if canary is None else {"run": canary.cell.title, "attempt": numbers[canary.cell.fingerprint]}

@@ -42,7 +42,20 @@ PLUGIN_KINDS = ("samplers", "models", "benches", "datasets", "executors")
 
 # Lower, and yet not for them.
 NEVER = {"node": "registry"}  # a job knows only its run folder
-LOGIN_SIDE = {"cli", "plan", "submit", "sync", "report", "booking", "registry", "spec", "cell", "resolve", "sweep"}
+LOGIN_SIDE = {
+    "cli",
+    "plan",
+    "submit",
+    "sync",
+    "report",
+    "booking",
+    "snapshot",
+    "registry",
+    "spec",
+    "cell",
+    "resolve",
+    "sweep",
+}
 HEAVY = {"torch", "transformers", "pandas", "submitit", "sqlite_utils", "matplotlib", "numba", "scipy", "av", "pyarrow"}
 
 

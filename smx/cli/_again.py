@@ -62,11 +62,12 @@ def again(
         found.check({d.cell.kind for key, group in groups.items() if key[1] == name for d in group})
     if dry_run:
         for (_, name, shards, _), group in sorted(groups.items(), key=lambda entry: entry[0]):
-            jobs = planned(registry, group, shards)
+            jobs = planned(workspace, registry, group, shards=shards)
             if jobs and not as_json and (text := executors[name].preview(jobs)):
                 out(text)
         return 0
     workspace.require_writable()
+    workspace.share()
     followed = []
     try:
         for (_, name, shards, most), group in sorted(groups.items(), key=lambda entry: entry[0]):

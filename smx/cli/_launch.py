@@ -36,6 +36,9 @@ MaxFailed = Annotated[
     int | None,
     typer.Option(min=0, help="A run with more failed items has failed. Default: 1 item or 1 %, whichever is more."),
 ]
+Canary = Annotated[
+    bool, typer.Option("--canary", help="On SLURM: two items of each kind first; the rest waits until they are done.")
+]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow runs that other processes work on until they end.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the runs as JSON.")]
 Seeds = Annotated[str, typer.Option("--seed", help="Seed, or several separated by commas.")]
@@ -52,6 +55,7 @@ class How:
     max_failed: int | None = None
     watch: bool = False
     as_json: bool = False
+    canary: bool = False
 
 
 @dataclass
@@ -131,6 +135,8 @@ def launch(
     from smx.sync import adopt, sync
 
     executor = executor_for(workspace, how.executor)
+    if how.canary and not executor[1].canaries:
+        raise UserError(f"executor {executor[0]} knows no --canary", "leave it away, or name one: --executor slurm")
     resolver = Resolver(workspace, stand_ins=executor[0] != "slurm")
     if not how.dry_run:
         workspace.require_writable()
@@ -151,18 +157,25 @@ def launch(
             # Made only now that everything asked for is known to be right.
             if registry.path != workspace.registry:
                 registry = stack.enter_context(Registry.open(workspace.registry))
+            workspace.share()
             adopt(workspace, registry, cells)
             for line in sync(workspace, registry):
                 say(f"unknown: {line}")
         decisions = decide(cells, registry, asked=asked, retry=how.retry)
         show_decisions(decisions, asked, dry=how.dry_run, as_json=how.as_json)
         if how.dry_run:
-            jobs = planned(registry, decisions, how.shards)
+            jobs = planned(workspace, registry, decisions, shards=how.shards, canary=how.canary)
             if jobs and not how.as_json and (text := executor[1].preview(jobs)):
                 out(text)
             return Launch(decisions)
         started = submit(
-            workspace, registry, decisions, executor=executor, shards=how.shards, max_failed=how.max_failed
+            workspace,
+            registry,
+            decisions,
+            executor=executor,
+            shards=how.shards,
+            max_failed=how.max_failed,
+            canary=how.canary,
         )
         for cell in started.taken:
             say(f"{cell.title}: another command started it a moment ago")

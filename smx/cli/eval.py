@@ -31,6 +31,7 @@ def evaluate(
     shards: L.Shards = 1,
     set_: L.Sets = None,
     max_failed: L.MaxFailed = None,
+    canary: L.Canary = False,
     retry: L.Retry = False,
     watch: L.Watch = False,
     dry_run: L.DryRun = False,
@@ -47,7 +48,7 @@ def evaluate(
     if options:
         given["bench_options"] = options
     given = L.changed(given, L.settings(set_))
-    how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json)
+    how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
 
     def build(resolver: Resolver) -> tuple[list[Cell], set[str]]:
         cells, asked = [], set()

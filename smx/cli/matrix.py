@@ -22,6 +22,7 @@ def run(
     shards: L.Shards = 1,
     set_: L.Sets = None,
     max_failed: L.MaxFailed = None,
+    canary: L.Canary = False,
     retry: L.Retry = False,
     watch: L.Watch = False,
     dry_run: L.DryRun = False,
@@ -39,7 +40,7 @@ def run(
     path = experiment_file(space, file)
     experiment = read(path)
     overrides = L.settings(set_)
-    how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json)
+    how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
 
     def build(resolver: Resolver) -> tuple[list[Cell], set[str]]:
         cells: list[Cell] = []

@@ -27,6 +27,8 @@ class Job:
     after: tuple[Path, ...] = ()  # attempt folders, of this or an earlier submission, that must end well first
     resources: Mapping[str, Any] = field(default_factory=dict)  # what differs from the site file's, this once
     kind: str = ""  # a label the site file may give resources of its own: gen, train, eval
+    canary: Path | None = None  # attempt folder (its own, too) whose first shard must end well before the rest begins
+    code: Path | None = None  # copy of the code to run (smx.snapshot); None: the one that is running now
 
 
 class Word(StrEnum):
@@ -55,6 +57,8 @@ class BaseExecutor(Options):
     """Contract of an executor plugin. Fields are its options (from the site file)."""
 
     patience: ClassVar[float] = 15.0  # seconds to leave between two polls while someone waits
+    canaries: ClassVar[bool] = False  # whether it heeds `Job.canary`
+    queues: ClassVar[bool] = True  # whether jobs may begin later: they then run a copy of the code as it is now
 
     def check(self, kinds: Collection[str], changes: Mapping[str, Any] | None = None) -> None:
         """`UserError` for what jobs of these kinds would be refused for, before anything is written.
@@ -70,12 +74,12 @@ class BaseExecutor(Options):
         """
         return {}
 
-    def preview(self, jobs: Sequence[Job]) -> str:
-        """What `submit` would hand over, for people to read. Writes nothing."""
     def examine(self, asked: bool) -> list[Finding]:
         """What work would meet here, for `smx doctor`; `asked`: the site file names this executor. Starts nothing."""
         return []
 
+    def preview(self, jobs: Sequence[Job]) -> str:
+        """What `submit` would hand over, for people to read. Writes nothing."""
         return ""
 
     def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -101,3 +105,8 @@ class BaseExecutor(Options):
     def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:
         """Ask these to stop, dependants too. Already ended ones are left alone."""
         raise NotImplementedError
+
+
+def start(code: Path | None, module: str) -> list[str]:
+    """Arguments of Python that run `module` of smx: from a copy of the code, or as it is installed here."""
+    return ["-m", module] if code is None else [str(code), module]

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from smx.executors import start
 from smx.executors._watch import call, skip, standing
 from smx.runfolder import AttemptFolder, claim, is_alive, load_json, process, this_process, write_json
 
@@ -42,7 +43,7 @@ def main(folder: Path) -> None:
                 break
             waiting.remove(task)
             if verdict == "good":
-                running[task] = _start(folder, task, queue["tasks"][task], threads)
+                running[task] = _start(folder, task, queue, threads)
             else:
                 skip(Path(queue["tasks"][task]["folder"]), queue["tasks"][task]["shard"], verdict)
         if running or waiting:
@@ -62,12 +63,13 @@ def _verdict(folder: Path, task: int, entry: dict[str, Any], busy: set[str]) -> 
     return "good"
 
 
-def _start(folder: Path, task: int, entry: dict[str, Any], threads: int) -> subprocess.Popen[bytes]:
-    attempt = Path(entry["folder"])
+def _start(folder: Path, task: int, queue: dict[str, Any], threads: int) -> subprocess.Popen[bytes]:
+    attempt = Path(queue["tasks"][task]["folder"])
+    code = Path(queue["code"]) if queue.get("code") else None
     environment = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads), **os.environ}
     with (attempt / "log.out").open("ab") as out, (attempt / "log.err").open("ab") as err:
         child = subprocess.Popen(
-            [sys.executable, "-m", "smx.executors._driver", str(folder), str(task)],
+            [sys.executable, *start(code, "smx.executors._driver"), str(folder), str(task)],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,

@@ -1,7 +1,8 @@
 """The batch script of one array. Nothing a user can name reaches it but what the site file says.
 
-Which run a task works on stands in the file beside the script; logs go through links to the shard's folder;
-both are relative to the submission's folder, where the job starts. So no path and no name needs quoting.
+Which run a task works on stands in the file beside the script; logs and code are reached through links to the
+shard's folder and to the copy of the code; all are relative to the submission's folder, where the job starts. So no
+path and no name needs quoting.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ import shlex
 import sys
 from pathlib import Path
 
+from smx.executors import start
 from smx.executors._slurm_options import Resources
 
+CODE = Path("code")  # beside the script: a link to the copy of the code that it runs
 
-def script(part: int, name: str, array: str, ask: Resources) -> str:
-    """The whole script of array `array` ("0-15%4"), called `name`; its map is `<part>.json`."""
+
+def script(part: int, name: str, array: str, ask: Resources, code: Path | None = CODE) -> str:
+    """The whole script of array `array` ("0-15%4"), called `name`; its map is `<part>.json`.
+
+    `code`: copy of the code to run, as seen from beside the script; None runs the smx that is installed there.
+    """
     options = {
         "job-name": name,
         "array": array,
@@ -48,7 +55,7 @@ def script(part: int, name: str, array: str, ask: Resources) -> str:
     lines += ['eval "$(conda shell.bash hook)"', f"conda activate {shlex.quote(ask.conda)}"] if ask.conda else []
     lines += ask.prologue
     python = [ask.python or ("python" if ask.conda or ask.container else sys.executable)]
-    task = [*ask.container, *python, "-u", "-m", "smx.executors._slurm_task", f"{part}.json"]
+    task = [*ask.container, *python, "-u", *start(code, "smx.executors._slurm_task"), f"{part}.json"]
     # Lines of several ranks are marked with the rank; unbuffered they would come in pieces.
     output = "--label" if ask.nodes * ask.tasks > 1 else "--unbuffered"
     lines += [shlex.join(["srun", output, "--kill-on-bad-exit=1", *ask.srun, *task]), ""]

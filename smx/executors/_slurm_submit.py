@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,16 @@ from smx.runfolder import AttemptFolder, load_json, read_json, write_json
 
 def hand_over(folder: Path, part: Part, parts: Sequence[Part]) -> None:
     """Give one array to SLURM, after those it depends on. Refused ones say so in their shards' exit.json."""
-    command = ["sbatch", "--parsable"]
-    wanted, obstacle = _dependency(folder, part, parts)
+
+    def job_of(number: int) -> str | None:
+        return (read_json(folder / f"{number}.answer.json") or {}).get("job")
+
+    wanted, obstacle = _dependency(part, parts, job_of)
     if obstacle:
         _refused(folder, part, f"not submitted: {obstacle}")
         return
-    if wanted:
-        command += [f"--dependency=afterok:{':'.join(wanted)}", "--kill-on-invalid-dep=yes"]
     asked = time.time()
-    answer = ask([*command, f"{part.number}.sh"], cwd=str(folder))
+    answer = ask(_sbatch(part, wanted), cwd=str(folder))
     job = _job_id(answer.out)
     if job is None and not answer.ok and not answer.doubtful:
         _refused(folder, part, answer.words or f"sbatch ended with exit code {answer.code}")
@@ -66,23 +67,41 @@ def handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
     return found
 
 
-def _dependency(folder: Path, part: Part, parts: Sequence[Part]) -> tuple[list[str], str]:
-    """Tasks that must end well first, and what stands in the way of waiting for them."""
+def would_ask(part: Part, parts: Sequence[Part]) -> tuple[list[str], str]:
+    """The command that would hand over one array, and what stands in its way.
+
+    Ids that are not known before are named after their array's script.
+    """
+    wanted, obstacle = _dependency(part, parts, lambda number: f"JOB-OF-{number}.sh")
+    return _sbatch(part, wanted), obstacle
+
+
+def _sbatch(part: Part, wanted: Sequence[str]) -> list[str]:
+    command = ["sbatch", "--parsable"]
+    if wanted:
+        command += [f"--dependency=afterok:{':'.join(wanted)}", "--kill-on-invalid-dep=yes"]
+    return [*command, f"{part.number}.sh"]
+
+
+def _dependency(part: Part, parts: Sequence[Part], job_of: Callable[[int], str | None]) -> tuple[list[str], str]:
+    """Tasks that must end well first, and what stands in the way of waiting for them. `job_of`: of a part here."""
     wanted: list[str] = []
     here = {(job.folder, shard): (p.number, k) for p in parts for k, (job, shard) in enumerate(p.tasks)}
-    for producer in part.after:
+    counts = {job.folder: job.shards for p in parts for job, _ in p.tasks}
+    for producer in (*part.after, *([part.behind] if part.behind else [])):
         title = producer.parent.parent.name
         attempt = AttemptFolder(producer)
         handle = attempt.handle()
-        for k, shard in enumerate(attempt.shards()):
-            end = shard.exit()
+        shards = counts[producer] if producer in counts else len(attempt.shards())
+        for k in range(1 if producer == part.behind else shards):
+            end = attempt.shard(k).exit()
             if end is not None and end["how"] == "done":
                 continue
             if end is not None and end["how"] == "failed":
                 return [], f"dependency {title} did not succeed"
             if (producer, k) in here:
                 number, index = here[producer, k]
-                job = (read_json(folder / f"{number}.answer.json") or {}).get("job")
+                job = job_of(number)
                 if job is None:
                     return [], f"dependency {title}: whether SLURM took it is not known"
             elif handle is None or handle["executor"] != "slurm":

@@ -21,6 +21,7 @@ class Executor(BaseExecutor):
     """Work is done by `drive`; Ctrl-C ends the item in hand and cancels what has not begun."""
 
     patience: ClassVar[float] = 0.5
+    queues: ClassVar[bool] = False
 
     _jobs: list[Job] = PrivateAttr(default_factory=list)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -12,7 +11,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from smx.executors import BaseExecutor, Fact, Job, Word
+from smx.errors import UserError
+from smx.executors import BaseExecutor, Fact, Job, Word, start
 from smx.runfolder import claim, is_alive, load_json, process, read_json, write_json
 
 # Stands in driver.json where the driver never came up: one that comes up late finds it and leaves.
@@ -37,8 +37,10 @@ class Executor(BaseExecutor):
             for shard in range(job.shards)
         ]
         if not (folder / "queue.json").exists():
-            write_json(folder / "queue.json", {"submission": submission, "slots": self.slots, "tasks": tasks})
-            claim(folder / "driver.json", process(_spawn(folder)))
+            code = jobs[0].code
+            about = {"submission": submission, "slots": self.slots, "code": str(code) if code else None}
+            write_json(folder / "queue.json", {**about, "tasks": tasks})
+            claim(folder / "driver.json", process(_spawn(folder, code)))
         return _handles(folder, jobs)
 
     def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -55,27 +57,34 @@ class Executor(BaseExecutor):
 
     def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:
         """Waiting tasks are struck from the queue, running ones get SIGTERM and end after the item in hand."""
+        foreign = []
         for handle in handles:
             queue = Path(handle["queue"])
             for task in range(*handle["tasks"]):
                 write_json(queue / f"task-{task}.cancel.json", {})
                 started = read_json(queue / f"task-{task}.json")
                 if started and is_alive(started):
-                    with contextlib.suppress(ProcessLookupError):  # it ended this very moment
+                    try:
                         os.killpg(started["pid"], signal.SIGTERM)
+                    except ProcessLookupError:
+                        pass  # it ended this very moment
+                    except PermissionError:
+                        foreign.append(str(started["pid"]))
+        if foreign:
+            raise UserError(f"processes of another user: {', '.join(foreign)}", "only who started them can stop them")
 
 
-def _spawn(folder: Path) -> int:
+def _spawn(folder: Path, code: Path | None) -> int:
     """Start the driver in a session of its own: closing the terminal or Ctrl-C in it does not reach it."""
     log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     # Not subprocess.Popen, which expects to be waited for.
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-m", "smx.executors._driver", str(folder)],
+        [sys.executable, *start(code, "smx.executors._driver"), str(folder)],
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(folder / "driver.log"), log, 0o644),
+            (os.POSIX_SPAWN_OPEN, 1, str(folder / "driver.log"), log, 0o666),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
         setsid=True,

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
 from smx.errors import UserError
 from smx.executors import BaseExecutor, Fact, Job
 from smx.executors._slurm_ask import Cluster, ask, cluster
-from smx.executors._slurm_facts import facts
 from smx.executors._slurm_examine import examine
+from smx.executors._slurm_facts import facts
 from smx.executors._slurm_limits import check
 from smx.executors._slurm_options import Resources
 from smx.executors._slurm_parts import Part, divide
-from smx.executors._slurm_script import links, script
+from smx.executors._slurm_preview import preview
+from smx.executors._slurm_script import CODE, links, script
 from smx.executors._slurm_submit import hand_over, handles
-from smx.runfolder import read_json, write_atomic, write_json
 from smx.health import Finding
-from smx.slurm.limits import seconds
+from smx.runfolder import read_json, write_atomic, write_json
 
 _ASKED = ("partition", "nodes", "tasks", "gpus", "gpu_type", "cpus", "memory", "time")
 
@@ -36,6 +36,8 @@ class Executor(Resources, BaseExecutor):
     and without sacct says UNKNOWN for ever; what a task needs here is a line in a map file. From it comes the
     environment of torch's ranks inside a task.
     """
+
+    canaries: ClassVar[bool] = True
 
     kinds: dict[Literal["gen", "train", "eval"], dict[str, Any]] = Field(
         default_factory=dict, description="what differs per kind of run: {gen: {gpus: 0, partition: cpu}}"
@@ -66,42 +68,27 @@ class Executor(Resources, BaseExecutor):
         asked = self.resources(kind, changes).model_dump(include=set(_ASKED))
         return {key: asked[key] for key in _ASKED if asked[key] is not None}
 
-    def preview(self, jobs: Sequence[Job]) -> str:
     def examine(self, asked: bool) -> list[Finding]:
         return examine(self.resources, asked)
 
-        parts = self._parts(jobs)
-        whose = {(job.folder, shard): (p.number, k) for p in parts for k, (job, shard) in enumerate(p.tasks)}
-        text = []
-        for part in parts:
-            name = f"smx-SUBMISSION-{part.number}"
-            command = ["sbatch", "--parsable"]
-            if part.after:
-                producers = [whose.get((folder, 0)) for folder in part.after]
-                named = [f"JOB-OF-PART-{p[0]}_{p[1]}" if p else "JOB" for p in producers]
-                command += [f"--dependency=afterok:{':'.join(named)}", "--kill-on-invalid-dep=yes"]
-            written = script(part.number, name, part.array, part.resources)
-            start = ask(["sbatch", "--test-only"], input=written)
-            text += [f"# {shlex.join([*command, f'{part.number}.sh'])}", written]
-            text += [
-                f"#   {k:>4}  {job.folder.parent.parent.name}  attempt {job.folder.name} shard {shard}"
-                for k, (job, shard) in enumerate(part.tasks)
-            ]
-            text += [f"# {start.words}" if start.words else "", f"# {_hours(part)}".rstrip("# "), ""]
-        return "\n".join(text)
+    def preview(self, jobs: Sequence[Job]) -> str:
+        return preview(self._parts(jobs))
 
     def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
         if (folder / "parts.json").exists():
             return self.recover(submission, folder, jobs)
         parts = self._parts(jobs)
         names = {part.number: f"smx-{submission}-{part.number}" for part in parts}
+        if code := jobs[0].code:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / CODE).symlink_to(os.path.relpath(code, folder.resolve()))
         for part in parts:
             name = names[part.number]
             tasks = [{"folder": str(job.folder), "shard": shard} for job, shard in part.tasks]
             about = {"name": name, "entry": part.tasks[0][0].entry, "cwd": str(Path.cwd())}
             links(folder, part.number, [job.folder / "shards" / str(shard) for job, shard in part.tasks])
             write_json(folder / f"{part.number}.json", {**about, "requeue": part.resources.requeue, "tasks": tasks})
-            text = script(part.number, name, part.array, part.resources)
+            text = script(part.number, name, part.array, part.resources, CODE if part.code else None)
             write_atomic(folder / f"{part.number}.sh", text.encode())
         # From here on any of these names may be a job: whoever comes later looks them up.
         write_json(folder / "parts.json", {"at": time.time(), "names": list(names.values())})
@@ -129,11 +116,3 @@ class Executor(Resources, BaseExecutor):
         self._cluster = self._cluster or cluster()
         wanted = {job.folder: self.resources(job.kind, job.resources) for job in jobs}
         return divide(jobs, wanted, self._cluster.array_size)
-
-
-def _hours(part: Part) -> str:
-    ask = part.resources
-    if not ask.gpus or not ask.time:
-        return ""
-    hours = len(part.tasks) * ask.gpus * ask.nodes * (seconds(ask.time) or 0) / 3600
-    return f"asks for at most {hours:.1f} GPU-hours"
