@@ -6,6 +6,7 @@ the current folder with the built-in defaults (and a line that says so).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass
@@ -90,9 +91,42 @@ class Workspace:
                     f"cannot write to {place}", "choose another folder with --workspace, or mend its rights"
                 )
 
+    def follow_group(self) -> None:
+        """In a shared workspace: what this process and those it starts make is open to whom the folder is open to."""
+        if self.shared:
+            os.umask(~self.root.stat().st_mode & 0o077)
+
+    def share(self) -> None:
+        """Make the places that things are kept in, and open them to the folder's group, where it is to work here.
+
+        That is so when the site file says it, or the folder is shared already. What somebody else owns is left to
+        them; `smx doctor` names it.
+        """
+        if not (self.shared or (self.site is not None and self.site.shared)):
+            return
+        group = self.root.stat().st_gid
+        _open_to(group, self.root)
+        self.follow_group()
+        for folder in (self.runs, self.samples, self.cache):
+            folder.mkdir(parents=True, exist_ok=True)
+        for path in (self.experiments, self.registry, self.runs, self.samples, self.cache):
+            if path.exists():
+                _open_to(group, path)
+
     def _stored(self, kind: str) -> Path:
         place = getattr(self.site.storage, kind) if self.site else None
         return Path(os.path.expandvars(place)).expanduser() if place else self.root / kind
+
+
+def _open_to(group: int, path: Path) -> None:
+    """Let `group` read and write, and have all that is made in a folder be its own; only an owner may."""
+    with contextlib.suppress(PermissionError):
+        if path.stat().st_gid != group:
+            os.chown(path, -1, group)
+        mode = stat.S_IMODE(path.stat().st_mode)
+        wanted = mode | (0o2070 if path.is_dir() else 0o060)
+        if mode != wanted:
+            path.chmod(wanted)
 
 
 def find(explicit: Path | None = None) -> Workspace:

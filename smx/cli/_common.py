@@ -32,6 +32,7 @@ def workspace(*, quiet: bool = False) -> Workspace:
     """The workspace of this call; says once, on stderr, when the built-in defaults are used."""
     global _told
     found = find(_chosen)
+    found.follow_group()
     if found.how == "default" and not quiet and not _told:
         say(f"No workspace here or above: using {found.root} with the built-in defaults (smx init makes one).")
         _told = True

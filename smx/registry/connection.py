@@ -71,6 +71,9 @@ class Connection:
     def _connect(self, *, create: bool) -> None:
         _check_place(self.path, create)
         mode = "rwc" if create else "rw"
+        if create and not self.path.exists():
+            with contextlib.suppress(OSError):  # SQLite says what is wrong
+                self.path.touch()  # by SQLite's own hand it could never be the group's to write, whatever the umask
         try:
             self._db = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
