@@ -6,15 +6,18 @@ The names, axes, units, byte orders and compressions are those of the real files
 from __future__ import annotations
 
 import io
+import json
 import struct
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
+from smx import video
 from smx.geometry.cameras import resize_intrinsics
 from smx.rooms import RoomScene, render
 
@@ -122,3 +125,139 @@ def scannet_sens(
             file.write(struct.pack("<4Q", i * microseconds, i * microseconds, len(blob), len(squeezed)))
             file.write(blob + squeezed)
     return path
+
+
+# --- ScanNet++ ----------------------------------------------------------------------------------------------
+
+IPHONE, VIDEO, LIDAR = (1920, 1440), (480, 360), (256, 192)  # the camera, the video of the miniature, depth.bin
+DepthFormat = Literal["lz4", "deflate", "stream"]
+
+
+def scannetpp_iphone(
+    room: RoomScene,
+    folder: Path,
+    *,
+    depth: DepthFormat = "lz4",
+    lost: Collection[int] = (),
+    registered: int = 3,
+) -> Path:
+    """`iphone/` of one scene. COLMAP has registered every `registered`-th frame; `lost` have no aligned pose."""
+    iphone = folder / "iphone"
+    for name in ("colmap", "nerfstudio"):
+        (iphone / name).mkdir(parents=True, exist_ok=True)
+    video.write(iphone / "rgb.mkv", iter(pictures(room, VIDEO)), 30, options={"preset": "ultrafast"})
+    write_depth_bin(depth_maps(room, LIDAR), iphone / "depth.bin", depth)
+    K = camera_of(room, IPHONE).K
+    arkit = np.array([[0, 1, 0, 2.0], [0, 0, 1, -1], [1, 0, 0, 3], [0, 0, 0, 1]])  # ARKit's own world is another
+    entries = {}
+    for i, w2c in enumerate(room.w2c):
+        c2w = np.linalg.inv(w2c)
+        entry = {"timestamp": 100 + i / 30, "pose": (arkit @ c2w).tolist(), "intrinsic": K.tolist(), "imu": []}
+        if i not in lost:
+            entry["aligned_pose"] = c2w.tolist()
+        entries[f"frame_{i:06d}"] = entry
+    (iphone / "pose_intrinsic_imu.json").write_text(json.dumps(entries))
+    kept = range(0, len(room.w2c), registered)
+    write_colmap(room, iphone / "colmap", {f"frame_{i:06d}.jpg": i for i in kept})
+    write_scannetpp_transforms(room, iphone / "nerfstudio" / "transforms.json", [f"frame_{i:06d}.jpg" for i in kept])
+    return folder
+
+
+def write_depth_bin(maps: Sequence[np.ndarray], path: Path, format: DepthFormat) -> None:
+    if format == "stream":
+        path.write_bytes(raw_deflate(b"".join(depth.astype("<f4").tobytes() for depth in maps)))
+        return
+    with path.open("wb") as file:
+        for depth in maps:
+            raw = millimetres(depth).astype("<u2").tobytes()
+            block = lz4(raw) if format == "lz4" else raw_deflate(depth.astype("<f4").tobytes())
+            file.write(len(block).to_bytes(4, "little") + block)
+
+
+def raw_deflate(data: bytes) -> bytes:
+    squeeze = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return squeeze.compress(data) + squeeze.flush()
+
+
+def lz4(data: bytes) -> bytes:
+    """A valid LZ4 block: greedy matches of four bytes and more, the last twelve bytes literal."""
+
+    def more(length: int) -> bytes:
+        return b"" if length < 15 else b"\xff" * ((length - 15) // 255) + bytes([(length - 15) % 255])
+
+    out, seen, start, at = bytearray(), dict[bytes, int](), 0, 0
+    while at < len(data) - 12:
+        word = data[at : at + 4]
+        back = at - seen.get(word, -(1 << 20))
+        seen[word] = at
+        if back >= 1 << 16:
+            at += 1
+            continue
+        length = 4
+        while at + length < len(data) - 12 and data[at + length] == data[at + length - back]:
+            length += 1
+        literals = at - start
+        out.append(min(literals, 15) << 4 | min(length - 4, 15))
+        out += more(literals) + data[start:at] + back.to_bytes(2, "little") + more(length - 4)
+        at += length
+        start = at
+    out.append(min(len(data) - start, 15) << 4)
+    return bytes(out + more(len(data) - start) + data[start:])
+
+
+def write_colmap(room: RoomScene, folder: Path, named: Mapping[str, int]) -> None:
+    """Text model: w2c with quaternions w first, pixels counted from corners, a lens with a little distortion."""
+    K = camera_of(room, IPHONE).K
+    lens = f"{K[0, 0]} {K[1, 1]} {K[0, 2] + 0.5} {K[1, 2] + 0.5} 0.01 -0.02 0.0005 -0.0002"
+    (folder / "cameras.txt").write_text(f"# one camera\n1 OPENCV {IPHONE[0]} {IPHONE[1]} {lens}\n")
+    lines = ["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"]
+    for number, (name, i) in enumerate(named.items(), 1):
+        x, y, z, w = quaternion(room.w2c[i, :3, :3])
+        t = " ".join(map(str, room.w2c[i, :3, 3]))
+        lines += [f"{number} {w} {x} {y} {z} {t} 1 {name}", "12.5 30.25 -1" if number % 2 else ""]
+    (folder / "images.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_scannetpp_transforms(
+    room: RoomScene, path: Path, names: Sequence[str], *, size: tuple[int, int] = IPHONE, model: str = "OPENCV"
+) -> None:
+    """nerfstudio: OpenGL axes, then rows 0 and 1 of the world swapped and row 2 negated; a few are test frames."""
+    K = camera_of(room, size).K
+    entries = []
+    for name in names:
+        i = int("".join(filter(str.isdigit, name)))
+        c2w = np.linalg.inv(room.w2c[i])
+        c2w[:3, 1:3] *= -1
+        c2w = c2w[[1, 0, 2, 3]]
+        c2w[2] *= -1
+        entries.append({"file_path": name, "transform_matrix": c2w.tolist(), "is_bad": False})
+    lens = {"k1": 0.01, "k2": -0.02, "p1": 0.0005, "p2": -0.0002} if model == "OPENCV" else {}
+    data = {
+        "fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2] + 0.5, "cy": K[1, 2] + 0.5, "w": size[0], "h": size[1],
+        "camera_model": model, **lens, "frames": entries[:-2], "test_frames": entries[-2:],
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data))
+
+
+def quaternion(rotation: np.ndarray) -> np.ndarray:
+    """x y z w, from scipy: none of smx's own arithmetic."""
+    from scipy.spatial.transform import Rotation
+
+    xyzw: np.ndarray = Rotation.from_matrix(rotation).as_quat()
+    return xyzw
+
+
+def scannetpp_dslr(room: RoomScene, folder: Path, *, undistorted: bool) -> Path:
+    """`dslr/` of one scene: fisheye pictures, and (where the toolkit has been) undistorted ones."""
+    names = [f"DSC{i:05d}.JPG" for i in range(len(room.w2c))]
+    (folder / "dslr" / "resized_images").mkdir(parents=True)
+    (folder / "dslr" / "nerfstudio").mkdir()
+    (folder / "dslr" / "resized_images" / names[0]).write_bytes(jpeg(pictures(room, DEPTH)[0]))
+    if undistorted:
+        (folder / "dslr" / "undistorted_images").mkdir()
+        for name, pixels in zip(names, pictures(room, DEPTH), strict=True):
+            (folder / "dslr" / "undistorted_images" / name).write_bytes(jpeg(pixels))
+        target = folder / "dslr" / "nerfstudio" / "transforms_undistorted.json"
+        write_scannetpp_transforms(room, target, names, size=DEPTH, model="PINHOLE")
+    return folder
