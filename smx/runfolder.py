@@ -6,7 +6,7 @@
         attempts/<n>/handle.json      what the executor answered
         attempts/<n>/shards/<k>/items.jsonl  heartbeat.json  exit.json
         attempts/<n>/shards/<k>/machine.json  usage.json  starts.jsonl  scheduler.json
-        attempts/<n>/log.out  log.err
+        attempts/<n>/shards/<k>/log.out  log.err
         result.json                   derived from the items; may be made again at any time
 
 Every whole-file write goes to a temporary name, fsync, rename. A torn last line of a jsonl is ignored by
@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from smx.errors import UserError
+
+_ROOM = 16384  # bytes; a traceback takes some thousand
 
 
 def now() -> str:
@@ -110,6 +112,7 @@ class ShardFolder:
     def begin(self) -> None:
         """Make the folder; cut a line torn by an earlier kill, so that appending continues cleanly."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self._room.write_bytes(os.urandom(_ROOM))
         items = self.path / "items.jsonl"
         if items.exists():
             data = items.read_bytes()
@@ -152,12 +155,18 @@ class ShardFolder:
         return read_json(self.path / "heartbeat.json")
 
     def end(self, how: str, **details: Any) -> None:
-        """Write exit.json, last: `how` is done, failed, cancelled or preempted."""
+        """Write exit.json, last: `how` is done, failed, cancelled or preempted. It can be said on a full disk too."""
+        self._room.unlink(missing_ok=True)
         write_json(self.path / "exit.json", {"how": how, "at": now(), **details})
 
     def exit(self) -> dict[str, Any] | None:
         """How the shard ended, once it has."""
         return read_json(self.path / "exit.json")
+
+    @property
+    def _room(self) -> Path:
+        """Kept on the disk from `begin` to `end`, so that there is room for exit.json whatever happens."""
+        return self.path / ".room"
 
     def starts(self) -> list[dict[str, Any]]:
         """When, where and how often a scheduler started it: `{at, node, restart, until}`, oldest first.

@@ -313,7 +313,7 @@ def test_a_full_disk_is_told_and_loses_nothing(
         settle(lab)
         in_hand = gate.begun[-1]
         full.unlink()
-        check(lab, "gen partial 2/4 no-space")
+        check(lab, f"gen partial {len(list(shard.items()))}/4 no-space")
         assert on_slurm(lab, *ONE) == 0
         settle(lab)
         check(lab, "gen done 4/4", like=calm(ONE), in_hand={in_hand})
