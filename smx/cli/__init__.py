@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tag": ("notes", "tag"),
     "score": ("score", "score"),
     "samples": ("samples", "app"),
+    "verify": ("verify", "app"),
     "list": ("listing", "listing"),
     "doctor": ("doctor", "doctor"),
     "db": ("db", "app"),

@@ -34,11 +34,8 @@ def from_folder(
     spatial, fresh = spatial_features(config, options, seed, device, dtype)
     prompts = Prompts.of_bytes(config.qwen) if config.speaks_bytes else Prompts.read(folder / "tokenizer.json")
     memory = read_json(folder / MEMORY, "") if (folder / MEMORY).is_file() else {}
-    info = _load.about(vlm, options, why) | {
-        "features": options.features,
-        "connector": options.connector,
-        "vggt_parameters": sum(weight.numel() for weight in spatial.vggt.parameters()),
-    }
+    info = _load.about(vlm, options, why)
+    info["vggt_parameters"] = sum(weight.numel() for weight in spatial.vggt.parameters())
     if fresh:
         info["untrained_weights"] = fresh
     if config.speaks_bytes:
@@ -52,7 +49,7 @@ def from_folder(
 def language_model(config: SpatialConfig, options: SpatialOptions, device: str, dtype: str) -> tuple[Any, str]:
     """(transformers' Qwen2.5-VL with the checkpoint's weights, the reason for its attention backend)."""
     architecture = Qwen2_5_VLForConditionalGeneration
-    attention, why = _load.choose_attention(options, device, dtype, architecture)
+    attention, why = _load.choose_attention(options, device, dtype)
     weights = dict(read(config.folder, lambda name: name.startswith(("model.", "lm_head."))))
     built = Qwen2_5_VLConfig(**config.qwen)
     built.tie_word_embeddings = config.tied
@@ -62,11 +59,11 @@ def language_model(config: SpatialConfig, options: SpatialOptions, device: str, 
             config=built,
             state_dict=weights,
             dtype=_load.named_dtype(dtype),
-            attn_implementation=attention,
+            attn_implementation=_load.building(attention),
             output_loading_info=True,
         )
     _load.refuse_unread(config.folder, report)
-    return vlm.to(device), why
+    return _load.settled(vlm.to(device), attention), why
 
 
 def spatial_features(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -29,6 +29,10 @@ class SpatialOptions(QwenOptions):
                 f"it needs 'features: 3d' and 'tubelets: repeat', not {self.features} and {self.tubelets}"
             )
         return self
+
+    def record(self) -> dict[str, Any]:
+        """Features and connector as well."""
+        return super().record() | {"features": self.features, "connector": self.connector}
 
     def connects(self) -> bool:
         """Whether spatial tokens go through the connector."""

@@ -1,0 +1,206 @@
+"""verify: does this installation still compute what was recorded, stage by stage.
+
+A record is a folder: `inputs.safetensors`, `expected.safetensors` (what every stage gave) and `record.json` (the
+versions and settings it was made with). Records made elsewhere may lack the last one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smx.errors import UserError
+from smx.provenance import git_state, software
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCHEMA = 1
+LIMIT = 2e-4  # of a stage's standard deviation; float32 on another machine stays well below
+FILES = ("inputs.safetensors", "expected.safetensors")
+ABOUT = "record.json"
+NEEDED = ("input_ids", "pixel_values_videos", "video_grid_thw", "second_per_grid_ts", "text_only_ids")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far one stage moved. `relative` is `difference` over `scale`; ids and positions must not move at all."""
+
+    name: str
+    shape: list[int]
+    difference: float | None  # largest absolute; None where the two cannot be subtracted
+    scale: float | None  # standard deviation of what was recorded; None for whole numbers
+    relative: float | None
+    limit: float
+    same: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `check` found. `made` is None where the record does not say what it was made with."""
+
+    checkpoint: str
+    record: str
+    made: dict[str, Any] | None
+    here: dict[str, Any]
+    stages: list[Stage]
+
+    @property
+    def first_off(self) -> str | None:
+        """The first stage, in the order of computation, that is not what was recorded."""
+        return next((stage.name for stage in self.stages if not stage.same), None)
+
+    def changed(self) -> list[str]:
+        """`torch 2.12.0 -> 2.13.0` for every version and setting that differs between record and now."""
+        if self.made is None:
+            return []
+        before, now = _flat(self.made), _flat(self.here)
+        return [
+            f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for programs."""
+        return {
+            "checkpoint": self.checkpoint,
+            "record": self.record,
+            "same": self.first_off is None,
+            "first_off": self.first_off,
+            "stages": [asdict(stage) for stage in self.stages],
+            "changed": self.changed(),
+            "made": self.made,
+            "here": self.here,
+        }
+
+
+def record(checkpoint: Path, out: Path, *, seed: int = 0, **how: str) -> list[Stage]:
+    """Make a record of `checkpoint` in the new folder `out`, whole or not at all; returns its stages.
+
+    `how`: device, dtype, attention. Inputs are drawn from `seed`. `UserError` where `out` exists or the checkpoint
+    cannot be read.
+    """
+    if out.exists():
+        raise UserError(f"{out} exists already", "a record is never written over: give a new folder")
+    from safetensors.torch import save_file
+
+    from smx.models import _stages
+
+    inputs = _stages.make_inputs(checkpoint, seed)
+    expected = _computed(checkpoint, inputs, _stages.ROPE.model_dump(mode="json"), _stages.NEW_TOKENS, how)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp")
+    temporary.mkdir(exist_ok=True)
+    for name, tensors in zip(FILES, (inputs, expected), strict=True):
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary / name)
+    about = {
+        "schema": SCHEMA,
+        "checkpoint": checkpoint.name,
+        "rope": _stages.ROPE.model_dump(mode="json"),
+        "new_tokens": _stages.NEW_TOKENS,
+        "made": _here(how),
+    }
+    (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    temporary.rename(out)
+    return [_compare(name, tensor, tensor, LIMIT) for name, tensor in expected.items()]
+
+
+def check(checkpoint: Path, folder: Path | None = None, *, limit: float = LIMIT, **how: str) -> Verdict:
+    """Compare what `checkpoint` computes with the record in `folder` (default: the checkpoint's own folder).
+
+    `how`: device, dtype, attention. `UserError` where there is no record, or it belongs to another architecture.
+    """
+    folder = checkpoint if folder is None else folder
+    inputs, expected, about = read(folder)
+    tokens = expected["generated_ids"].shape[1] if "generated_ids" in expected else 0
+    found = _computed(checkpoint, inputs, about.get("rope"), tokens, how)
+    order = [*found, *(name for name in expected if name not in found)]
+    stages = [_compare(name, expected.get(name), found.get(name), limit) for name in order if name in expected]
+    return Verdict(str(checkpoint), str(folder), about.get("made"), _here(how), stages)
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """(inputs, expected, what record.json says) of a record. `UserError` where it is incomplete."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    absent = [name for name in FILES if not (folder / name).is_file()]
+    if absent:
+        raise UserError(
+            f"{folder} is no record: {' and '.join(absent)} missing", "smx verify record CHECKPOINT OUT makes one"
+        )
+    try:
+        inputs, expected = (load_file(folder / name) for name in FILES)
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8")) if (folder / ABOUT).is_file() else {}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(f"{folder} cannot be read as a record: {error}", "make it again: smx verify record") from None
+    lacking = [name for name in NEEDED if name not in inputs]
+    if lacking:
+        raise UserError(f"{folder}/{FILES[0]} lacks {', '.join(lacking)}", f"found: {', '.join(sorted(inputs))}")
+    if not expected:
+        raise UserError(f"{folder}/{FILES[1]} holds no stage", "make it again: smx verify record")
+    return inputs, expected, about
+
+
+def devices() -> list[str]:
+    """Where a check can run here."""
+    import torch
+
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def _computed(
+    checkpoint: Path, inputs: dict[str, Tensor], rope: dict[str, Any] | None, tokens: int, how: dict[str, str]
+) -> dict[str, Tensor]:
+    from smx.models import _stages
+    from smx.models._options import Rope
+
+    rules = _stages.ROPE if rope is None else Rope.parse(rope, "rope of the record")
+    return dict(_stages.stages(checkpoint, inputs, rope=rules, new_tokens=tokens, **how))
+
+
+def _compare(name: str, expected: Tensor | None, found: Tensor | None, limit: float) -> Stage:
+    assert expected is not None
+    shape = list(expected.shape)
+    if found is None:
+        return Stage(name, shape, None, None, None, limit, False, "this checkpoint does not compute it")
+    if found.shape != expected.shape:
+        return Stage(name, shape, None, None, None, limit, False, f"shape is {list(found.shape)} here")
+    if not expected.is_floating_point():
+        difference = float((found - expected).abs().max()) if expected.numel() else 0.0
+        moved = int((found != expected).sum())
+        note = f"{moved} of {expected.numel()} differ" if moved else ""
+        return Stage(name, shape, difference, None, None, 0.0, not moved, note)
+    a, b = found.double(), expected.double()
+    if not bool(a.isfinite().all()):
+        return Stage(name, shape, None, float(b.std()), None, limit, False, "not finite here")
+    difference, scale = float((a - b).abs().max()), float(b.std())
+    relative = difference / scale if scale else (0.0 if difference == 0 else float("inf"))
+    return Stage(name, shape, difference, scale, relative, limit, relative <= limit)
+
+
+def _here(how: dict[str, str]) -> dict[str, Any]:
+    return {**software(), "git": git_state(Path(__file__).parent), **how, "machine": _machine(how["device"])}
+
+
+def _machine(device: str) -> str:
+    import platform
+
+    import torch
+
+    return torch.cuda.get_device_name() if device.startswith("cuda") else platform.machine()
+
+
+def _flat(values: dict[str, Any], above: str = "") -> dict[str, str]:
+    """Nested settings as `name -> value`; a package by its name alone."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, "" if key == "packages" else f"{key} ")
+        else:
+            flat[above + key] = str(value)
+    return flat
