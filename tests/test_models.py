@@ -306,7 +306,7 @@ def test_bfloat16_answers(tmp_path: Path) -> None:
     assert len(list(runner.answer(scene(), QUESTIONS, 2))) == 3
 
 
-def test_attention_backend_is_said_and_never_swapped() -> None:
+def test_attention_backend_is_said_and_never_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Published runs differ by 3 points between backends."""
     assert tiny().info["attention"] == "sdpa"
     assert tiny().info["attention_reason"].startswith("auto: ")
@@ -317,7 +317,8 @@ def test_attention_backend_is_said_and_never_swapped() -> None:
     assert torch.allclose(logits(sdpa, inputs), logits(eager, inputs), atol=1e-4)
     with pytest.raises(UserError, match="flash_attention_2 cannot run here"):
         tiny(attention="flash_attention_2")
-    with pytest.raises(UserError, match=r"flex cannot run: transformers .* has none for Qwen2_5_VL"):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(UserError, match=r"flex cannot run here: .* no C\+\+ compiler"):
         tiny(attention="flex")
     assert "bias" in tiny(pose={"kind": "geo_alibi"}).info["attention_reason"]
 

@@ -11,7 +11,7 @@ from smx.errors import UserError, closest
 from smx.geometry.pose_attention import blocks
 
 if TYPE_CHECKING:
-    from smx.models._options import QwenOptions
+    from smx.models._options import QwenOptions, VisionOptions
 
 MEMORY = "smx.json"  # what smx remembers of a checkpoint it made: base, options, positions
 MODEL_TYPE = "qwen2_5_vl"
@@ -32,9 +32,14 @@ def check(folder: Path, options: QwenOptions, base: str) -> None:
     refuse_other_positions(folder, options, base)
     refuse_pose(config, options)
     refuse_no_tokenizer(folder)
-    found = tensors(folder)
-    expected = dict(expected_shapes(config))
-    renamed = {current_name(name): shape for name, shape in found.items()}
+    refuse_other_shapes(folder, config, dict(expected_shapes(config)), ARCHITECTURE)
+
+
+def refuse_other_shapes(
+    folder: Path, config: dict[str, Any], expected: dict[str, tuple[int, ...]], architecture: str
+) -> None:
+    """`UserError` for the first tensor that is missing, left over, or of another shape than `expected`."""
+    renamed = {current_name(name): shape for name, shape in tensors(folder).items()}
     if config.get("tie_word_embeddings") or _text(config).get("tie_word_embeddings"):
         renamed.setdefault("lm_head.weight", expected["lm_head.weight"])
     missing = sorted(expected.keys() - renamed.keys())
@@ -47,7 +52,7 @@ def check(folder: Path, options: QwenOptions, base: str) -> None:
     if surplus:
         near = closest(surplus[0], expected)[0]
         raise UserError(
-            f"{folder}: {len(surplus)} tensors do not belong to {ARCHITECTURE}, first {surplus[0]}",
+            f"{folder}: {len(surplus)} tensors do not belong to {architecture}, first {surplus[0]}",
             f"the nearest it has is {near}",
         )
     for name, shape in expected.items():
@@ -58,24 +63,24 @@ def check(folder: Path, options: QwenOptions, base: str) -> None:
             )
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a checkpoint of this architecture. `UserError` where there is none or it is of another."""
+def read_config(folder: Path, kind: str = MODEL_TYPE, architecture: str = ARCHITECTURE) -> dict[str, Any]:
+    """config.json of a checkpoint of `architecture`. `UserError` where there is none or it is of another."""
     if not folder.is_dir():
         raise UserError(f"no checkpoint folder at {folder}", "give a folder with config.json and *.safetensors")
     config = read_json(folder / "config.json", "it is not a checkpoint folder")
     found = config.get("architectures") or []
-    if config.get("model_type") != MODEL_TYPE or (found and ARCHITECTURE not in found):
+    if config.get("model_type") != kind or (found and architecture not in found):
         raise UserError(
             f"{folder} holds a {config.get('model_type')!r} ({', '.join(found) or 'no architecture named'})",
-            f"expected model_type {MODEL_TYPE!r} ({ARCHITECTURE})",
+            f"expected model_type {kind!r} ({architecture})",
         )
     refuse_odd_sizes(folder, config)
     return config
 
 
-def refuse_other_positions(folder: Path, options: QwenOptions, base: str) -> None:
+def refuse_other_positions(folder: Path, options: VisionOptions, base: str) -> None:
     """`UserError` where the temporal stride is not the one the checkpoint was trained with."""
-    trained: float | str | None = options.trained_stride
+    trained: float | str | None = getattr(options, "trained_stride", None)
     if (folder / MEMORY).is_file():
         memory = read_json(folder / MEMORY, "")
         trained = memory.get("temporal_stride", trained)

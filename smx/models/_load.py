@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
@@ -22,31 +22,35 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 def from_folder(folder: Path, options: QwenOptions, *, base: str, device: str, dtype: str) -> QwenRunner:
     """A runner with the weights of `folder`, which `check` has looked at."""
-    attention, why = choose_attention(options, device, dtype, Qwen2_5_VLForConditionalGeneration)
+    vlm, why = weights_of(folder, options, device, dtype)
+    memory = read_json(folder / MEMORY, "") if (folder / MEMORY).is_file() else {}
+    runner = _runner(vlm, Prompts.read(folder / "tokenizer.json"), options, base, bool(memory.get("untrained")), why)
+    if memory.get("options") not in (None, options.model_dump(mode="json")):
+        runner.info["trained_options"] = memory["options"]
+    return runner
+
+
+def weights_of(folder: Path, options: VisionOptions, device: str, dtype: str) -> tuple[Any, str]:
+    """(transformers' Qwen2.5-VL with the weights of `folder`, the reason for its attention backend)."""
+    attention, why = choose_attention(options, device, dtype)
     with without_progress_bars():
         vlm, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
             dtype=named_dtype(dtype),
-            attn_implementation=attention,
+            attn_implementation=building(attention),
             output_loading_info=True,
         )
     refuse_unread(folder, report)
-    memory = read_json(folder / MEMORY, "") if (folder / MEMORY).is_file() else {}
-    runner = _runner(
-        vlm.to(device), Prompts.read(folder / "tokenizer.json"), options, base, bool(memory.get("untrained")), why
-    )
-    if memory.get("options") not in (None, options.model_dump(mode="json")):
-        runner.info["trained_options"] = memory["options"]
-    return runner
+    return settled(vlm.to(device), attention), why
 
 
 def from_config(
     config: dict[str, Any], tokenizer: Path, options: QwenOptions, *, base: str, seed: int, device: str, dtype: str
 ) -> QwenRunner:
     """A runner with random weights: the same for the same seed, whatever random numbers were drawn before."""
-    attention, why = choose_attention(options, device, dtype, Qwen2_5_VLForConditionalGeneration)
+    attention, why = choose_attention(options, device, dtype)
     prompts = Prompts.read(tokenizer)
     tokens = {
         "image_token_id": prompts.ids["<|image_pad|>"],
@@ -59,10 +63,12 @@ def from_config(
     built = Qwen2_5_VLConfig(**(config | tokens | {"text_config": text}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vlm = Qwen2_5_VLForConditionalGeneration._from_config(built, attn_implementation=attention)
+        vlm = Qwen2_5_VLForConditionalGeneration._from_config(built, attn_implementation=building(attention))
     vlm.generation_config.eos_token_id = sorted(prompts.stops)
     vlm.generation_config.pad_token_id = prompts.pad
-    runner = _runner(vlm.to(device=device, dtype=named_dtype(dtype)), prompts, options, base, True, why)
+    runner = _runner(
+        settled(vlm.to(device=device, dtype=named_dtype(dtype)), attention), prompts, options, base, True, why
+    )
     runner.info["seed"] = seed
     return runner
 
@@ -74,7 +80,7 @@ def refuse_unread(folder: Path, report: dict[str, Any]) -> None:
             raise UserError(f"{folder}: {kind.replace('_', ' ')} on loading, first {sorted(map(str, report[kind]))[0]}")
 
 
-def choose_attention(options: VisionOptions, device: str, dtype: str, architecture: Any) -> tuple[str, str]:
+def choose_attention(options: VisionOptions, device: str, dtype: str) -> tuple[str, str]:
     """(backend as transformers calls it, why). `auto` takes flash attention where it can run, else sdpa.
 
     A named backend is used or refused (`UserError`), never swapped: published runs differ by 3 points between them.
@@ -85,15 +91,23 @@ def choose_attention(options: VisionOptions, device: str, dtype: str, architectu
         return ("sdpa", f"auto: {obstacle}") if obstacle else ("flash_attention_2", "auto: installed")
     if wanted == "flash_attention_2" and (obstacle := _no_flash(options, device, dtype)):
         raise UserError(f"attention flash_attention_2 cannot run here: {obstacle}", "use attention: auto or sdpa")
-    if wanted == "flex":
-        if not architecture._supports_flex_attn:
-            raise UserError(
-                f"attention flex cannot run: transformers {transformers.__version__} has none for "
-                f"{architecture.__name__.removesuffix('ForConditionalGeneration')}",
-                "use attention: auto or sdpa",
-            )
-        return "flex_attention", "as the variant says"
-    return wanted, "as the variant says"
+    if wanted == "flex" and device == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
+        raise UserError(
+            "attention flex cannot run here: on a CPU it is compiled, and there is no C++ compiler",
+            "use attention: auto or sdpa",
+        )
+    return "flex_attention" if wanted == "flex" else wanted, "as the variant says"
+
+
+def building(attention: str) -> str:
+    """What transformers is asked to build with: it refuses flex for Qwen-VL, whose language model can run it."""
+    return "sdpa" if attention == "flex_attention" else attention
+
+
+def settled(vlm: Any, attention: str) -> Any:
+    """`vlm`, its language model on `attention`; the vision encoder keeps what it was built with."""
+    vlm.model.language_model.config._attn_implementation = attention
+    return vlm
 
 
 def _no_flash(options: VisionOptions, device: str, dtype: str) -> str:
@@ -115,7 +129,7 @@ def about(vlm: Any, options: VisionOptions, why: str) -> dict[str, Any]:
     """What a run records of its model; `why`: the reason for the attention backend."""
     weights = list(vlm.parameters())
     return options.record() | {
-        "attention": vlm.config._attn_implementation,
+        "attention": vlm.config.text_config._attn_implementation,
         "attention_reason": why,
         "dtype": str(weights[0].dtype).removeprefix("torch."),
         "device": str(weights[0].device),

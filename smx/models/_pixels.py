@@ -11,13 +11,20 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 
 
 def prepare(
-    frames: np.ndarray, pixels: tuple[int, int], *, patch: int = PATCH, merge: int = MERGE, repeat: bool = False
+    frames: np.ndarray,
+    pixels: tuple[int, int],
+    *,
+    patch: int = PATCH,
+    merge: int = MERGE,
+    repeat: bool = False,
+    mean: np.ndarray = MEAN,
+    std: np.ndarray = STD,
 ) -> tuple[np.ndarray, Layout]:
-    """[n, H, W, 3] uint8 RGB frames → ([tubelets, 1176] float32, their layout).
+    """[n, H, W, 3] uint8 RGB frames → ([tubelets, 6·patch²] float32, their layout).
 
-    Each frame is resized (bicubic) to `smart_resize` within `pixels`, scaled to 0..1, normalised, and cut into
-    patches ordered so that the 2x2 patches of one merged token follow each other. Frames 2k and 2k+1 share a
-    tubelet; with `repeat` every frame fills a tubelet of its own, twice.
+    Each frame is resized (bicubic) to `smart_resize` within `pixels`, scaled to 0..1, normalised by `mean` and `std`
+    of each channel, and cut into patches ordered so that the 2x2 patches of one merged token follow each other.
+    Frames 2k and 2k+1 share a tubelet; with `repeat` every frame fills a tubelet of its own, twice.
     """
     assert frames.shape[3:] == (3,), f"frames are [n, H, W, 3], got {frames.shape}"
     assert frames.dtype == np.uint8, f"frames are uint8, got {frames.dtype}"
@@ -26,7 +33,7 @@ def prepare(
     layout = Layout(
         len(frames) * (TEMPORAL_PATCH if repeat else 1), wide, high, patch, TEMPORAL_PATCH, merge, channels=3
     )
-    normal = (resize(frames, wide, high).astype(np.float32) / np.float32(255) - MEAN) / STD
+    normal = (resize(frames, wide, high).astype(np.float32) / np.float32(255) - mean) / std
     if repeat:
         normal = np.repeat(normal, TEMPORAL_PATCH, axis=0)
     return patchify(normal, layout), layout

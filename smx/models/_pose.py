@@ -48,21 +48,25 @@ class TokenTransforms:
         return self._plain
 
     def biased(self, mask: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor:
-        """Additive mask [B, heads, L, L]: `mask` (None: causal) and −slope · angle between visual tokens' cameras."""
+        """Additive mask [B, heads, L, L]: `mask` (None: causal) and `bias`."""
         if self._biased is None or self._biased[0] is not mask:
-            self._biased = mask, self._bias(mask, heads, dtype)
+            self._biased = mask, self._with_bias(mask, heads, dtype)
         return self._biased[1]
 
-    def _bias(self, mask: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor:
-        length = self.visual.shape[1]
-        if mask is None:
-            mask = torch.ones(length, length, dtype=torch.bool, device=self.visual.device).tril()
-        assert mask.shape[-2:] == (length, length), "a bias is for tokens that enter the cache together"
+    def bias(self, heads: int, dtype: torch.dtype) -> Tensor:
+        """[B, heads, L, L]: −slope · angle between the cameras of two visual tokens, 0 elsewhere."""
         rows = torch.arange(len(self.visual), device=self.visual.device)[:, None, None]
         angle = pa.rotation_angles(self.cameras[:, :, 0, 0])[rows, self.tubelet[:, :, None], self.tubelet[:, None, :]]
         angle = angle * (self.visual[:, :, None] & self.visual[:, None, :])
         slope = torch.tensor(pa.slopes(heads), device=angle.device)
-        bias = (-slope[:, None, None] * angle[:, None]).to(dtype)
+        return (-slope[:, None, None] * angle[:, None]).to(dtype)
+
+    def _with_bias(self, mask: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor:
+        length = self.visual.shape[1]
+        if mask is None:
+            mask = torch.ones(length, length, dtype=torch.bool, device=self.visual.device).tril()
+        assert mask.shape[-2:] == (length, length), "a bias is for tokens that enter the cache together"
+        bias = self.bias(heads, dtype)
         return torch.where(mask, bias, torch.finfo(dtype).min) if mask.dtype == torch.bool else bias + mask
 
 
@@ -158,7 +162,11 @@ class PoseHooks:
         state: TokenTransforms | None = kwargs.pop(KEYWORD, None)
         if state is not None:
             dtype = kwargs["position_embeddings"][0].dtype
-            kwargs["attention_mask"] = state.biased(kwargs.get("attention_mask"), self.heads, dtype)
+            mask = kwargs.get("attention_mask")
+            if mask is None or isinstance(mask, Tensor):
+                kwargs["attention_mask"] = state.biased(mask, self.heads, dtype)
+            else:  # flex keeps its block mask, and adds a bias of its own accord
+                kwargs["position_bias"] = state.bias(self.heads, dtype)
         return args, kwargs
 
     def _attach_to(self, attention: Any, dims: Tensor) -> None:

@@ -149,8 +149,9 @@ class VideoRunner(Runner):
         self._save_weights(folder)
         self.prompts.tokenizer.save(str(folder / "tokenizer.json"))
         _write(folder / "tokenizer_config.json", _tokenizer_config())
-        _write(folder / "preprocessor_config.json", _processor_config(self.options.pixels))
-        (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+        for name, content in self._processor_files().items():
+            _write(folder / name, content)
+        (folder / "chat_template.jinja").write_text(self._chat_template(), encoding="utf-8")
         memory = {
             "base": self.base,
             "options": self.options.model_dump(mode="json"),
@@ -158,6 +159,13 @@ class VideoRunner(Runner):
             "untrained": self.untrained,
         }
         _write(folder / MEMORY, memory)
+
+    def _processor_files(self) -> dict[str, Any]:
+        """Configurations that other tools prepare frames by."""
+        return {"preprocessor_config.json": _processor_config(self.options.pixels)}
+
+    def _chat_template(self) -> str:
+        return CHAT_TEMPLATE
 
     def _save_weights(self, folder: Path) -> None:
         """Weights and config.json."""

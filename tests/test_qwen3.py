@@ -1,0 +1,213 @@
+"""Qwen3-VL: prompt, positions, pixels and checkpoints as transformers' own processor and model have them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_models import QUESTIONS, scene, tiny
+
+from smx.errors import UserError
+from smx.models import SceneInput
+from smx.models._qwen3 import Qwen3Runner, block_times
+from smx.models.qwen3_vl import Model
+
+torch.set_num_threads(1)
+
+PIXELS = (64 * 64, 9800)  # 320x240 becomes 96x64: 2x3 merged cells
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the architecture, a few thousand parameters, saved by transformers."""
+    from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
+
+    prompts = tiny().prompts
+    rope = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
+    text = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "vocab_size": prompts.tokenizer.get_vocab_size(),
+        "rope_parameters": rope,
+        "initializer_range": 0.1,
+    }
+    vision = {
+        "depth": 3,
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "num_heads": 4,
+        "out_hidden_size": 64,
+        "deepstack_visual_indexes": [0, 1],
+        "num_position_embeddings": 64,
+        "initializer_range": 0.1,
+    }
+    tokens = {"video_token_id": prompts.video, "image_token_id": prompts.ids["<|image_pad|>"]}
+    ends = {
+        "vision_start_token_id": prompts.ids["<|vision_start|>"],
+        "vision_end_token_id": prompts.ids["<|vision_end|>"],
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = Qwen3VLConfig(text_config=text, vision_config=vision, **tokens, **ends)
+        model = Qwen3VLForConditionalGeneration._from_config(config)
+    place = tmp_path_factory.mktemp("qwen3") / "c"
+    model.save_pretrained(place)
+    prompts.tokenizer.encode_special_tokens = False
+    prompts.tokenizer.save(str(place / "tokenizer.json"))
+    return place
+
+
+@pytest.fixture
+def runner(folder: Path) -> Qwen3Runner:
+    return load(folder)
+
+
+def load(folder: Path, **options: Any) -> Qwen3Runner:
+    model = Model.parse({"pixels": PIXELS, **options}, "model qwen3vl")
+    runner = model.load(folder, seed=0, device="cpu", dtype="float32")
+    assert isinstance(runner, Qwen3Runner)
+    return runner
+
+
+def asked(runner: Qwen3Runner, view: SceneInput | None) -> dict[str, Any]:
+    """A whole prompt as `PositionedVLM.logits` takes it."""
+    clip, question = runner.clip(view), runner.prompts.question("How many chairs?")
+    after = np.arange(clip.next_position, clip.next_position + len(question))
+    where = np.concatenate((clip.positions, np.tile(after, (3, 1))), axis=1)
+    ids = torch.tensor([[*clip.ids, *question]])
+    return {"input_ids": ids, "position_ids": torch.from_numpy(where)[:, None], **clip.video}
+
+
+def test_prompt_is_the_processors(runner: Qwen3Runner) -> None:
+    """Timestamps, blocks and turns: the text that transformers' processor makes of the same video, as ids."""
+    from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
+
+    view = scene(6)
+    grid = runner.clip(view).video["grid_thw"]
+    processor = Qwen3VLProcessor.__new__(Qwen3VLProcessor)
+    processor.video_processor = SimpleNamespace(merge_size=2, temporal_patch_size=2)
+    processor.video_token = "<|video_pad|>"
+    processor.vision_start_token, processor.vision_end_token = "<|vision_start|>", "<|vision_end|>"
+    metadata = SimpleNamespace(fps=2, frames_indices=list(range(6)))  # frames half a second apart, as in `scene`
+    blocks = processor.replace_video_token({"video_grid_thw": grid, "video_metadata": [metadata]}, 0)
+    text = f"<|im_start|>user\n{blocks}How many chairs?<|im_end|>\n<|im_start|>assistant\n"
+    tokenizer = runner.prompts.tokenizer
+    tokenizer.encode_special_tokens = False
+    theirs = tokenizer.encode(text, add_special_tokens=False).ids
+    tokenizer.encode_special_tokens = True
+    assert asked(runner, view)["input_ids"][0].tolist() == theirs
+
+
+def test_positions_and_logits_are_transformers_own(runner: Qwen3Runner) -> None:
+    """Our positions equal `get_rope_index`; the whole model, fed by us, is the model fed by itself, bit for bit."""
+    inputs = asked(runner, scene(4))
+    vlm = runner.model.vlm
+    kinds = (inputs["input_ids"] == runner.prompts.video).int() * 2
+    theirs, _ = vlm.model.get_rope_index(inputs["input_ids"], kinds, video_grid_thw=inputs["grid_thw"])
+    assert torch.equal(theirs, inputs["position_ids"])
+    with torch.inference_mode():
+        ours = runner.model.logits(**inputs)
+        own = vlm(
+            input_ids=inputs["input_ids"],
+            mm_token_type_ids=kinds,
+            pixel_values_videos=inputs["pixel_values"],
+            video_grid_thw=inputs["grid_thw"],
+            use_cache=False,
+        ).logits
+    assert torch.equal(ours, own)
+
+
+def test_pixels_are_the_processors() -> None:
+    """Patch 16, mean and deviation 0.5, pairs side by side: rows as Qwen3-VL's video processor cuts them."""
+    from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
+
+    from smx.models._pixels import prepare
+    from smx.models._qwen3 import HALF
+
+    frames = np.random.default_rng(0).integers(0, 256, (4, 64, 96, 3), dtype=np.uint8)  # no resizing: exact
+    rows, layout = prepare(frames, PIXELS, patch=16, mean=HALF, std=HALF)
+    processor = Qwen3VLVideoProcessor()
+    video = (torch.from_numpy(frames).permute(0, 3, 1, 2).float()[None] / 255 - 0.5) / 0.5
+    theirs, *grid = processor.patchify(video, patch_size=16, merge_size=2, temporal_patch_size=2)
+    assert layout.grid == (2, 4, 6)
+    assert [int(side) for side in grid][-2:] == [4, 6] or tuple(layout.grid[1:]) == (4, 6)
+    assert np.abs(rows - theirs.reshape(rows.shape).numpy()).max() < 1e-6
+
+
+@pytest.mark.parametrize("tubelets", ["pair", "repeat"])
+def test_cached_padded_and_batched_answers_agree(folder: Path, tubelets: str) -> None:
+    """One by one, with the video shared, or padded in a batch: the same words."""
+    runner = load(folder, tubelets=tubelets)
+    pairs = [(scene(4, 0), QUESTIONS[0]), (scene(2, 1), QUESTIONS[1])]
+    together = runner.answer_together(pairs, 5)
+    runner.share_prefix = False
+    assert together == [next(runner.answer(view, [query], 5)) for view, query in pairs]
+
+
+def test_a_padded_training_batch_has_the_loss_of_its_parts(runner: Qwen3Runner) -> None:
+    """It can be fine-tuned like the others."""
+    module = runner.module()
+    pairs = [(scene(2, 0), QUESTIONS[0]), (scene(4, 1), QUESTIONS[1])]
+    examples = [runner.example(view, query, "12") for view, query in pairs]
+    with torch.inference_mode():
+        singles = [module(**runner.collate([example])).loss for example in examples]
+        together = module(**runner.collate(examples)).loss
+    assert torch.allclose(together, torch.stack(singles).mean(), atol=1e-5)
+
+
+def test_times_stand_halfway_between_the_frames_of_a_block() -> None:
+    """What the processor writes: the mean of the first and the last frame of a pair."""
+    assert block_times(np.array([0.0, 0.5, 3.0, 4.0]), 2) == [0.25, 3.5]
+    assert block_times(np.array([0.0, 0.5]), 1) == [0.0, 0.5]
+
+
+def test_saved_and_loaded_is_the_same_model(runner: Qwen3Runner, tmp_path: Path) -> None:
+    """And opens with transformers' own processor files beside it."""
+    runner.save(tmp_path / "c")
+    again = load(tmp_path / "c")
+    inputs = asked(runner, scene(2))
+    with torch.inference_mode():
+        assert torch.equal(runner.model.logits(**inputs), again.model.logits(**inputs))
+    assert json.loads((tmp_path / "c/preprocessor_config.json").read_text())["patch_size"] == 16
+    assert again.info["temporal_stride"] == "timestamps in the text"
+
+
+def test_what_it_cannot_do_is_refused_with_the_reason(folder: Path, tmp_path: Path) -> None:
+    """Poses, rotary options, other architectures, and folders that lack tensors."""
+    for options, words in (
+        ({"pose": {"kind": "prope"}}, "pose prope is not built for qwen3_vl yet"),
+        ({"rope": {"temporal": "index"}}, "positions of its own"),
+        ({"pixels": (9, 8)}, "fewest"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Model.parse(options, "model qwen3vl")
+    assert not Model.parse({"pose": {"kind": "none"}}, "m").wants_cameras()
+    with pytest.raises(UserError, match="needs a checkpoint"):
+        Model().check(None)
+    for change, words in (
+        ({"model_type": "qwen2_5_vl"}, "expected model_type 'qwen3_vl'"),
+        ({"text": {"num_hidden_layers": 4}}, "tensors are missing, first model.language_model.layers.3"),
+        ({"text": {"num_key_value_heads": 4}}, r"\[64, 64\], its config.json expects \[128, 64\]"),
+        ({"vision": {"deepstack_visual_indexes": [0]}}, "do not belong to Qwen3VLFor"),
+    ):
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        place.mkdir()
+        for file in folder.iterdir():
+            (place / file.name).write_bytes(file.read_bytes())
+        config = json.loads((place / "config.json").read_text())
+        assert isinstance(change, dict)
+        config["text_config"] |= change.pop("text", {})
+        config["vision_config"] |= change.pop("vision", {})
+        (place / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(UserError, match=words):
+            Model().check(place)
