@@ -138,9 +138,8 @@ def test_pixels_are_the_processors() -> None:
     rows, layout = prepare(frames, PIXELS, patch=16, mean=HALF, std=HALF)
     processor = Qwen3VLVideoProcessor()
     video = (torch.from_numpy(frames).permute(0, 3, 1, 2).float()[None] / 255 - 0.5) / 0.5
-    theirs, *grid = processor.patchify(video, patch_size=16, merge_size=2, temporal_patch_size=2)
+    theirs, *_ = processor.patchify(video, patch_size=16, merge_size=2, temporal_patch_size=2)
     assert layout.grid == (2, 4, 6)
-    assert [int(side) for side in grid][-2:] == [4, 6] or tuple(layout.grid[1:]) == (4, 6)
     assert np.abs(rows - theirs.reshape(rows.shape).numpy()).max() < 1e-6
 
 
