@@ -261,3 +261,85 @@ def scannetpp_dslr(room: RoomScene, folder: Path, *, undistorted: bool) -> Path:
         target = folder / "dslr" / "nerfstudio" / "transforms_undistorted.json"
         write_scannetpp_transforms(room, target, names, size=DEPTH, model="PINHOLE")
     return folder
+
+
+# --- ARKitScenes --------------------------------------------------------------------------------------------
+
+LOWRES, VGA = (256, 192), (640, 480)
+STARTED = 3414.85  # seconds, as the device counts them
+TURN_BACK = {"Up": 0, "Left": 1, "Down": 2, "Right": 3}  # counterclockwise quarter turns that put the sky there
+
+
+def upright_camera(room: RoomScene, sky: str, size: tuple[int, int]) -> RoomScene:
+    """The camera of upright pictures: a tablet held on its side sees a scene higher than wide."""
+    width, height = size if TURN_BACK[sky] % 2 == 0 else size[::-1]
+    focal = 0.83 * size[0]
+    K = np.array([[focal, 0, (width - 1) / 2 + 2], [0, focal, (height - 1) / 2 - 3], [0, 0, 1]])
+    return replace(room, width=width, height=height, K=K)
+
+
+def stored_camera(upright: RoomScene, sky: str) -> tuple[np.ndarray, np.ndarray]:
+    """(w2c, K) of the pictures as stored: each quarter turn counterclockwise makes x what was y, and y what was −x."""
+    w2c, K, width, height = upright.w2c.copy(), upright.K, upright.width, upright.height
+    for _ in range(TURN_BACK[sky]):
+        turn = np.array([[0, 1.0, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+        w2c = turn @ w2c
+        K = np.array([[K[1, 1], 0, K[1, 2]], [0, K[0, 0], width - 1 - K[0, 2]], [0, 0, 1]])
+        width, height = height, width
+    return w2c, K
+
+
+def arkitscenes(
+    room: RoomScene,
+    root: Path,
+    video_id: str,
+    *,
+    sky: str = "Up",
+    camera: Literal["lowres_wide", "vga_wide"] = "lowres_wide",
+    per_pose: int = 1,
+    metadata: bool = True,
+    layout: Literal["raw", "3dod"] = "raw",
+) -> Path:
+    """One walk at ten poses a second, names of depth and intrinsics off by a millisecond here and there.
+
+    `per_pose`: pictures for each pose (the same one again), as 60 pictures a second against ten poses.
+    """
+    size = LOWRES if camera == "lowres_wide" else VGA
+    folder = root / layout / "Validation" / video_id
+    folder = folder / f"{video_id}_frames" if layout == "3dod" else folder
+    for name in (camera, f"{camera}_intrinsics", "lowres_depth"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    seen = upright_camera(room, sky, size)
+    w2c, K = stored_camera(seen, sky)
+    n = len(room.w2c)
+    frames = list(render(seen, range(n)))
+    near = upright_camera(room, sky, LOWRES)
+    maps = [frame.depth for frame in render(near, range(n))]
+    rows = []
+    for i in range(n):
+        pose_time = STARTED + i / 10
+        turn, place = rotation_vector(w2c[i, :3, :3]), w2c[i, :3, 3]
+        rows.append(" ".join([f"{pose_time:.6f}", *(f"{value:.9f}" for value in (*turn, *place))]))
+        for k in range(per_pose):
+            time = pose_time + k / (10 * per_pose)
+            jitter = (0, 0.001, -0.001)[(i + k) % 3]
+            picture = Image.fromarray(np.ascontiguousarray(np.rot90(frames[i].rgb, TURN_BACK[sky])))
+            picture.save(folder / camera / f"{video_id}_{time:.3f}.png", compress_level=1)
+            depth = np.ascontiguousarray(np.rot90(millimetres(maps[i]), TURN_BACK[sky]))
+            Image.fromarray(depth).save(folder / "lowres_depth" / f"{video_id}_{time + jitter:.3f}.png")
+            (folder / f"{camera}_intrinsics" / f"{video_id}_{time - jitter:.3f}.pincam").write_text(
+                f"{size[0]} {size[1]} {K[0, 0]:.6f} {K[1, 1]:.6f} {K[0, 2]:.6f} {K[1, 2]:.6f}"
+            )
+    (folder / "lowres_wide.traj").write_text("\n".join(rows) + "\n")
+    if metadata:
+        (root / layout / "metadata.csv").write_text(
+            f"video_id,visit_id,fold,sky_direction\n{video_id},421014,Validation,{sky}\n1,NA,Training,Up\n"
+        )
+    return folder
+
+
+def rotation_vector(rotation: np.ndarray) -> np.ndarray:
+    from scipy.spatial.transform import Rotation
+
+    vector: np.ndarray = Rotation.from_matrix(rotation).as_rotvec()
+    return vector

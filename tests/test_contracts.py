@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from licensed import scannet_sens
+from licensed import arkitscenes, scannet_sens, scannetpp_iphone
 from media import moving
 from walks import Walk
 
@@ -151,8 +151,10 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for room in rooms:
         write_frames(room, folder / "frames" / room.name)
         scannet_sens(room, folder / "scannet" / room.name / f"{room.name}.sens")
+        scannetpp_iphone(room, folder / "scannetpp" / "data" / room.name)
+        arkitscenes(room, folder / "arkitscenes", room.name, sky="Left")
     write_vsibench(folder / "vsibench", rooms)
-    return {name: folder / name for name in ("frames", "vsibench", "scannet")}
+    return {name: folder / name for name in ("frames", "vsibench", "scannet", "scannetpp", "arkitscenes")}
 
 
 SMALL = {"rooms": {"count": 2, "frames": 16, "width": 64, "height": 48}}

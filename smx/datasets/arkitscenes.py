@@ -1,0 +1,53 @@
+"""ARKitScenes walks: `lowres_wide` or `vga_wide` pictures, turned upright, with cameras and LiDAR depth."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from smx.datasets import BaseDataset, Scene
+from smx.datasets._located import digest_of, need_root, need_scenes, the_one
+
+
+class Dataset(BaseDataset):
+    """Scenes are video ids (`41048190`), of `raw/` or `3dod/`. Poses come ten a second: each frame has the nearest."""
+
+    has_cameras: ClassVar[bool] = True
+
+    camera: Literal["lowres_wide", "vga_wide"] = Field(
+        default="lowres_wide", description="256x192 at 60 a second, or 640x480 at 30"
+    )
+    upright: bool = Field(
+        default=True, description="turn frames, cameras and depth by sky_direction of metadata.csv (else by the poses)"
+    )
+
+    def scenes(self, root: Path | None) -> list[str]:
+        """Ids of all walks that have this camera, sorted. `UserError` when there is none."""
+        return sorted(self._find(root))
+
+    def open(self, root: Path | None, scene_id: str) -> Scene:
+        """Open one walk. `SceneError` where it is empty or damaged."""
+        from smx.datasets._arkit import LOOKED_FOR, ArkitScene
+
+        folder = the_one(self._find(root), scene_id, LOOKED_FOR)
+        assert root is not None
+        return ArkitScene(scene_id, folder, self.camera, self.upright, root)
+
+    def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
+        """SHA-256 over trajectories, names and sizes of pictures, intrinsics and depth, and where the sky is."""
+        from smx.datasets._arkit import files, sky_directions
+
+        found = self._find(root)
+        assert root is not None
+        skies = [(scene, sky_directions(root, found[scene]).get(scene)) for scene in sorted(scenes or found)]
+        return hashlib.sha256(f"{digest_of(found, files, scenes)}{skies}".encode()).hexdigest()
+
+    def _find(self, root: Path | None) -> dict[str, Path]:
+        from smx.datasets._arkit import LOOKED_FOR, find
+
+        root = need_root(root, "arkitscenes", LOOKED_FOR)
+        return need_scenes(find(root, self.camera), root, "arkitscenes", LOOKED_FOR)
