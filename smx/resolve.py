@@ -37,7 +37,7 @@ from smx.spec import (
 from smx.yamlfile import read_yaml
 
 # Keys of a request that say where something is on this machine; they are no part of a spec.
-PLACES = ("root", "checkpoint")
+PLACES = ("root", "checkpoint", "poses")
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Resolver:
         values, places = _split(request)
         if "dataset" not in values:
             values["dataset"] = self._default_dataset(places)
-        return [self._gen_cell(build("gen", values), places.get("root"))]
+        return [self._gen_cell(build("gen", values), places)]
 
     def train(self, request: Mapping[str, Any]) -> list[Cell]:
         """A train cell, after the gen cells that make its sample sets."""
@@ -85,7 +85,8 @@ class Resolver:
             count += len(questions)
             inputs[f"data:{name}"] = bench.digest(root)
             paths[f"bench:{name}"] = _text(root)
-            gen = self._gen_for(spec, bench, bench.training_dataset_options(), root, {q.scene for q in questions})
+            scenes = {q.scene for q in questions}
+            gen = self._gen_for(spec, bench, bench.training_dataset_options(), scenes, {**places, "root": _text(root)})
             gens.append(gen)
             needs.append(gen.fingerprint)
             inputs[f"frames:{name}"] = gen.inputs["dataset"]
@@ -137,7 +138,8 @@ class Resolver:
         paths = {"bench": _text(root), "samples": str(self.workspace.samples), "checkpoint": _text(checkpoint)}
         cells = []
         if model.needs_frames:
-            gen = self._gen_for(spec, bench, bench.dataset_options(), root, {q.scene for q in questions})
+            scenes = {q.scene for q in questions}
+            gen = self._gen_for(spec, bench, bench.dataset_options(), scenes, {**places, "root": _text(root)})
             cells.append(gen)
             needs = (*needs, gen.fingerprint)
             inputs |= {"sample_set": sample_set(spec), "frames": gen.inputs["dataset"]}
@@ -149,12 +151,12 @@ class Resolver:
         """Base model of a variant, or of its stand-in where that would serve."""
         return self._variant(name, {})[0].base
 
-    def _gen_cell(self, spec: Any, root_given: str | None) -> Cell:
+    def _gen_cell(self, spec: Any, places: Mapping[str, Any]) -> Cell:
         assert isinstance(spec, GenSpec)
         dataset: BaseDataset = plugins.load("datasets", spec.dataset).parse(
             spec.dataset_options, f"dataset {spec.dataset}"
         )
-        root = self._root(spec.dataset, dataset.needs_root, {"root": root_given})
+        root = self._root(spec.dataset, dataset.needs_root, places)
         scenes, digest = self._scenes(spec.dataset, dataset, root)
         chosen = [s for s in scenes if any(s == g or fnmatch.fnmatchcase(s, g) for g in spec.scenes)]
         if not chosen:
@@ -162,25 +164,42 @@ class Resolver:
                 f"no scene of dataset {spec.dataset!r} matches {', '.join(spec.scenes)}",
                 f"scenes: {', '.join(scenes[:8])}{' …' if len(scenes) > 8 else ''}",
             )
-        self._require_usable(spec, dataset, root, chosen)
-        paths = {"dataset": _text(root), "samples": str(self.workspace.samples), "cache": str(self.workspace.cache)}
+        poses = Path(places["poses"]).expanduser().resolve() if spec.geometry.source == "file" else None
+        self._require_usable(spec, dataset, root, chosen, poses)
+        paths = {
+            "dataset": _text(root),
+            "samples": str(self.workspace.samples),
+            "cache": str(self.workspace.cache),
+            "poses": _text(poses),
+        }
         items = tuple(Item(s, s) for s in chosen)
         name = f"{spec.sampler}-{spec.frames}f-{spec.dataset}"
         return self._cell(spec, name, items, {"dataset": digest}, paths, {}, ())
 
-    def _require_usable(self, spec: GenSpec, dataset: BaseDataset, root: Path | None, scenes: list[str]) -> None:
+    def _require_usable(
+        self, spec: GenSpec, dataset: BaseDataset, root: Path | None, scenes: list[str], poses: Path | None
+    ) -> None:
         """`UserError` where no scene can give what is asked for. One that can is enough: others fail alone, as items.
 
         A short scene repeats its last frame; where every scene is short, the frame count is a mistake.
         """
         needs: frozenset[str] = plugins.load("samplers", spec.sampler)(**spec.sampler_options).requires()
-        key = (spec.dataset, dataset, root, needs, spec.frames, tuple(scenes))
+        key = (spec.dataset, dataset, root, needs, spec.frames, tuple(scenes), poses, spec.geometry)
         if key in self._usable:
             return
+        if poses is not None:
+            from smx.datasets._posed import LOOKED_FOR, PosedScene, of_one_scene
+        if poses is not None and len(scenes) > 1 and of_one_scene(poses):
+            raise UserError(
+                f"{poses} holds the cameras of one scene, and {len(scenes)} scenes are asked for",
+                f"--scenes NAME, or a folder that has for each scene {LOOKED_FOR}",
+            )
         longest, problems = 0, []
         for name in scenes:
             try:
                 scene = dataset.open(root, name)
+                if poses is not None:
+                    scene = PosedScene(scene, poses, spec.geometry.poses, spec.geometry.metric)
                 problem = "" if dataset.has_cameras else lacks(scene, needs)
             except SceneError as error:
                 problems.append(str(error))
@@ -204,11 +223,17 @@ class Resolver:
         raise UserError(every + problems[0], f"samplers that need frames only: {', '.join(free)}" if needs else "")
 
     def _gen_for(
-        self, spec: SampleSpec, bench: BaseBench, options: dict[str, Any], root: Path | None, scenes: set[str]
+        self,
+        spec: SampleSpec,
+        bench: BaseBench,
+        options: dict[str, Any],
+        scenes: set[str],
+        places: Mapping[str, Any],
     ) -> Cell:
         """The gen cell that makes what an eval or train cell looks at: the same frames, the bench's scenes."""
         shared = {name: getattr(spec, name) for name in SampleSpec.model_fields}
         dataset = plugins.load("datasets", bench.dataset).parse(options, f"dataset {bench.dataset}")
+        root = None if places["root"] is None else Path(places["root"])
         known, _ = self._scenes(bench.dataset, dataset, root)
         missing = sorted(scenes - set(known))
         # Scenes that are missing on disk fail alone, as items; all missing means a wrong folder.
@@ -219,7 +244,7 @@ class Resolver:
             )
         wanted = ("*",) if scenes >= set(known) else tuple(sorted(scenes & set(known)))
         values = {**shared, "dataset": bench.dataset, "dataset_options": options, "scenes": wanted}
-        return self._gen_cell(build("gen", values), _text(root))
+        return self._gen_cell(build("gen", values), places)
 
     def _cell(self, spec: Any, name: str, items: Any, inputs: Any, paths: Any, labels: Any, needs: Any) -> Cell:
         mark = fingerprint(spec, inputs)
@@ -377,7 +402,25 @@ def unique(cells: Sequence[Cell]) -> list[Cell]:
 
 def _split(request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     values = {k: v for k, v in request.items() if k not in PLACES and v is not None}
-    return values, {k: str(request[k]) for k in PLACES if request.get(k) is not None}
+    places = {k: str(request[k]) for k in PLACES if request.get(k) is not None}
+    geometry = values.get("geometry", {})
+    if isinstance(geometry, Mapping) and (geometry or "poses" in places):
+        values["geometry"] = _with_poses(geometry, places.get("poses"))
+    return values, places
+
+
+def _with_poses(geometry: Mapping[str, Any], poses: str | None) -> dict[str, Any]:
+    """Cameras from files are known by what is in them: their digest becomes part of what is asked for."""
+    source = geometry.get("source", "file" if poses else "dataset")
+    if poses and source != "file":
+        raise UserError(f"camera files ({poses}) are given, and geometry.source is {source!r}", "leave one of them out")
+    if source != "file":
+        return dict(geometry)
+    from smx.datasets._posed import LOOKED_FOR, digest
+
+    if not poses:
+        raise UserError("geometry.source is 'file', but where are the files?", f"--poses takes {LOOKED_FOR}")
+    return {**geometry, "source": "file", "content": digest(Path(poses).expanduser())}
 
 
 def _check_types(kind: str, values: Mapping[str, Any]) -> None:

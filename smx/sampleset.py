@@ -4,7 +4,8 @@
         index.jsonl                         scenes done and failed, one line each
         <dataset>/<scene>/
             frame_<position>_<frame id>.png n files, in list order
-            cameras.npz                     w2c [n,4,4] float64 (OpenCV axes), K [n,3,3] of the written frames, metric
+            cameras.npz                     w2c [n,4,4] float64 (OpenCV axes), K [n,3,3] of the written frames, metric;
+                                            pose_enc [n,9] where a network made them
             sample.json                     everything else
 
 A scene's folder appears whole or not at all: it is made under a temporary name beside and renamed. Its bytes
@@ -113,6 +114,11 @@ class Sample:
         return self._cameras.get("K")
 
     @property
+    def pose_enc(self) -> np.ndarray | None:
+        """[n, 9] what the network that made the cameras said of them; None where none did."""
+        return self._cameras.get("pose_enc")
+
+    @property
     def metric(self) -> bool:
         """Whether camera translations are metres."""
         return bool(self._cameras["metric"]) if "metric" in self._cameras else False
@@ -182,6 +188,7 @@ def write(
     K: np.ndarray | None,
     metric: bool,
     image: Literal["png", "jpg"] = "png",
+    pose_enc: np.ndarray | None = None,
 ) -> Sample:
     """Write a sample, or adopt the complete one that is already there.
 
@@ -198,7 +205,7 @@ def write(
         ids = [int(i) for i in record["ids"]]
         files = [f"frame_{position:03d}_{frame_id:06d}.{image}" for position, frame_id in enumerate(ids)]
         _write_frames(temporary, ids, files, frames, image)
-        _write_file(temporary / CAMERAS, _npz(w2c, K, metric))
+        _write_file(temporary / CAMERAS, _npz(w2c, K, metric, pose_enc))
         whole = {"schema": SCHEMA, **record, "files": files}
         _write_file(temporary / RECORD, (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode())
         _sync(temporary)
@@ -280,7 +287,7 @@ def _write_frames(
         raise SceneError(f"frame {next(iter(wanted))} was not decoded")
 
 
-def _npz(w2c: np.ndarray | None, K: np.ndarray | None, metric: bool) -> bytes:
+def _npz(w2c: np.ndarray | None, K: np.ndarray | None, metric: bool, pose_enc: np.ndarray | None) -> bytes:
     """An uncompressed npz; numpy dates its members 1980, so equal arrays are equal bytes."""
     import numpy as np
 
@@ -289,6 +296,8 @@ def _npz(w2c: np.ndarray | None, K: np.ndarray | None, metric: bool) -> bytes:
         arrays["w2c"] = np.asarray(w2c, dtype=np.float64)
     if K is not None:
         arrays["K"] = np.asarray(K, dtype=np.float64)
+    if pose_enc is not None:
+        arrays["pose_enc"] = np.asarray(pose_enc)
     data = io.BytesIO()
     np.savez(data, **arrays)  # type: ignore[arg-type]
     return data.getvalue()

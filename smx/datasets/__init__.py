@@ -26,6 +26,7 @@ class Cameras:
     w2c: np.ndarray  # [n, 4, 4] float64, world to camera, OpenCV axes
     K: np.ndarray  # [n, 3, 3] float64, pixels of the decoded frame
     metric: bool = True  # translations are metres
+    pose_enc: np.ndarray | None = None  # [n, 9] as a network said it, where one made these cameras
 
 
 class Scene(ABC):
@@ -51,6 +52,11 @@ class Scene(ABC):
     def cameras(self, ids: Sequence[int]) -> Cameras | None:
         """Cameras of `ids`, or None where the scene has none."""
         return None
+
+    def intrinsics(self, ids: Sequence[int]) -> np.ndarray | None:
+        """[n, 3, 3] K of `ids`, also where their poses are unknown; None where nobody knows."""
+        cameras = self.cameras(ids)
+        return None if cameras is None else cameras.K
 
     def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
         """(depth [h, w] float32 metres NaN where invalid, K [3, 3] in pixels of that depth map), or None."""

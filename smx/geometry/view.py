@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from smx.errors import SceneError, UserError
+from smx.geometry.source import CamerasLike, DepthSource, GeometrySource, SceneLike
 from smx.options import Options
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
     from smx.geometry.voxels import VoxelGrid, VoxelSets
 
-WORKS_NOW = ("dataset",)
-_KEEP_BYTES = 256 << 20  # depth maps up to this size are kept between the two passes instead of read twice
+_OF_FILES = ("poses", "metric", "causal", "content")
+WORKS_NOW = ("dataset", "file")
 
 
 class GeometryOptions(Options):
@@ -25,6 +26,11 @@ class GeometryOptions(Options):
     source: Literal["dataset", "file", "vggt"] = "dataset"
     candidates: int = Field(default=128, ge=2)  # frames a sampler may weigh against each other
     voxel_size: float | None = Field(default=None, gt=0)  # edge in metres; None: smallest side / 20
+    # Of source `file` alone:
+    poses: Literal["auto", "tum", "open3d", "colmap", "nerfstudio", "posetxt", "cameras_json"] = "auto"
+    metric: bool | None = None  # whether the file's translations are metres; None: as its format has it
+    causal: bool = False  # made online: no pose knows of later frames. Recorded, so that tables keep them apart
+    content: str | None = None  # digest of the camera files; smx fills it in
 
     @field_validator("source")
     @classmethod
@@ -33,48 +39,62 @@ class GeometryOptions(Options):
             raise UserError(f"geometry source {source!r} does not work yet", f"works now: {', '.join(WORKS_NOW)}")
         return source
 
+    @model_validator(mode="after")
+    def _of_a_file_alone(self) -> GeometryOptions:
+        if self.source != "file":
+            for name in _OF_FILES:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise UserError(f"geometry.{name} means something for geometry.source=file only", "--poses DIR")
+        return self
 
-class CamerasLike(Protocol):
-    """`smx.datasets.Cameras`."""
-
-    @property
-    def w2c(self) -> np.ndarray: ...
-    @property
-    def K(self) -> np.ndarray: ...
-    @property
-    def metric(self) -> bool: ...
+    @model_serializer(mode="wrap")
+    def _what_counts(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Options that this source does not read are no part of what was done."""
+        found: dict[str, Any] = serialize(self)
+        return found if self.source == "file" else {k: v for k, v in found.items() if k not in _OF_FILES}
 
 
-class SceneLike(Protocol):
-    """The part of `smx.datasets.Scene` that geometry needs."""
+def candidates_of(frame_ids: np.ndarray, count: int) -> np.ndarray:
+    """[T] raw frame ids at linspace(0, N-1, min(count, N)), truncated."""
+    import numpy as np
 
-    id: str
-    frame_ids: np.ndarray
-    width: int
-    height: int
+    total = len(frame_ids)
+    return np.asarray(frame_ids[np.linspace(0, total - 1, min(count, total)).astype(np.int64)])
 
-    def cameras(self, ids: Sequence[int]) -> CamerasLike | None: ...
-    def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None: ...
+
+class _Camera(NamedTuple):
+    w2c: np.ndarray  # [4, 4], NaN where lost
+    K: np.ndarray  # [3, 3]
+    pose_enc: np.ndarray | None  # [9]
+
+
+class _Cameras(NamedTuple):
+    w2c: np.ndarray  # [n, 4, 4]
+    K: np.ndarray  # [n, 3, 3]
+    metric: bool
+    pose_enc: np.ndarray | None  # [n, 9]
 
 
 class SceneView:
     """A scene as samplers see it (`smx.samplers.View`).
 
-    Depth maps are lifted one at a time into world points (float32, the unit of the cameras): once over the
-    candidates to fit the voxel grid, once to find each frame's voxels, which are cached. Any frame may be
-    asked for. A frame without pose or depth sees nothing; a scene without any is an error.
+    World points are asked of `source` one frame at a time: over the candidates to fit the voxel grid, then to
+    find each frame's voxels, which are cached. Where points have a confidence, one counts that is at least the
+    median over all candidates and above 0.1. Any frame may be asked for. A frame without points sees nothing;
+    a scene without any is an error.
     """
 
-    def __init__(self, scene: SceneLike, options: GeometryOptions) -> None:
+    def __init__(self, scene: SceneLike, options: GeometryOptions, source: GeometrySource | None = None) -> None:
         self._scene = scene
         self._options = options
-        self._cameras: CamerasLike | None = None
+        self.source: GeometrySource = source or DepthSource(scene)
+        self._cameras: dict[int, _Camera] = {}
+        self._metric = False
         self._grid: VoxelGrid | None = None
+        self._least: np.float32 | None = None  # confidence from which a point counts; None until it is known
         self._keys: dict[int, np.ndarray] = {}
-        self._depths: dict[int, tuple[np.ndarray, np.ndarray] | None] = {}
-        self._kept = 0
         self._fresh = False  # something was computed that no cache knows
-        self.depth_size: tuple[int, int] | None = None  # (width, height) of the depth maps, once one was read
+        self.map_size: tuple[int, int] | None = None  # (width, height) of the point maps, once one was seen
 
     @property
     def scene(self) -> str:
@@ -89,51 +109,60 @@ class SceneView:
     @property
     def candidates(self) -> np.ndarray:
         """[T] int64 raw frame ids at linspace(0, N-1, min(candidates, N)), truncated."""
-        import numpy as np
-
-        total = len(self.frame_ids)
-        positions = np.linspace(0, total - 1, min(self._options.candidates, total)).astype(np.int64)
-        return np.asarray(self.frame_ids[positions])
+        return candidates_of(self.frame_ids, self._options.candidates)
 
     @property
     def image_size(self) -> tuple[int, int]:
         """(width, height) of the decoded frames, pixels."""
         return self._scene.width, self._scene.height
 
+    def cameras(self, ids: Sequence[int]) -> CamerasLike | None:
+        """All that is known of the cameras of those frames; None where the scene has none."""
+        import numpy as np
+
+        if not self._learn(ids):
+            return None
+        found = self._cameras_of(ids)
+        encoded = [camera.pose_enc for camera in found if camera.pose_enc is not None]
+        w2c, K = np.stack([camera.w2c for camera in found]), np.stack([camera.K for camera in found])
+        return _Cameras(w2c, K, self._metric, np.stack(encoded) if len(encoded) == len(found) else None)
+
     def has_camera(self, ids: Sequence[int]) -> np.ndarray:
         """[n] bool: which of those frames have a finite pose. `SceneError` where the scene has no cameras at all."""
         import numpy as np
 
-        poses = self._all_cameras().w2c[self._positions(ids)]
-        return np.asarray(np.isfinite(poses).all(axis=(1, 2)))
+        return np.array([np.isfinite(camera.w2c).all() for camera in self._cameras_of(ids)], dtype=bool)
 
     def w2c(self, ids: Sequence[int]) -> np.ndarray:
         """[n, 4, 4] float64 of those frames. `SceneError` where a camera is missing or not finite."""
         import numpy as np
 
-        poses = self._all_cameras().w2c[self._positions(ids)]
+        poses = np.stack([camera.w2c for camera in self._cameras_of(ids)])
         lost = [int(i) for i, pose in zip(ids, poses, strict=True) if not np.isfinite(pose).all()]
         if lost:
             raise SceneError(f"scene {self.scene!r}: no camera for frame {', '.join(map(str, lost[:5]))}")
-        return np.asarray(poses)
+        return poses
 
     def K(self, ids: Sequence[int]) -> np.ndarray:
         """[n, 3, 3] float64 intrinsics of those frames, pixels of the decoded frame."""
         import numpy as np
 
-        return np.asarray(self._all_cameras().K[self._positions(ids)])
+        return np.stack([camera.K for camera in self._cameras_of(ids)])
 
     def metric(self) -> bool:
         """Whether camera translations are metres."""
-        return self._all_cameras().metric
+        self._cameras_of([int(self.frame_ids[0])] if not self._cameras else [])
+        return self._metric
 
     def grid(self) -> VoxelGrid:
         """The voxel grid, fitted to the candidates' points."""
         from smx.geometry.voxels import VoxelGrid, bounding_box, merge_boxes
 
         if self._grid is None:
-            seen = (self._points(int(frame_id)) for frame_id in self.candidates)
-            boxes = [bounding_box(points) for points in seen if points is not None]
+            self._cameras_of(self.candidates.tolist())  # without any, that is the reason to name
+            least = self._confident()
+            seen = (self._map(int(frame_id)) for frame_id in self.candidates)
+            boxes = [bounding_box(*found, least) for found in seen if found is not None]
             if not boxes:
                 raise SceneError(f"scene {self.scene!r} has no depth with a camera, so what its frames see is unknown")
             try:
@@ -148,12 +177,12 @@ class SceneView:
 
         from smx.geometry.voxels import VoxelSets
 
-        grid = self.grid()
+        grid, least = self.grid(), self._confident()
         for frame_id in map(int, ids):
             if frame_id not in self._keys:
-                points = self._points(frame_id)
-                self._keys[frame_id] = np.empty(0, dtype=np.int64) if points is None else grid.keys(points)
-                self._forget(frame_id)
+                found = self._map(frame_id)
+                self._keys[frame_id] = np.empty(0, dtype=np.int64) if found is None else grid.keys(*found, least)
+                self.source.forget(frame_id)
                 self._fresh = True
         return VoxelSets.pack([self._keys[int(frame_id)] for frame_id in ids])
 
@@ -169,14 +198,22 @@ class SceneView:
         ids = np.array(sorted(self._keys), dtype=np.int64)
         voxels = np.unique(np.concatenate([self._keys[int(i)] for i in ids])) if len(ids) else ids
         seen = np.stack([np.isin(voxels, self._keys[int(i)]) for i in ids]) if len(ids) else np.empty((0, 0), bool)
+        posed = sorted(self._cameras)
+        encoded = [enc for i in posed if (enc := self._cameras[i].pose_enc) is not None]
         return {
             "low": self._grid.low,
             "high": self._grid.high,
             "edge": np.asarray(self._grid.edge),
-            "depth_size": np.array(self.depth_size),
+            "least": np.asarray(self._confident()),
+            "map_size": np.array(self.map_size),
             "ids": ids,
             "voxels": voxels,
             "seen": np.packbits(seen, axis=1),
+            "posed": np.array(posed, dtype=np.int64),
+            "w2c": self._stacked([self._cameras[i].w2c for i in posed], (4, 4)),
+            "K": self._stacked([self._cameras[i].K for i in posed], (3, 3)),
+            "pose_enc": self._stacked(encoded, (9,)),
+            "metric": np.array(self._metric),
         }
 
     def adopt(self, known: Mapping[str, np.ndarray]) -> None:
@@ -186,51 +223,66 @@ class SceneView:
         from smx.geometry.voxels import VoxelGrid
 
         self._grid = VoxelGrid(low=known["low"], high=known["high"], edge=np.float32(known["edge"]))
-        width, height = known["depth_size"].tolist()
-        self.depth_size = (width, height)
+        self._least = np.float32(known["least"])
+        width, height = known["map_size"].tolist()
+        self.map_size = (width, height)
         seen = np.unpackbits(known["seen"], axis=1, count=len(known["voxels"])).astype(bool)
         self._keys = {int(i): known["voxels"][row] for i, row in zip(known["ids"], seen, strict=True)}
+        encoded = known["pose_enc"] if len(known["pose_enc"]) else [None] * len(known["posed"])
+        cameras = map(_Camera, known["w2c"], known["K"], encoded)
+        self._cameras = dict(zip(known["posed"].tolist(), cameras, strict=True))
+        self._metric = bool(known["metric"])
         self._fresh = False
 
-    def _all_cameras(self) -> CamerasLike:
-        if self._cameras is None:
-            self._cameras = self._scene.cameras([int(i) for i in self.frame_ids])
-        if self._cameras is None:
+    def _cameras_of(self, ids: Sequence[int]) -> list[_Camera]:
+        """Of each frame. `SceneError` where the scene has no cameras or no such frame."""
+        if not self._learn(ids):
             raise SceneError(f"scene {self.scene!r} has no cameras")
-        return self._cameras
+        return [self._cameras[int(i)] for i in ids]
 
-    def _points(self, frame_id: int) -> np.ndarray | None:
-        """[h*w, 3] float32 world points of a frame, NaN where depth is invalid; None without pose or depth."""
-        import numpy as np
+    def _learn(self, ids: Sequence[int]) -> bool:
+        """Ask the source for cameras that were not asked for yet; False where the scene has none."""
+        self._positions(ids)
+        unknown = sorted({int(i) for i in ids} - self._cameras.keys())
+        if unknown:
+            found = self.source.cameras(unknown)
+            if found is None:
+                return False
+            encoded = [None] * len(unknown) if found.pose_enc is None else found.pose_enc
+            self._cameras.update(zip(unknown, map(_Camera, found.w2c, found.K, encoded), strict=True))
+            self._metric = found.metric
+        return True
 
-        from smx.geometry import _kernels
-
-        w2c = self._all_cameras().w2c[self._positions([frame_id])[0]]
-        if not np.isfinite(w2c).all():
-            return None
-        found = self._depth(frame_id)
+    def _map(self, frame_id: int) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """(points, confidence) of a frame."""
+        found = self.source.point_map(frame_id)
         if found is None:
             return None
-        depth, intrinsics = found
-        depth = np.ascontiguousarray(depth, dtype=np.float32)
-        self.depth_size = (depth.shape[1], depth.shape[0])
-        points = np.empty((depth.size, 3), dtype=np.float32)
-        _kernels.unproject(depth, np.linalg.inv(intrinsics.astype(np.float64)), np.linalg.inv(w2c), points)
-        return points
+        self.map_size = (found.points.shape[1], found.points.shape[0])
+        return found.points, found.confidence
 
-    def _depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
-        if frame_id not in self._depths:
-            found = self._scene.depth(frame_id)
-            size = 0 if found is None else found[0].nbytes
-            if self._kept + size > _KEEP_BYTES:
-                return found
-            self._depths[frame_id] = found
-            self._kept += size
-        return self._depths[frame_id]
+    def _confident(self) -> np.float32:
+        """The least confidence of a point that counts: of the candidates' median, where points have one."""
+        import numpy as np
 
-    def _forget(self, frame_id: int) -> None:
-        found = self._depths.pop(frame_id, None)
-        self._kept -= 0 if found is None else found[0].nbytes
+        from smx.geometry.voxels import least_confidence
+
+        if self._least is None:
+            told = []
+            for frame_id in self.candidates.tolist():
+                found = self.source.point_map(frame_id)
+                if found is not None and found.confidence is not None:
+                    told.append(found.confidence)
+                elif found is not None:
+                    break  # a source whose points have none
+            self._least = least_confidence(told) if told else np.float32(-np.inf)
+        return self._least
+
+    @staticmethod
+    def _stacked(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+        import numpy as np
+
+        return np.stack(arrays) if arrays else np.empty((0, *shape))
 
     def _positions(self, ids: Sequence[int]) -> np.ndarray:
         import numpy as np

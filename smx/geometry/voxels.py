@@ -60,17 +60,18 @@ def select_by_coverage(points: ArrayLike, confidence: ArrayLike, k: int) -> Sele
     return Selection(selected, float(grid.edge), sets.counts, int(sets.union_count(selected)))
 
 
-def least_confidence(confidence: np.ndarray) -> np.float32:
+def least_confidence(confidence: np.ndarray | Sequence[np.ndarray]) -> np.float32:
     """The least float32 that is both >= the median of all confidences and > 0.1."""
     return max(median(confidence), np.nextafter(np.float32(TOO_UNSURE), np.float32(1)))
 
 
-def median(values: np.ndarray) -> np.float32:
-    """`numpy.percentile(values, 50)` of a float32 array, by counting instead of sorting; NaN is left out."""
+def median(values: np.ndarray | Sequence[np.ndarray]) -> np.float32:
+    """`numpy.percentile(values, 50)` of float32 arrays, by counting instead of sorting; NaN is left out."""
     from smx.geometry import _kernels
 
-    bits = np.ascontiguousarray(values, dtype=np.float32).reshape(-1).view(np.uint32)
-    parts = np.array_split(bits, max(1, min(_threads(), bits.size >> 16)))
+    arrays = [values] if isinstance(values, np.ndarray) else values
+    flat = [np.ascontiguousarray(array, dtype=np.float32).reshape(-1).view(np.uint32) for array in arrays]
+    parts = [p for bits in flat for p in np.array_split(bits, max(1, min(_threads(), bits.size >> 16)))]
 
     def histogram(count: Callable[[np.ndarray, np.ndarray], None]) -> np.ndarray:
         def one(part: np.ndarray) -> np.ndarray:
@@ -78,8 +79,8 @@ def median(values: np.ndarray) -> np.float32:
             count(part, counts)
             return counts
 
-        with ThreadPoolExecutor(len(parts)) as pool:
-            return np.cumsum(np.sum(list(pool.map(one, parts)), axis=0))
+        with ThreadPoolExecutor(min(_threads(), len(parts))) as pool:
+            return np.cumsum(sum(pool.map(one, parts)))
 
     upto = histogram(_kernels.count_high)
     total = int(upto[-1])

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 from smx import plugins, sampleset
+from smx.cell import Item
 from smx.node import Shard
+from smx.node.geometry import source_of
+from smx.node.parallel import finished, workers_for
 from smx.node.sampling import make_sample
 from smx.spec import GenSpec, dataset_label, digest, sample_set
 
-VOXELS_VERSION = 1  # raise when the same scene would give other voxels
+VOXELS_VERSION = 2  # raise when the same scene would give other voxels
+_SCENE_BYTES = 1 << 30  # what a scene in hand may take: decoded frames, point maps or depth, and room to work
 
 
 def work(shard: Shard) -> None:
-    """Make one sample per scene; a broken scene is recorded and the rest goes on."""
+    """Make one sample per scene, several scenes at once; a broken one is recorded and the rest goes on."""
     spec = shard.spec
     assert isinstance(spec, GenSpec)
     dataset = plugins.load("datasets", spec.dataset).parse(spec.dataset_options, f"dataset {spec.dataset}")
@@ -23,30 +29,36 @@ def work(shard: Shard) -> None:
     assert root is not None
     index = sampleset.set_folder(root, spec.sampler, spec.frames, identity[:8])
     label = dataset_label(spec.dataset, spec.dataset_options)
-    for item in shard.items:
-        folder = sampleset.folder(root, spec.sampler, spec.frames, identity[:8], label, item.id)
+    geometry = source_of(spec.geometry, shard.path("poses"))
+
+    def make(item: Item) -> tuple[dict[str, Any], float]:
         started = shard.begin(item.id)
-        try:
-            scene = dataset.open(shard.path("dataset"), item.id)
-            data = make_sample(
-                scene,
-                sampler_name=spec.sampler,
-                sampler=sampler,
-                n=spec.frames,
-                seed=spec.seed,
-                geometry=spec.geometry,
-                folder=folder,
-                image=spec.image_format,
-                cache=_cache(shard, item.id),
-                extra={"sample_set": identity, "dataset": label, "dataset_version": type(dataset).version},
-            )
-        except Exception as error:  # noqa: BLE001 - recorded for this scene; the others go on
-            shard.fail(item.id, error)
-            sampleset.record_failed(index, label, item.id, error)
+        data = make_sample(
+            dataset.open(shard.path("dataset"), item.id),
+            sampler_name=spec.sampler,
+            sampler=sampler,
+            n=spec.frames,
+            seed=spec.seed,
+            geometry=spec.geometry,
+            folder=sampleset.folder(root, spec.sampler, spec.frames, identity[:8], label, item.id),
+            image=spec.image_format,
+            cache=_cache(shard, item.id),
+            source_of=geometry,
+            extra={"sample_set": identity, "dataset": label, "dataset_version": type(dataset).version},
+        )
+        return data, time.perf_counter() - started
+
+    workers = workers_for(len(shard.items), _SCENE_BYTES)
+    for item, made in finished(shard.items, make, workers):
+        if isinstance(made, Exception):
+            shard.fail(item.id, made)
+            sampleset.record_failed(index, label, item.id, made)
         else:
+            data, took = made
             # First, for what is recorded as an item is not done again, and its line would be missing for good.
             sampleset.record_done(index, label, item.id, data)
-            shard.succeed(item.id, data, started)
+            # Its share of the task's time: the seconds of all items add up to what the task took.
+            shard.succeed(item.id, data, time.perf_counter() - took / workers)
 
 
 def _cache(shard: Shard, scene: str) -> Path:

@@ -12,8 +12,11 @@ import numpy as np
 
 from smx import sampleset
 from smx.datasets import Scene
+from smx.datasets._ahead import DecodedOnce
 from smx.errors import SceneError
-from smx.geometry.view import GeometryOptions, SceneView
+from smx.geometry.source import SourceOf
+from smx.geometry.view import GeometryOptions, SceneView, candidates_of
+from smx.node.geometry import from_dataset
 from smx.runfolder import write_atomic
 from smx.samplers import BaseSampler, Choice
 from smx.samplers._common import choose
@@ -31,10 +34,12 @@ def make_sample(
     extra: dict[str, Any],
     image: Literal["png", "jpg"] = "png",
     cache: Path | None = None,
+    source_of: SourceOf = from_dataset,
 ) -> dict[str, Any]:
     """Write the sample of `scene` to `folder` and return its summary; a complete one that is there is adopted.
 
     `extra` is recorded as it is (dataset, fingerprint …) and must not change from one machine to another.
+    `source_of` makes the scene's geometry from it and the raw ids of its candidates.
     `cache`: file of this scene's voxels, shared by all samplers and frame counts; made if it is not there.
     Summary: `frames`, `fill` (how many), `overlap` (mean over pairs) and `coverage`, None without geometry;
     `ends_early` where a video has other than the frames its header claims: [there, claimed].
@@ -50,11 +55,12 @@ def make_sample(
     }
     if sampleset.is_complete(folder):
         return summary(_adopted(folder, source, extra))
-    view = SceneView(scene, geometry)
+    once = DecodedOnce(scene)
+    view = SceneView(once, geometry, source_of(once, candidates_of(scene.frame_ids, geometry.candidates)))
     if cache is not None and (known := _read_cache(cache)) is not None:
         view.adopt(known)
     choice = choose(sampler, view, n, seed)
-    cameras = scene.cameras(choice.ids)
+    cameras = view.cameras(choice.ids)
     record = {
         "sampler": sampler_name,
         "sampler_version": sampler.version,
@@ -70,11 +76,13 @@ def make_sample(
         **_measured(view, choice, geometry),
         "notes": choice.notes,
     }
-    frames = scene.decode(sorted(set(choice.ids)))
+    frames = once.take(choice.ids)
     if cameras is None:
         sampleset.write(folder, record, frames, None, None, False, image)
     else:
-        sampleset.write(folder, record, frames, cameras.w2c, cameras.K, cameras.metric, image)
+        sampleset.write(
+            folder, record, frames, cameras.w2c, cameras.K, cameras.metric, image, pose_enc=cameras.pose_enc
+        )
     if cache is not None and (found := view.known()) is not None:
         _write_cache(cache, found)
     return summary(record)
@@ -152,8 +160,8 @@ def _measured(view: SceneView, choice: Choice, geometry: GeometryOptions) -> dic
             **geometry.model_dump(mode="json"),
             "voxel_edge": float(grid.edge),
             "box": [grid.low.tolist(), grid.high.tolist()],
-            "image_size": list(view.depth_size or ()),
+            "image_size": list(view.map_size or ()),
             "metric": view.metric(),
-            "reference_frame": "world of the dataset",
+            **view.source.record(),
         },
     }

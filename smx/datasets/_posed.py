@@ -1,0 +1,211 @@
+"""A scene of any dataset with its cameras read from a file: poses of SLAM, of a network, of another tool."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smx.datasets import Cameras, Scene
+from smx.datasets._files import Layout, PoseFormat, numbered
+from smx.datasets._poses import (
+    _PLACES,
+    _match_order,
+    _match_times,
+    _read,
+    _to_frame_size,
+    match_numbers,
+    pose_files,
+    stated_intrinsics,
+)
+from smx.digests import file_digest, files_digest
+from smx.errors import SceneError, UserError
+from smx.geometry.poses import Poses
+
+_ENDINGS = {".log": "open3d", ".tum": "tum", ".txt": "tum", ".json": "nerfstudio"}
+LOOKED_FOR = "a folder SCENE/ with a camera file in it, or a file SCENE.txt (TUM), SCENE.log (Open3D) or SCENE.json"
+
+
+def digest(root: Path) -> str:
+    """Identity of every camera file under `root` (a file or a folder), hex; names and contents, no path.
+
+    `UserError` where there is none.
+    """
+    if not root.exists():
+        raise UserError(f"there is nothing at {root}", f"--poses takes {LOOKED_FOR}")
+    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix in _ENDINGS and p.is_file())
+    if not files:
+        raise UserError(f"no camera file under {root}", f"--poses takes {LOOKED_FOR}")
+    return files_digest(files, root) if root.is_dir() else f"{root.suffix}{file_digest(root)}"
+
+
+def of_one_scene(root: Path) -> bool:
+    """Whether `root` is the camera file (or the folder of one camera model) of a single scene."""
+    fixed = [name for names in _PLACES.values() for name in names if "*" not in name]
+    return root.is_file() or any((root / name).is_file() for name in fixed) or any(root.glob("*.pose.txt"))
+
+
+class PosedScene(Scene):
+    """Frames and depth of `scene`, cameras from the files of that scene under `root`.
+
+    `metric`: whether translations are metres; None: as the format has it (COLMAP and nerfstudio: no). Intrinsics
+    come from the camera file, else from a file beside it, else from the dataset.
+    Raises `SceneError` where there are no poses of the scene, or they do not belong to its frames.
+    """
+
+    def __init__(self, scene: Scene, root: Path, format: PoseFormat, metric: bool | None) -> None:
+        self._scene = scene
+        self.id, self.frame_ids, self.fps = scene.id, scene.frame_ids, scene.fps
+        self.width, self.height = scene.width, scene.height
+        layout, name, files = _find(root, scene.id, format)
+        read = _read(name, files)
+        rows, matched_by = _match(read, self._frames, layout, files[0])
+        self._w2c = np.full((len(rows), 4, 4), np.nan)
+        self._w2c[rows >= 0] = read.w2c[rows[rows >= 0]]
+        if not np.isfinite(self._w2c).all(axis=(1, 2)).any():
+            raise SceneError(f"{files[0]}: no frame of scene {scene.id!r} has a pose here that is not inf or NaN")
+        self._K = self._intrinsics(read, rows, layout, files[0])
+        self._metric = read.metric if metric is None else metric
+        file = files[0].parent if name == "posetxt" else files[0]
+        self.record: dict[str, Any] = {
+            "reference_frame": "world of the camera file",
+            "cameras": {
+                "format": name,
+                "file": file.relative_to(root).as_posix() if root.is_dir() else file.suffix,
+                "matched_by": matched_by,
+                "sha256": files_digest(files, files[0].parent),
+            },
+        }
+
+    def timestamps(self) -> np.ndarray:
+        """Of the dataset's scene."""
+        return self._scene.timestamps()
+
+    def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """By the dataset's scene."""
+        return self._scene.decode(ids)
+
+    def cameras(self, ids: Sequence[int]) -> Cameras:
+        """From the file; NaN for frames it has no pose of."""
+        at = np.searchsorted(self.frame_ids, np.asarray(ids, dtype=np.int64))
+        return Cameras(self._w2c[at], self._K[at], self._metric)
+
+    def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """The dataset's. `SceneError` where it is in metres and the poses are not, so that they do not fit."""
+        found = self._scene.depth(frame_id)
+        if found is not None and not self._metric:
+            raise SceneError(
+                f"scene {self.id!r}: depth is in metres, the poses of {self.record['cameras']['file']} have no scale;"
+                " geometry.metric=true says that they are metres, too"
+            )
+        return found
+
+    def intrinsics(self, ids: Sequence[int]) -> np.ndarray:
+        """Those of `cameras`."""
+        return self.cameras(ids).K
+
+    def source(self) -> dict[str, Any]:
+        """Of the dataset's scene."""
+        return self._scene.source()
+
+    @property
+    def _frames(self) -> _Frames:
+        timed = self._scene.timestamps() if self.fps is not None else None
+        return _Frames(self.frame_ids, self.width, self.height, self.fps, timed)
+
+    def _intrinsics(self, read: Poses, rows: np.ndarray, layout: Layout, file: Path) -> np.ndarray:
+        """[N, 3, 3] in pixels of the frames."""
+        if read.K is not None:
+            scaled = _to_frame_size(read.K[np.maximum(rows, 0)], read.size, self._frames, file)
+            assert scaled is not None
+            return scaled
+        found = stated_intrinsics(layout, self._frames, None)
+        if found is None:
+            found = self._scene.intrinsics(self.frame_ids.tolist())
+        if found is None:
+            raise SceneError(
+                f"{file}: poses without intrinsics, and dataset and scene {self.id!r} have none;"
+                " put a camera_intrinsic.json beside the poses"
+            )
+        return found
+
+
+@dataclass
+class _Frames:
+    """What matching needs to know of a scene (`smx.datasets._media.Media`)."""
+
+    frame_ids: np.ndarray
+    width: int
+    height: int
+    fps: float | None
+    times: np.ndarray | None
+
+    def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        raise NotImplementedError
+
+    def source(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+def _find(root: Path, scene: str, format: PoseFormat) -> tuple[Layout, str, list[Path]]:
+    """(where intrinsics may lie, format, the camera files) of a scene. `root`: of all scenes, or of this one alone."""
+    if root.is_file():
+        return _beside(root), *_one_file(root, format)
+    folder = root if of_one_scene(root) else root / scene
+    if folder.is_dir() and (found := pose_files(_beside(folder), format)):
+        return _beside(folder), *found
+    for ending in _ENDINGS:
+        if (file := root / f"{scene}{ending}").is_file():
+            return _beside(file), *_one_file(file, format)
+    raise SceneError(f"{root}: no poses of scene {scene!r}; looked for {LOOKED_FOR}")
+
+
+def _beside(place: Path) -> Layout:
+    return Layout(place if place.is_dir() else place.parent, None, (), ())
+
+
+def _one_file(file: Path, format: PoseFormat) -> tuple[str, list[Path]]:
+    if format != "auto":
+        return format, [file]
+    name = _ENDINGS.get(file.suffix)
+    if name is None:
+        raise SceneError(f"{file}: no camera file by its ending; say geometry.poses=tum (or another format)")
+    if name == "nerfstudio" and _keys(file) & {"w2c"}:
+        name = "cameras_json"
+    return name, [file]
+
+
+def _keys(file: Path) -> set[str]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError):
+        return set()  # its reader says what is wrong with it
+    return set(data) if isinstance(data, dict) else set()
+
+
+def _match(read: Poses, frames: _Frames, layout: Layout, file: Path) -> tuple[np.ndarray, str]:
+    """([N] row of each frame's pose, -1 where it has none; how they were matched)."""
+    if read.numbers is not None:
+        return match_numbers(frames.frame_ids, read.numbers, layout, file), "number"
+    if read.names is not None:
+        order = numbered(map(Path, read.names))
+        row_of = {path: row for row, path in enumerate(map(Path, read.names))}
+        rows = match_numbers(frames.frame_ids, np.array(order.numbers, dtype=np.int64), layout, file)
+        back = np.array([row_of[path] for path in order.files])
+        return np.where(rows >= 0, back[rows], -1), "number in the name"
+    if read.times is None:
+        return _match_order(len(read.w2c), frames, file), "order"
+    if frames.times is not None and _counts_frames(read.times, frames):
+        return match_numbers(frames.frame_ids, read.times.astype(np.int64), layout, file), "number"
+    return _match_times(read.times, frames, file)
+
+
+def _counts_frames(times: np.ndarray, frames: _Frames) -> bool:
+    """Whether the times are frame numbers: all of frames there are, and over more seconds than the clip has."""
+    assert frames.times is not None
+    span = frames.times[-1] - frames.times[0]
+    return bool(np.isin(times, frames.frame_ids).all() and times.max() - times.min() > span + 1)
