@@ -24,6 +24,18 @@ from smx.runfolder import RunFolder, now, run_folders, this_process, write_json
 FAST = ("--set", "bench_options.scenes=1", "--set", "bench_options.train_scenes=1", "--set", "bench_options.frames=24")
 
 
+# A model that says which process it is in.
+TALKER = '''"""Answers at random, and talks."""
+import os
+from smx.models.chance import Model as Chance
+
+class Model(Chance):
+    def load(self, *arguments, **options):
+        print("I am", os.getpid())
+        return super().load(*arguments, **options)
+'''
+
+
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty workspace; what is computed is written to `probe`."""
@@ -332,15 +344,33 @@ def test_logs_merge_shards_and_keep_the_last_of_a_progress_bar(lab: Path, capsys
     assert smx("eval", "--model", "chance", "--executor", "local", *FAST) == 0
     assert smx("wait") == 0
     run = only(lab, "eval")
-    attempt = run.attempt(1).path
-    (attempt / "log.out").write_bytes(b"loading\n 1/9\r 5/9\r 9/9\ndone\n")
-    (attempt / "log.err").write_bytes(b"a warning\nthe last word")
+    shard = run.attempt(1).shard(0).path
+    (shard / "log.out").write_bytes(b"loading\n 1/9\r 5/9\r 9/9\ndone\n")
+    (shard / "log.err").write_bytes(b"a warning\nthe last word")
     told = said(capsys, "logs", run.path.name, "-f")
-    assert told == "==> log.out <==\nloading\n 9/9\ndone\n==> log.err <==\na warning\nthe last word\n"
+    out, err = "loading\n 9/9\ndone\n", "a warning\nthe last word\n"
+    assert told == f"==> shards/0/log.out <==\n{out}==> shards/0/log.err <==\n{err}"
     assert said(capsys, "logs", run.path.name, "--err", "-n", 1) == "the last word\n"
-    (attempt / "shards/0/log.err").write_bytes(b"of shard 0\n")
-    assert said(capsys, "logs", f"{run.path.name}#1", "--err", "--shard", 0) == "of shard 0\n"
+    assert said(capsys, "logs", f"{run.path.name}#1", "--err", "--shard", 0) == err
     assert "1 shards" in said(capsys, "logs", run.path.name, "--shard", 3, code=2)
+
+
+def test_each_shard_of_a_local_run_has_a_log_of_its_own(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two tasks in one file are lines nobody can take apart, and a failure is blamed on the wrong one."""
+    models = lab / "experiments" / "plugins" / "models"
+    models.mkdir(parents=True)
+    (models / "talker.py").write_text(TALKER)
+    (lab / "experiments" / "models").mkdir()
+    (lab / "experiments" / "models" / "talker.yaml").write_text("base: talker\n")
+    two = ("--set", "bench_options.scenes=2", *FAST[2:])
+    assert smx("eval", "--model", "talker", "--executor", "local", "--shards", 2, *two, "--watch") == 0
+    name = only(lab, "eval").path.name
+    one, other = (said(capsys, "logs", name, "--shard", k) for k in (0, 1))
+    assert one.count("I am") == other.count("I am") == 1
+    assert one != other
+    told = said(capsys, "logs", name)
+    assert told.index("==> shards/0/log.out <==") < told.index("==> shards/1/log.out <==")
+    assert told.count("I am") == 2
 
 
 # Afterwards

@@ -129,8 +129,7 @@ def _say_attempt(attempt: Any, folder: Any) -> None:
     if attempt.failure:
         where = f" ({attempt.failure['where']})" if attempt.failure.get("where") else ""
         out(f"     {attempt.failure['kind']}: {attempt.failure['line']}{where}")
-        log = folder.attempt(attempt.attempt).path / "log.err"
-        if log.exists():
+        for log in folder.attempt(attempt.attempt).logs("err", attempt.failure.get("shard"))[:1]:
             out(f"     log: {log}")
     if attempt.unknown_since:
         out(f"     unknown since {attempt.unknown_since[:19]}")

@@ -64,10 +64,12 @@ def _verdict(folder: Path, task: int, entry: dict[str, Any], busy: set[str]) -> 
 
 
 def _start(folder: Path, task: int, queue: dict[str, Any], threads: int) -> subprocess.Popen[bytes]:
-    attempt = Path(queue["tasks"][task]["folder"])
+    entry = queue["tasks"][task]
+    shard = AttemptFolder(Path(entry["folder"])).shard(entry["shard"]).path
+    shard.mkdir(parents=True, exist_ok=True)
     code = Path(queue["code"]) if queue.get("code") else None
     environment = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads), **os.environ}
-    with (attempt / "log.out").open("ab") as out, (attempt / "log.err").open("ab") as err:
+    with (shard / "log.out").open("ab") as out, (shard / "log.err").open("ab") as err:
         child = subprocess.Popen(
             [sys.executable, *start(code, "smx.executors._driver"), str(folder), str(task)],
             stdin=subprocess.DEVNULL,
