@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from smx.datasets import BaseDataset, Scene
 from smx.errors import UserError, unknown
 
@@ -19,6 +21,10 @@ _LOOKED_FOR = "looked for <root>/<dataset>/<scene_name>.mp4 and <root>/videos/<d
 class Dataset(BaseDataset):
     """Scenes "<dataset>/<scene_name>", of all datasets that are there (arkitscenes, scannet, scannetpp)."""
 
+    joined: bool = Field(
+        default=False, description="cameras and depth from ROOT/originals/{scannet,scannetpp,arkitscenes}"
+    )
+
     def scenes(self, root: Path | None) -> list[str]:
         """Ids of all videos, sorted. `UserError` when there is none."""
         return sorted(_videos(root))
@@ -28,6 +34,11 @@ class Dataset(BaseDataset):
         videos = _videos(root)
         if scene_id not in videos:
             raise unknown("scene", scene_id, videos, _LOOKED_FOR)
+        if self.joined:
+            from smx.datasets._joined import JoinedScene
+
+            assert root is not None
+            return JoinedScene(scene_id, videos[scene_id], root / "originals")
         return VideoScene(scene_id, videos[scene_id])
 
     def digest(self, root: Path | None) -> str:
@@ -37,7 +48,17 @@ class Dataset(BaseDataset):
         hashed = hashlib.sha256()
         for scene, path in sorted(_videos(root).items()):
             hashed.update(f"{scene}\0{file_digest(path)}\n".encode())
+            for file in self._originals(root, scene):
+                hashed.update(f"{scene}\0{file.name}\0{file_digest(file)}\n".encode())
         return hashed.hexdigest()
+
+    def _originals(self, root: Path | None, scene: str) -> list[Path]:
+        """Files that cameras and depth of a joined scene come from."""
+        if not self.joined or root is None:
+            return []
+        from smx.datasets._joined import original_files
+
+        return [file for file in original_files(scene, root / "originals") if file.is_file()]
 
 
 class VideoScene(Scene):
