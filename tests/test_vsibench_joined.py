@@ -27,7 +27,7 @@ def room() -> RoomScene:
 
 @pytest.fixture(scope="module")
 def root(room: RoomScene, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three originals and a video of each: ARKit's tablet was held with the sky on the left, its video is upright."""
+    """The three originals and a video of each: ARKit's tablet was held sideways, its video is upright."""
     root = tmp_path_factory.mktemp("vsibench")
     originals = root / "originals"
     scannet_sens(room, originals / "scannet" / "scans" / SCENES["scannet"] / f"{SCENES['scannet']}.sens")
