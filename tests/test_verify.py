@@ -16,7 +16,7 @@ from smx.node import verify
 
 torch.set_num_threads(1)
 
-HOW = {"device": "cpu", "dtype": "float32", "attention": "sdpa"}
+HOW: verify.How = {"device": "cpu", "dtype": "float32", "attention": "sdpa"}
 REFERENCE = [
     *("spatial_last", "pose_enc", "depth", "depth_conf", "world_points", "world_points_conf"),
     *("video_embeds", "fused_embeds", "position_ids", "logits", "text_only_logits", "generated_ids"),

@@ -37,7 +37,7 @@ class SpatialFeatures(nn.Module):
         if "camera_head" in parts:
             self.vggt["camera_head"] = CameraHead(config.vggt)
         self.vggt.requires_grad_(False)
-        self.connector = connector(config, options, inner)
+        self.connector: Any = connector(config, options, inner)
 
     def forward(self, visual: Any, pixels: Tensor, grid_thw: Tensor, dtype: torch.dtype) -> Tensor:
         """[placeholders of all clips, hidden], clip by clip; `visual` is Qwen's own encoder.
@@ -72,8 +72,8 @@ class SpatialFeatures(nn.Module):
             return spatial
         assert flat is not None
         if features == "cat":
-            assert isinstance(self.connector, Cat)
-            return self.connector.join(flat, spatial)
+            both: Tensor = self.connector.join(flat, spatial)
+            return both
         return flat + spatial
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from smx.errors import UserError
 from smx.provenance import git_state, software
@@ -22,6 +22,14 @@ LIMIT = 2e-4  # of a stage's standard deviation; float32 on another machine stay
 FILES = ("inputs.safetensors", "expected.safetensors")
 ABOUT = "record.json"
 NEEDED = ("input_ids", "pixel_values_videos", "video_grid_thw", "second_per_grid_ts", "text_only_ids")
+
+
+class How(TypedDict):
+    """Where and in what precision a model is computed."""
+
+    device: str  # one of `devices`
+    dtype: str
+    attention: str  # of the language model
 
 
 @dataclass(frozen=True)
@@ -78,10 +86,10 @@ class Verdict:
         }
 
 
-def record(checkpoint: Path, out: Path, *, seed: int = 0, **how: str) -> list[Stage]:
+def record(checkpoint: Path, out: Path, *, seed: int = 0, **how: Unpack[How]) -> list[Stage]:
     """Make a record of `checkpoint` in the new folder `out`, whole or not at all; returns its stages.
 
-    `how`: device, dtype, attention. Inputs are drawn from `seed`. `UserError` where `out` exists or the checkpoint
+    Inputs are drawn from `seed`. `UserError` where `out` exists or the checkpoint
     cannot be read.
     """
     if out.exists():
@@ -109,10 +117,10 @@ def record(checkpoint: Path, out: Path, *, seed: int = 0, **how: str) -> list[St
     return [_compare(name, tensor, tensor, LIMIT) for name, tensor in expected.items()]
 
 
-def check(checkpoint: Path, folder: Path | None = None, *, limit: float = LIMIT, **how: str) -> Verdict:
+def check(checkpoint: Path, folder: Path | None = None, *, limit: float = LIMIT, **how: Unpack[How]) -> Verdict:
     """Compare what `checkpoint` computes with the record in `folder` (default: the checkpoint's own folder).
 
-    `how`: device, dtype, attention. `UserError` where there is no record, or it belongs to another architecture.
+    `UserError` where there is no record, or it belongs to another architecture.
     """
     folder = checkpoint if folder is None else folder
     inputs, expected, about = read(folder)
@@ -154,7 +162,7 @@ def devices() -> list[str]:
 
 
 def _computed(
-    checkpoint: Path, inputs: dict[str, Tensor], rope: dict[str, Any] | None, tokens: int, how: dict[str, str]
+    checkpoint: Path, inputs: dict[str, Tensor], rope: dict[str, Any] | None, tokens: int, how: How
 ) -> dict[str, Tensor]:
     from smx.models import _stages
     from smx.models._options import Rope
@@ -183,7 +191,7 @@ def _compare(name: str, expected: Tensor | None, found: Tensor | None, limit: fl
     return Stage(name, shape, difference, scale, relative, limit, relative <= limit)
 
 
-def _here(how: dict[str, str]) -> dict[str, Any]:
+def _here(how: How) -> dict[str, Any]:
     return {**software(), "git": git_state(Path(__file__).parent), **how, "machine": _machine(how["device"])}
 
 
