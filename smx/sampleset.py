@@ -6,6 +6,7 @@
             frame_<position>_<frame id>.png n files, in list order
             cameras.npz                     w2c [n,4,4] float64 (OpenCV axes), K [n,3,3] of the written frames, metric;
                                             pose_enc [n,9] where a network made them
+            voxels.npz                      what each frame sees of the scene's voxels, where that is known
             sample.json                     everything else
 
 A scene's folder appears whole or not at all: it is made under a temporary name beside and renamed. Its bytes
@@ -23,7 +24,7 @@ import shutil
 import socket
 import traceback
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA = 1
-RECORD, CAMERAS, INDEX = "sample.json", "cameras.npz", "index.jsonl"
+RECORD, CAMERAS, VOXELS, INDEX = "sample.json", "cameras.npz", "voxels.npz", "index.jsonl"
 
 
 def folder(root: Path, sampler: str, n: int, fingerprint8: str, dataset: str, scene: str) -> Path:
@@ -119,6 +120,19 @@ class Sample:
         return self._cameras.get("pose_enc")
 
     @property
+    def voxels(self) -> dict[str, np.ndarray] | None:
+        """What `SceneView.seen` tells of the frames; None where it is unknown, or was not kept by an older smx."""
+        import numpy as np
+
+        try:
+            with np.load(self.folder / VOXELS, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise _damaged(self.folder, f"{VOXELS}: {error}") from error
+
+    @property
     def metric(self) -> bool:
         """Whether camera translations are metres."""
         return bool(self._cameras["metric"]) if "metric" in self._cameras else False
@@ -189,11 +203,12 @@ def write(
     metric: bool,
     image: Literal["png", "jpg"] = "png",
     pose_enc: np.ndarray | None = None,
+    voxels: Mapping[str, np.ndarray] | None = None,
 ) -> Sample:
     """Write a sample, or adopt the complete one that is already there.
 
     `record` needs `ids` (the order of the files); `files` and `schema` are added. `frames`: (id, uint8
-    [H, W, 3]) of every distinct id, in any order; each is written as it comes.
+    [H, W, 3]) of every distinct id, in any order; each is written as it comes. `voxels`: `SceneView.seen(ids)`.
     """
     if is_complete(folder):
         return read(folder)
@@ -206,6 +221,8 @@ def write(
         files = [f"frame_{position:03d}_{frame_id:06d}.{image}" for position, frame_id in enumerate(ids)]
         _write_frames(temporary, ids, files, frames, image)
         _write_file(temporary / CAMERAS, _npz(w2c, K, metric, pose_enc))
+        if voxels is not None:
+            _write_file(temporary / VOXELS, _compressed(voxels))
         whole = {"schema": SCHEMA, **record, "files": files}
         _write_file(temporary / RECORD, (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode())
         _sync(temporary)
@@ -300,6 +317,14 @@ def _npz(w2c: np.ndarray | None, K: np.ndarray | None, metric: bool, pose_enc: n
         arrays["pose_enc"] = np.asarray(pose_enc)
     data = io.BytesIO()
     np.savez(data, **arrays)  # type: ignore[arg-type]
+    return data.getvalue()
+
+
+def _compressed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    import numpy as np
+
+    data = io.BytesIO()
+    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
     return data.getvalue()
 
 

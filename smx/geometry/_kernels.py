@@ -11,7 +11,7 @@ import numpy as np
 from smx._compiled import compiled
 
 CELLS = 1 << 20  # lattice indices lie in [-CELLS, CELLS) on each axis: three of them fit one int64 key
-_SHIFT = 21
+SHIFT = 21
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio (Knuth's multiplicative hashing)
 _EMPTY = np.int64(-1)  # keys are never negative
 OFF_LATTICE, FULL = -1, -2
@@ -79,7 +79,7 @@ def occupied(
             if (min(x, y, z) < -CELLS) | (max(x, y, z) >= CELLS):
                 _clear(table, keys, found)
                 return OFF_LATTICE
-            key = ((_floor(x) + CELLS) << _SHIFT | (_floor(y) + CELLS)) << _SHIFT | (_floor(z) + CELLS)
+            key = ((_floor(x) + CELLS) << SHIFT | (_floor(y) + CELLS)) << SHIFT | (_floor(z) + CELLS)
             slot = _hash(key) & mask
             while table[slot] != key and table[slot] != _EMPTY:
                 slot = (slot + np.uint64(1)) & mask

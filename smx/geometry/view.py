@@ -186,6 +186,26 @@ class SceneView:
                 self._fresh = True
         return VoxelSets.pack([self._keys[int(frame_id)] for frame_id in ids])
 
+    def seen(self, ids: Sequence[int]) -> dict[str, np.ndarray]:
+        """What those frames see, for drawing: `low` [3] and `edge` of the grid, `cells` [V, 3] int32 of all voxels
+        of the candidates and of `ids`, `seen` a row of V bits for each of `ids`, `candidate` V bits.
+        """
+        import numpy as np
+
+        candidates = self.candidates.tolist()
+        self.voxels([*candidates, *ids])
+        grid = self.grid()
+        keys = np.unique(np.concatenate([self._keys[int(i)] for i in (*candidates, *ids)]))
+        known = np.unique(np.concatenate([self._keys[int(i)] for i in candidates]))
+        rows = np.stack([np.isin(keys, self._keys[int(i)], assume_unique=True) for i in ids])
+        return {
+            "low": grid.low,
+            "edge": np.asarray(grid.edge),
+            "cells": grid.cells(keys).astype(np.int32),
+            "seen": np.packbits(rows, axis=1),
+            "candidate": np.packbits(np.isin(keys, known, assume_unique=True)),
+        }
+
     def known(self) -> dict[str, np.ndarray] | None:
         """What was computed, as arrays that `adopt` takes back: grid, and a bit per frame and voxel seen.
 

@@ -139,6 +139,16 @@ class VoxelGrid:
             raise SceneError(f"all valid points lie in a plane ({extent}), so no voxel edge follows; set a voxel_size")
         return cls(low, high, np.float32(size))
 
+    @staticmethod
+    def cells(keys: np.ndarray) -> np.ndarray:
+        """[n, 3] int64 lattice indices of voxel keys [n]; a voxel's middle is low + (index + 0.5) · edge."""
+        from smx.geometry import _kernels
+
+        mask = (1 << _kernels.SHIFT) - 1
+        return (
+            np.stack([keys >> 2 * _kernels.SHIFT, keys >> _kernels.SHIFT & mask, keys & mask], axis=1) - _kernels.CELLS
+        )
+
     def keys(self, points: np.ndarray, confidence: np.ndarray | None = None, least: np.float32 = _ANY) -> np.ndarray:
         """Distinct voxels (int64 keys, ascending) of the valid points [..., 3] float32."""
         return self._hashed(points.reshape(-1, 3), confidence, least, _Scratch())

@@ -77,12 +77,11 @@ def make_sample(
         "notes": choice.notes,
     }
     frames = once.take(choice.ids)
+    seen = None if record["coverage"] is None else view.seen(choice.ids)
     if cameras is None:
         sampleset.write(folder, record, frames, None, None, False, image)
     else:
-        sampleset.write(
-            folder, record, frames, cameras.w2c, cameras.K, cameras.metric, image, pose_enc=cameras.pose_enc
-        )
+        sampleset.write(folder, record, frames, cameras.w2c, cameras.K, cameras.metric, image, cameras.pose_enc, seen)
     if cache is not None and (found := view.known()) is not None:
         _write_cache(cache, found)
     return summary(record)
