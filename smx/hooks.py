@@ -91,7 +91,9 @@ def _run(
     workspace: Workspace, registry: Registry, event: str, attempts: Sequence[AttemptRow], failed: Sequence[AttemptRow]
 ) -> list[str]:
     hooks = workspace.site.hooks if workspace.site else None
-    command = hooks and (hooks.on_finished if event == FINISHED else hooks.on_first_failure)
+    command = None
+    if hooks is not None:
+        command = hooks.on_finished if event == FINISHED else hooks.on_first_failure
     submission = str(attempts[0].submission)
     record = submission_folder(workspace, submission) / f"hook-{event}.json"
     with contextlib.suppress(OSError):

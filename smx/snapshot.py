@@ -61,7 +61,10 @@ def snapshot(workspace: Workspace, *, write: bool = True) -> Snapshot:
     files = _files()
     digest = _digest({name: file.data or str(file.source).encode() for name, file in files.items()})
     place = workspace.runs.resolve() / ".code" / digest
-    if write and not _holds(place, digest):
+    if write and _holds(place, digest):
+        with contextlib.suppress(OSError):
+            os.utime(place)  # smx gc leaves what was wanted a moment ago
+    elif write:
         _make(place, files)
     return Snapshot(place, digest, tuple(place / "plugins" / str(k) for k in range(len(plugins.folders()))))
 

@@ -33,7 +33,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("booking", "snapshot"),
     ("hooks",),
     ("node",),
-    ("plan", "submit", "sync", "report", "doctor"),
+    ("plan", "submit", "sync", "report", "doctor", "gc"),
     ("cli",),
     ("__main__",),
 ]

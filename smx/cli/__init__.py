@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("listing", "listing"),
     "doctor": ("doctor", "doctor"),
     "db": ("db", "app"),
+    "gc": ("gc", "gc"),
 }
 
 
