@@ -77,7 +77,8 @@ def claim(path: Path, data: Any) -> bool:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, or None where there is none. `UserError` where somebody damaged it."""
     try:
-        found = json.loads(path.read_bytes())
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a sync of 10,000 runs reads as many files
+            found = json.loads(file.read().decode())
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -209,7 +210,7 @@ class AttemptFolder:
 
     def shard(self, index: int) -> ShardFolder:
         """The folder of shard `index`."""
-        return ShardFolder(self.path / "shards" / str(index))
+        return ShardFolder(self.path / f"shards/{index}")
 
     def shards(self) -> list[ShardFolder]:
         """All shards of the plan, begun or not."""
@@ -250,7 +251,7 @@ class RunFolder:
 
     def attempt(self, number: int) -> AttemptFolder:
         """Attempt `number`, whether or not it exists."""
-        return AttemptFolder(self.path / "attempts" / str(number))
+        return AttemptFolder(self.path / f"attempts/{number}")
 
     def attempts(self) -> list[AttemptFolder]:
         """Planned attempts, oldest first."""

@@ -14,7 +14,7 @@ from smx import hooks
 from smx.booking import executor_for, run_row, submission_folder
 from smx.cell import Cell, Item
 from smx.errors import UserError
-from smx.executors import Fact, Job, Word
+from smx.executors import End, Fact, Job, Word
 from smx.failures import MOST_EVIDENCE, classify, group
 from smx.node.result import derive
 from smx.node.usage import usage
@@ -45,6 +45,7 @@ def sync(workspace: Workspace, registry: Registry) -> list[str]:
         for view, found in zip(views, seen, strict=True):
             if (view.row.fingerprint, view.row.attempt) in live:
                 _keep(registry, view, found)
+    _brake(workspace, registry, list(zip(views, seen, strict=True)))
     doubts = ((view, found.unknown) for view, found in zip(views, seen, strict=True) if found and found.unknown)
     unknown = [f"{view.folder.run.path.name} attempt {view.row.attempt}: {doubt}" for view, doubt in doubts]
     return unknown + hooks.run_due(workspace, registry)
@@ -72,6 +73,11 @@ def ask_all(workspace: Workspace) -> dict[Path, Sequence[Fact]]:
     """What executors say of every attempt that has not ended by its own word, for `rebuild`; each is asked once."""
     attempts = [attempt for run in run_folders(workspace.runs) for attempt in run.attempts()]
     return _ask(workspace, [_View(attempt, _row(attempt)) for attempt in attempts])
+
+
+def ask_one(workspace: Workspace, run: RunFolder, row: AttemptRow) -> dict[Path, Sequence[Fact]]:
+    """The same of one attempt, for `fold` within a transaction."""
+    return _ask(workspace, [_View(run.attempt(row.attempt), row)])
 
 
 def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequence[Fact]]) -> int:
@@ -161,7 +167,7 @@ class _View:
     def planned(self) -> bool:
         return bool(self.known) or self.folder.planned
 
-    @property
+    @cached_property
     def handle(self) -> Mapping[str, Any] | None:
         return self.folder.handle() or self.row.handle
 
@@ -184,6 +190,7 @@ class _Seen:
     run: Mapping[str, Any]
     scores: Sequence[ScoreRow] | None = None
     unknown: str = ""
+    facts: Sequence[Fact] = ()  # one for each of `shards`
 
 
 def _live(workspace: Workspace, registry: Registry) -> list[_View]:
@@ -249,6 +256,7 @@ def _ask(workspace: Workspace, views: Sequence[_View], *, ended: bool = False) -
                 found[view.folder.path] = [lost] * len(view.shards)
                 continue
             write_json(view.folder.path / "handle.json", handle)
+            del view.__dict__["handle"]  # it is read again
         asked.setdefault(handle["executor"], []).append((view.folder, handle))
     for name, handled in asked.items():
         _, executor = executor_for(workspace, name)
@@ -300,7 +308,7 @@ def _going_on(view: _View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Mapp
         run["updated"] = attempt["started"] or view.row.created
         if not view.known:
             run["items"] = view.folder.plan["of"]
-    return _Seen(rows, attempt, run, unknown=unknown)
+    return _Seen(rows, attempt, run, unknown=unknown, facts=[fact for _, fact in judged])
 
 
 def _concluded(view: _View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Mapping[str, Any]) -> _Seen:
@@ -331,7 +339,7 @@ def _concluded(view: _View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Map
         result = _current_result(view.folder.run, excluded, run["done"], run["failed"])
         if "scores" in result:
             scores = score_rows(view.row.fingerprint, view.folder.run.spec["spec"]["bench"], result["scores"])
-    return _Seen(rows, attempt, run, scores)
+    return _Seen(rows, attempt, run, scores, facts=[fact for _, fact in judged])
 
 
 def _with(view: _View, changes: Mapping[str, Any]) -> list[AttemptRow]:
@@ -357,6 +365,52 @@ def _keep(registry: Registry, view: _View, found: _Seen | None) -> None:
         registry.update_run(row.fingerprint, **found.run)
     if found.scores is not None:
         registry.replace_scores(row.fingerprint, found.scores)
+
+
+def _brake(workspace: Workspace, registry: Registry, seen: Sequence[tuple[_View, _Seen | None]]) -> None:
+    """Where shards have failed since the last look, let their executor hold what would fail in the same way."""
+    bad = {view.row.submission for view, found in seen if found and _newly_failed(view, found)}
+    for submission in bad - {None}:
+        looked = {(v.row.fingerprint, v.row.attempt): (v, f) for v, f in seen if v.row.submission == submission and f}
+        rows = registry.attempts(submission=submission)
+        if any(row.live for row in rows):
+            ends = [
+                end for row in rows for end in _ends(row, *looked.get((row.fingerprint, row.attempt), (None, None)))
+            ]
+            executor_for(workspace, rows[0].executor)[1].brake(ends)
+
+
+def _newly_failed(view: _View, found: _Seen) -> bool:
+    known = {shard.shard: shard.state for shard in view.known}
+    return any(s.state in ("failed", "lost") and known.get(s.shard) != s.state for s in found.shards)
+
+
+def _ends(row: AttemptRow, view: _View | None, found: _Seen | None) -> list[End]:
+    """What an attempt's shards that are over say of the next ones."""
+    if row.handle is None or row.state in ("cancelled", "preempted"):
+        return []
+    if not row.live:
+        failure = row.failure
+        if failure and "items" in failure and (row.done or failure["items"] < 2):
+            failure = None  # a matter of single items
+        return [End(row.handle, (failure or {}).get("shard", 0), row.ended or row.created, failure)]
+    ends = []
+    for k, shard in enumerate(found.shards if view and found else ()):
+        assert view is not None
+        assert found is not None
+        end = view.shards[k].exit()
+        booked = found.facts[k].record.get("ended")
+        at = str(end["at"]) if end else datetime.fromtimestamp(booked, UTC).isoformat() if booked else now()
+        if shard.state == "done":
+            ends.append(End(row.handle, k, at, None))
+        elif shard.state in ("failed", "lost"):
+            only = [
+                (s.state if s is shard else "done", fact) for s, fact in zip(found.shards, found.facts, strict=True)
+            ]
+            failure = _failure(view.folder, only, [end if s is shard else None for s in found.shards])
+            alone = failure and ("items" not in failure or (not shard.done and failure["items"] > 1))
+            ends.append(End(row.handle, k, at, failure if alone else None))
+    return ends
 
 
 def _kept_facts(attempt: AttemptFolder) -> list[Fact] | None:
@@ -479,12 +533,22 @@ def _failure(
         )
     if end and end.get("kind") == "items":
         return {**_failed_items(attempt, end["line"]), "shard": worst}
-    if end is None and state == "cancelled" and not fact.record:
+    if end is None and state == "cancelled" and (canary := _failed_canary(attempt)):
+        end = {"how": "cancelled", "reason": f"dependency {canary} did not succeed: its first items went first"}
+    elif end is None and state == "cancelled" and not fact.record:
         end = {"how": "cancelled", "reason": fact.reason}
     log = "" if end else "\n".join(_tail(path) for ending in ("err", "out") for path in attempt.logs(ending, worst))
     began = attempt.shard(worst).heartbeat() is not None
     found = classify(exit=end, record=fact.record, log=log, reason=fact.reason, where=fact.where, began=began)
     return {**found.as_json(), "shard": worst}
+
+
+def _failed_canary(attempt: AttemptFolder) -> str:
+    """The run whose first items this attempt waited for in vain; "" where it did not."""
+    if not (canary := attempt.plan.get("canary")):
+        return ""
+    end = RunFolder(attempt.run.path.parent / canary["run"]).attempt(canary["attempt"]).shard(0).exit()
+    return str(canary["run"]) if end is not None and end["how"] != "done" else ""
 
 
 def _failed_items(attempt: AttemptFolder, line: str) -> dict[str, Any]:
@@ -498,6 +562,7 @@ def _failed_items(attempt: AttemptFolder, line: str) -> dict[str, Any]:
         "where": most.where,
         "group": most.key,
         "evidence": [f"{g.count} × {g.label}: {g.line}  [{', '.join(g.names[:3])}]" for g in groups[:MOST_EVIDENCE]],
+        "items": len(records),
     }
 
 

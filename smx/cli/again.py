@@ -37,6 +37,13 @@ def retry(
     state: State = None,
     since: Since = None,
     tag: Tag = None,
+    mem: Annotated[
+        str | None, typer.Option(metavar="x2|64G", help="More memory: a multiple of what the last attempt asked for.")
+    ] = None,
+    time_: Annotated[str | None, typer.Option("--time", metavar="x2|12h", help="More time, in the same way.")] = None,
+    exclude_bad_nodes: Annotated[
+        bool, typer.Option("--exclude-bad-nodes", help="Leave out nodes that failed in the last 14 days.")
+    ] = False,
     executor: Annotated[str | None, typer.Option(help="Where. Default: where each ran last.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; write nothing.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow them until they end.")] = False,
@@ -48,7 +55,7 @@ def retry(
     of runs that are done. Runs that someone cancelled are left alone unless
     named, or asked for with --kind cancelled.
 
-    Example: smx retry --kind oom,timeout --since 7d
+    Example: smx retry --kind oom,timeout --since 7d --mem x2
     """
     from smx.cli._again import again
     from smx.cli._common import out_json, registry_as_it_is, say, workspace
@@ -74,12 +81,22 @@ def retry(
             rows, left = _candidates(space, registry, wanted, how)
             if left:
                 say(f"left alone: {left} cancelled (--kind cancelled starts them again)")
+        rows = _taken_back(space, registry, rows if runs else registry.runs(**wanted), rows, how, dry_run)
         if not rows:
             say("nothing to try again" + (" that fits" if wanted or how else ""))
             if as_json:
                 out_json([])
             return
-        code = again(space, registry, rows, executor=executor, dry_run=dry_run, watch=watch, as_json=as_json)
+        code = again(
+            space,
+            registry,
+            rows,
+            executor=executor,
+            more=_more(registry, mem, time_, exclude_bad_nodes),
+            dry_run=dry_run,
+            watch=watch,
+            as_json=as_json,
+        )
     if code:
         raise typer.Exit(code)
 
@@ -153,7 +170,7 @@ def mark(
     from smx.registry.export import append_mark
     from smx.registry.store import Registry
     from smx.runfolder import RunFolder
-    from smx.sync import fold
+    from smx.sync import ask_one, fold
 
     if as_what not in MARKS:
         raise unknown("mark", as_what, MARKS)
@@ -170,12 +187,13 @@ def mark(
             raise UserError(f"{_title(row)} has no attempt {number}", f"attempts: {', '.join(map(str, attempts))}")
         append_mark(space.experiments, row.fingerprint, chosen.attempt, wanted)
         folder = RunFolder(space.runs / row.folder)
+        said = ask_one(space, folder, chosen)  # before the registry is locked: a scheduler may take its time to answer
         with registry.transaction():
             registry.set_mark(row.fingerprint, chosen.attempt, wanted)
             without = frozenset(a.attempt for a in registry.attempts(row.fingerprint) if a.mark == "excluded")
             if folder.outcome(without).done:
                 derive(folder, without)  # the items that count are others now, even where they are as many
-            fold(space, registry, folder, replace(chosen, mark=wanted))
+            fold(space, registry, folder, replace(chosen, mark=wanted), said)
         now = registry.run(row.fingerprint)
         assert now is not None
     told = f"attempt {chosen.attempt} is {as_what}" if wanted else f"attempt {chosen.attempt} has no mark"
@@ -200,6 +218,70 @@ def _failure_kinds(text: str | None) -> tuple[list[str], list[str]]:
         else:
             raise unknown("kind of failure", word, [*KINDS, "oom", "gen", "train", "eval"])
     return how, kinds
+
+
+def _taken_back(
+    space: Workspace,
+    registry: Registry,
+    among: Sequence[RunRow],
+    rows: list[RunRow],
+    how: Sequence[str],
+    dry_run: bool,
+) -> list[RunRow]:
+    """`rows` and what `among` them smx itself held, with what waits for that: out of the queue, to be started anew.
+
+    Released as they are they would run the code and ask for the resources that failed.
+    """
+    from smx.booking import executor_for
+    from smx.cli._common import say
+    from smx.registry.standing import HELD
+
+    live = {row.fingerprint: row for row in registry.attempts(live=True)}
+    of_kind = [f"({kind}: " for kind in how] or [""]
+    held = [
+        row.fingerprint
+        for row in among
+        if row.fingerprint in live
+        and (reason := live[row.fingerprint].reason or "").startswith(HELD)
+        and any(word in reason for word in of_kind)
+    ]
+    marks = _with_dependants(space, registry, live, held)
+    waiting = [row for mark in marks if (row := registry.run(mark))]
+    if dry_run or not marks:
+        for row in waiting:
+            say(f"{_title(row)} is held: it would be taken back and started anew")
+        return rows
+    handles: dict[str, list[dict[str, Any]]] = {}
+    for mark in marks:
+        if handle := live[mark].handle:
+            handles.setdefault(live[mark].executor, []).append(dict(handle))
+    for name, asked in handles.items():
+        executor_for(space, name)[1].unqueue(asked)
+    end = time.monotonic() + STOPPING * 5
+    pause = threading.Event()
+    while _still(registry, set(marks)) and time.monotonic() < end:
+        refresh(space, registry, quiet=True)
+        pause.wait(0.2)
+    for row in waiting:
+        if _still(registry, {row.fingerprint}):
+            say(f"{_title(row)} still runs in part: smx retry once that has ended")
+    known = {row.fingerprint for row in rows}
+    back = [row for mark in marks if not _still(registry, {mark}) and (row := registry.run(mark))]
+    return [*rows, *(row for row in back if row.fingerprint not in known)]
+
+
+def _more(registry: Registry, mem: str | None, time: str | None, exclude: bool) -> dict[str, Any]:
+    """What the next attempts are to ask for, where it differs from the last."""
+    found: dict[str, Any] = {key: value for key, value in (("memory", mem), ("time", time)) if value}
+    if exclude:
+        from smx.cli._common import say
+        from smx.registry.standing import bad_nodes
+
+        bad = bad_nodes(registry)
+        found |= {"exclude": [node.name for node in bad]} if bad else {}
+        told = ", ".join(f"{node.name} ({node.failures})" for node in bad)
+        say(f"left out: {told}" if bad else "no node is known to be bad")
+    return found
 
 
 def _candidates(

@@ -11,6 +11,7 @@ from smx.slurm import ids, states
 SQUEUE = "%F|%K|%T|%V|%S|%N|%j|%r"
 # The job's name comes last for the same reason.
 SACCT = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "MaxRSS", "JobName")
+_OVER = states.KNOWN - states.WAITING - states.RUNNING
 
 
 @dataclass(frozen=True)
@@ -52,43 +53,38 @@ def squeue(text: str) -> list[Record]:
         if not job.isdigit():
             continue
         state, by = states.word(state)
-        listed = ids.ranges(index.strip("[]"))
-        base = Record(job, None, state, name, by, "", _time(submitted), _time(started), None, _named(node), reason)
+        one = int(index) if index.isdigit() else None
+        base = Record(job, one, state, name, by, "", _time(submitted), _time(started), None, _named(node), reason)
+        listed = None if one is not None else ids.ranges(index.strip("[]"))
         found += [replace(base, index=k) for k in listed[0]] if listed and listed[0] else [base]
     return found
 
 
 def sacct(text: str) -> list[Record]:
-    """Records of `sacct --parsable2 --noheader --format=SACCT`, each with its steps.
+    """Records of `sacct --parsable2 --noheader --format=SACCT`; those of jobs that are over with their steps.
 
     With --duplicates a requeued task has several, oldest first here. A line that is not understood is left out.
     """
     jobs: list[Record] = []
     steps: dict[int, list[Step]] = {}
     for line in text.splitlines():
-        parts = line.split("|", len(SACCT) - 1)
-        if len(parts) < len(SACCT) or (job := ids.parse(parts[0])) is None:
+        name, _, rest = line.partition("|")
+        name, _, step = name.partition(".")
+        if step and not (jobs and jobs[-1].state in _OVER):
+            continue  # a step follows its job; of one that goes on they are not read: there may be many
+        parts = rest.split("|", len(SACCT) - 2)
+        if len(parts) < len(SACCT) - 1 or (job := ids.parse(name)) is None:
             continue
-        row = dict(zip(SACCT, (part.strip() for part in parts), strict=True))
-        state, by = states.word(row["State"])
-        if job.step is not None:
-            if jobs:  # a step follows its job
-                steps.setdefault(len(jobs) - 1, []).append(Step(job.step, state, row["ExitCode"], size(row["MaxRSS"])))
+        word, code, submitted, started, ended, node, rss, called = map(str.strip, parts)
+        state, by = states.word(word)
+        if step:
+            steps.setdefault(len(jobs) - 1, []).append(Step(step, state, code, size(rss)))
             continue
-        base = Record(
-            job.job,
-            None,
-            state,
-            row["JobName"],
-            by,
-            row["ExitCode"],
-            _time(row["Submit"]),
-            _time(row["Start"]),
-            _time(row["End"]),
-            _named(row["NodeList"]),
-        )
-        jobs += [replace(base, index=k) for k in job.indices] if job.indices else [base]
-    whole = [replace(job, steps=tuple(steps.get(k, ()))) for k, job in enumerate(jobs)]
+        index = job.indices[0] if job.indices else None
+        times = _time(submitted), _time(started), _time(ended)
+        base = Record(job.job, index, state, called, by, code, *times, _named(node))
+        jobs += [base, *(replace(base, index=k) for k in (job.indices or ())[1:])]
+    whole = [replace(job, steps=tuple(steps[k])) if k in steps else job for k, job in enumerate(jobs)]
     return sorted(whole, key=lambda r: (r.job, r.index or 0, r.submitted or 0, r.started or 2**62))
 
 

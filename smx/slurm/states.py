@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
 RUNNING = frozenset(
@@ -15,6 +16,7 @@ CANCELLED = frozenset({"CANCELLED"})
 KNOWN = WAITING | RUNNING | ENDED | STOPPED | CANCELLED
 
 
+@cache
 def word(text: str) -> tuple[str, str]:
     """State and who cancelled: `CANCELLED by 1000` -> ("CANCELLED", "1000"), `OUT_OF_ME+` -> ("OUT_OF_MEMORY", "")."""
     found = re.fullmatch(r"(\S+?)(\+?)(?:\s+by\s+(\S+))?\s*", text.strip())
