@@ -50,10 +50,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("score", "score"),
     "samples": ("samples", "app"),
     "verify": ("verify", "app"),
+    "tokens": ("tokens", "tokens"),
     "list": ("listing", "listing"),
     "doctor": ("doctor", "doctor"),
-    "db": ("db", "app"),
     "gc": ("gc", "gc"),
+    "db": ("db", "app"),
 }
 
 

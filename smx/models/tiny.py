@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -41,6 +42,13 @@ CONFIG: dict[str, Any] = {
     },
     "tie_word_embeddings": True,
 }
+
+
+def config() -> dict[str, Any]:
+    """`CONFIG` with the size of the tokenizer's vocabulary, as the model is built."""
+    content = json.loads(TOKENIZER.read_text(encoding="utf-8"))
+    known = set(content["model"]["vocab"].values()) | {token["id"] for token in content["added_tokens"]}
+    return {**CONFIG, "text_config": {**CONFIG["text_config"], "vocab_size": len(known)}}
 
 
 class Model(QwenOptions):

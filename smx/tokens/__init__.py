@@ -1,7 +1,8 @@
 """How many tokens a clip becomes: sizes, grids, tubelets, vision windows and the merged tokens the LLM reads.
 
-Pure arithmetic of Qwen2.5-VL (transformers' `smart_resize` and `get_vision_window_index`) and of the VGGT side
-of Spatial-MLLM. Sizes are pixels and written width first, as in `644x476`; grids are (t, h, w) as in `grid_thw`.
+Pure arithmetic of Qwen2.5-VL (transformers' `smart_resize` and `get_vision_window_index`), of Qwen3-VL (its video
+processor's `smart_resize`) and of the VGGT side of Spatial-MLLM. `costs` has bytes and FLOPs, `explain` the words.
+Sizes are pixels and written width first, as in `644x476`; grids are (t, h, w) as in `grid_thw`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from smx.errors import UserError
 PATCH = 14
 TEMPORAL_PATCH = 2
 MERGE = 2
+QWEN3_PATCH = 16
+QWEN3_CLIP_PIXELS = (128 * 32 * 32, 768 * 32 * 32)  # of a whole clip, its processor's default: fewest, most
 FRAME_PIXELS = (293_216, 324_576)  # pixels per frame in Qwen's video fine-tuning: fewest, most
 VGGT_SPECIAL = 5  # 1 camera token + 4 register tokens before each frame's patches
 VGGT_WIDTH = 2048  # frame and global halves of VGGT-1B, 1024 each
@@ -49,6 +52,45 @@ def smart_resize(
         wide = math.ceil(width * grow / factor) * factor
         high = math.ceil(height * grow / factor) * factor
     return wide, high
+
+
+def smart_resize_clip(
+    frames: int,
+    width: int,
+    height: int,
+    *,
+    factor: int = QWEN3_PATCH * MERGE,
+    pixels: tuple[int, int] = QWEN3_CLIP_PIXELS,
+) -> tuple[int, int]:
+    """(width, height) that Qwen3-VL's own processor resizes a clip to: its budget counts all frames together.
+
+    smx itself gives every base model the same budget per frame (`smart_resize`); this is for comparison.
+    """
+    fewest, most = pixels
+    if frames < TEMPORAL_PATCH:
+        raise UserError(f"Qwen3-VL's processor takes {TEMPORAL_PATCH} frames at least, not {frames}", "--frames 2")
+    if min(width, height) < factor:
+        grow = max(factor / height, factor / width)
+        height, width = int(height * grow), int(width * grow)
+    if max(width, height) / min(width, height) > LARGEST_ASPECT:
+        raise UserError(
+            f"{width}x{height} is more than {LARGEST_ASPECT} times longer than wide", "Qwen's processor refuses it too"
+        )
+    wide, high = round(width / factor) * factor, round(height / factor) * factor
+    counted = round(frames / TEMPORAL_PATCH) * TEMPORAL_PATCH
+    if counted * wide * high > most:
+        shrink = math.sqrt(frames * width * height / most)
+        wide = max(factor, math.floor(width / shrink / factor) * factor)
+        high = max(factor, math.floor(height / shrink / factor) * factor)
+    elif counted * wide * high < fewest:
+        grow = math.sqrt(fewest / (frames * width * height))
+        wide, high = math.ceil(width * grow / factor) * factor, math.ceil(height * grow / factor) * factor
+    return wide, high
+
+
+def stamp_tokens(seconds: float) -> int:
+    """Tokens of Qwen3-VL's `<0.5 seconds>` and the two that enclose a block: a digit is a token of its own."""
+    return len("<") + len(f"{seconds:.1f}") + len([" seconds", ">"]) + len(["<|vision_start|>", "<|vision_end|>"])
 
 
 @dataclass(frozen=True)
