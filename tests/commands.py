@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,17 @@ def data(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
 def left(place: Path) -> list[str]:
     """Every file and folder under `place`."""
     return sorted(path.relative_to(place).as_posix() for path in place.rglob("*"))
+
+
+def closed(folder: Path, *, others: int = 0) -> list[str]:
+    """What the group cannot go on with below `folder`, and what is open to more than it should be."""
+    group = folder.stat().st_gid
+    found = []
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            continue
+        state = path.stat()
+        wanted = 0o2070 if path.is_dir() else 0o060
+        if state.st_mode & wanted != wanted or state.st_mode & 0o007 & ~others or state.st_gid != group:
+            found.append(f"{stat.filemode(state.st_mode)} {path.relative_to(folder)}")
+    return found

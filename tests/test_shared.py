@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import SCENES, smx
+from commands import SCENES, closed, smx
 
 from smx.project import Workspace, find
 from smx.registry.store import Registry
@@ -35,20 +34,6 @@ def shared(folder: Path, mode: int) -> Path:
     folder.mkdir()
     folder.chmod(mode)
     return folder
-
-
-def closed(folder: Path, *, others: int = 0) -> list[str]:
-    """What the group cannot go on with below `folder`, and what is open to more than it should be."""
-    group = folder.stat().st_gid
-    found = []
-    for path in (folder, *folder.rglob("*")):
-        if path.is_symlink():
-            continue
-        state = path.stat()
-        wanted = 0o2070 if path.is_dir() else 0o060
-        if state.st_mode & wanted != wanted or state.st_mode & 0o007 & ~others or state.st_gid != group:
-            found.append(f"{stat.filemode(state.st_mode)} {path.relative_to(folder)}")
-    return found
 
 
 @pytest.mark.parametrize("executor", ["inline", "local"])

@@ -1,14 +1,21 @@
-"""The site file for SLURM, and how jobs become arrays; no cluster needed."""
+"""The site file for SLURM, and how jobs become arrays; only `smx doctor` needs a cluster for it."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import closed, smx
 
-from smx import site
+from slurm.cluster import Cluster
+from slurm.following import GEN, on_slurm, settle
+from slurm.following import site as site_file
+from smx import doctor, site
 from smx.errors import UserError
 from smx.executors import Job
 from smx.executors._slurm_ask import Answer, environment
@@ -116,3 +123,88 @@ def test_the_id_in_an_answer(out: str, wanted: str | None) -> None:
 def test_what_leaves_a_doubt(words: str, doubtful: bool) -> None:
     """A broken connection may have made the job; a refusal has not."""
     assert Answer(False, words=words, code=1).doubtful is doubtful
+
+
+# What the cluster itself says of a site file
+
+
+def told(lab: Path, capsys: pytest.CaptureFixture[str], code: int, **options: object) -> dict[str, str]:
+    """`smx doctor` with these options: what it says about SLURM, by subject, each after its level."""
+    site_file(lab, options)
+    capsys.readouterr()
+    assert smx("-w", lab, "doctor", "--json") == code
+    said: dict[str, str] = {}
+    for found in json.loads(capsys.readouterr().out):
+        said[found["about"]] = said.get(found["about"], "") + f"{found['level']}: {found['text']} -> {found['hint']}\n"
+    return said
+
+
+@pytest.mark.xdist_group("slurm")
+def test_doctor_on_a_cluster_with_accounting(
+    cluster: Cluster, lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a site file gets wrong, after the real partitions, GPUs and accounts; nothing is submitted."""
+    monkeypatch.setattr(doctor, "software", tuple)
+    found = told(
+        lab, capsys, 0, partition="main", gpus=2, gpu_type="a100", kinds={"gen": {"partition": "short", "time": "1m"}}
+    )
+    assert re.match(
+        r"ok: slurm\S* \d+\.\d+.*cluster smxtest, 4 nodes, partitions main\*, short, drained", found["slurm"]
+    )
+    assert found["accounting"].startswith("ok: on; your accounts: root")
+    assert found["slurm gen"].startswith("ok: partition short, 00:01:00")
+    assert found["slurm train"].startswith("ok: partition main, 00:05:00, 200M, 2 GPUs (a100)")
+    wrong: list[tuple[dict[str, object], str]] = [
+        ({"partition": "mian"}, "did you mean main?"),
+        ({"time": "2h"}, "over the limit of partition main: 01:00:00"),
+        ({"gpus": 1, "gpu_type": "h100"}, "unknown GPU type 'h100'"),
+        ({"gpus": 5}, "no node of partition main has more than 4"),
+        ({"partition": "drained"}, "takes no jobs now"),
+        ({"qos": "nromal"}, "did you mean normal?"),
+        ({"constraint": "nvlink"}, "sbatch refuses it: "),
+    ]
+    for options, words in wrong:
+        found = told(lab, capsys, 1, **options)
+        assert {found[f"slurm {kind}"].partition(":")[0] for kind in ("gen", "train", "eval")} == {"problem"}
+        assert words in found["slurm eval"]
+    nobody = told(lab, capsys, 0, account="nobody", kinds={"eval": {"account": "root"}})
+    assert nobody["slurm gen"].startswith("warning: account 'nobody' is none of yours -> valid: root\nok: ")
+    assert nobody["slurm eval"].startswith("ok: ")
+    cluster.stop_accounting()
+    try:
+        assert told(lab, capsys, 0)["accounting"].startswith("warning: on, but it does not answer")
+    finally:
+        cluster.start_accounting()
+    assert cluster.run("squeue", "-h", "-t", "all", "-n", "smx-doctor") == ""
+
+
+@pytest.mark.xdist_group("slurm")
+def test_doctor_on_a_cluster_without_accounting(
+    bare_cluster: Cluster, lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Accounts are then nobody's to check; with the controller down nothing is, and that is a problem."""
+    monkeypatch.setattr(doctor, "software", tuple)
+    found = told(lab, capsys, 0, account="anything")
+    assert found["accounting"].startswith("ok: off")
+    assert found["slurm gen"].startswith("ok: partition default, 00:05:00, 200M, no GPU, account anything")
+    bare_cluster.stop_controller()
+    try:
+        assert "SLURM does not answer" in told(lab, capsys, 1)["slurm"]
+    finally:
+        bare_cluster.start_controller()
+
+
+@pytest.mark.xdist_group("slurm")
+def test_what_jobs_make_in_a_shared_workspace_is_the_groups(cluster: Cluster, lab: Path) -> None:
+    """doctor's `shared` line holds for jobs: SLURM hands the umask of the submission on to them."""
+    lab.chmod(0o2770)
+    before = os.umask(0o077)
+    try:
+        for folder in (lab / "experiments", *(lab / "experiments").rglob("*")):
+            folder.chmod(0o2770 if folder.is_dir() else 0o660)
+        assert on_slurm(lab, *GEN, "--sampler", "uniform", "--shards", 2) == 0
+        (run,) = settle(lab)
+    finally:
+        os.umask(before)
+    assert (run.state, run.done) == ("done", 4)
+    assert closed(lab) == []
