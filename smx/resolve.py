@@ -36,8 +36,8 @@ from smx.spec import (
 )
 from smx.yamlfile import read_yaml
 
-# Keys of a request that say where something is on this machine; they are no part of a spec.
-PLACES = ("root", "checkpoint", "poses")
+# Keys of a request that are no part of a spec: where something is on this machine, and what this call allows.
+PLACES = ("root", "checkpoint", "poses", "allow_position_mismatch")
 
 
 @dataclass
@@ -64,6 +64,7 @@ class Resolver:
         values, places = _split(request)
         _check_types("train", values)
         variant, values["model"], labels = self._variant(values.get("model", "tiny"), places, trains=True)
+        variant = _allowing(variant, places)
         base = plugins.load("models", variant.base)
         values["variant"] = variant.resolved()
         values["recipe"] = {**base.recipe, **values.get("recipe", {})}
@@ -74,7 +75,9 @@ class Resolver:
                 f"model {spec.model!r} has no weights to train", "smx list models shows which can be trained"
             )
         checkpoint, digests, _ = self._checkpoint(variant, spec.model, places)
-        variant.options().check(checkpoint)
+        model: BaseVLM = variant.options()
+        model.check(checkpoint)
+        self._say_positions(spec.model, model, checkpoint)
         inputs, paths, needs, count, gens = {**digests}, {"checkpoint": _text(checkpoint)}, [], 0, []
         for name in spec.data:
             bench: BaseBench = plugins.load("benches", name).parse(spec.data_options[name], f"bench {name}")
@@ -87,6 +90,8 @@ class Resolver:
             paths[f"bench:{name}"] = _text(root)
             scenes = {q.scene for q in questions}
             gen = self._gen_for(spec, bench, bench.training_dataset_options(), scenes, {**places, "root": _text(root)})
+            if model.wants_cameras():
+                self._require_cameras(spec, spec.model, bench.dataset, bench.training_dataset_options(), root)
             gens.append(gen)
             needs.append(gen.fingerprint)
             inputs[f"frames:{name}"] = gen.inputs["dataset"]
@@ -112,6 +117,7 @@ class Resolver:
             labels["stand_in_for"] = {"bench": asked}
             self._say(f"No data for bench {asked!r} is configured: the built-in rooms serve instead (bench `rooms`).")
         variant, values["model"], more = self._variant(values.get("model", "tiny"), places)
+        variant = _allowing(variant, places)
         labels["stand_in_for"] = {**labels.get("stand_in_for", {}), **more.pop("stand_in_for", {})}
         labels = {**labels, **more}
         if not labels["stand_in_for"]:
@@ -125,6 +131,7 @@ class Resolver:
         checkpoint, digests, needs = self._checkpoint(variant, spec.model, places)
         if checkpoint is None or checkpoint.is_dir() or not needs:  # else it is still to be trained
             model.check(checkpoint)
+        self._say_positions(spec.model, model, checkpoint)
         if type(model).trainable and checkpoint is None:
             labels["untrained"] = True
         # Weights made here differ with the seed, and so do their evaluations; weights given do not.
@@ -140,6 +147,8 @@ class Resolver:
         if model.needs_frames:
             scenes = {q.scene for q in questions}
             gen = self._gen_for(spec, bench, bench.dataset_options(), scenes, {**places, "root": _text(root)})
+            if model.wants_cameras():
+                self._require_cameras(spec, spec.model, bench.dataset, bench.dataset_options(), root)
             cells.append(gen)
             needs = (*needs, gen.fingerprint)
             inputs |= {"sample_set": sample_set(spec), "frames": gen.inputs["dataset"]}
@@ -221,6 +230,27 @@ class Resolver:
         every = f"none of the {len(scenes)} scenes of dataset {spec.dataset!r} can be used: " if len(scenes) > 1 else ""
         free = [name for name in plugins.names("samplers") if not plugins.load("samplers", name).needs]
         raise UserError(every + problems[0], f"samplers that need frames only: {', '.join(free)}" if needs else "")
+
+    def _require_cameras(
+        self, spec: SampleSpec, model: str, name: str, options: dict[str, Any], root: Path | None
+    ) -> None:
+        """`UserError` where a pose variant would find cameras in no scene. Scenes without fail alone, as items."""
+        dataset: BaseDataset = plugins.load("datasets", name).parse(options, f"dataset {name}")
+        if spec.geometry.source != "dataset" or dataset.has_cameras:
+            return
+        for scene_id in self._scenes(name, dataset, root)[0]:
+            try:
+                scene = dataset.open(root, scene_id)
+                if not lacks(scene, frozenset(("cameras",))):
+                    return
+            except SceneError:
+                continue
+            if type(scene).cameras is Scene.cameras:
+                break  # no scene of this dataset has any
+        raise UserError(
+            f"model {model!r} needs the cameras of its frames (w2c and K), and dataset {name!r} has none",
+            "name a variant without poses: smx list models",
+        )
 
     def _gen_for(
         self,
@@ -371,6 +401,14 @@ class Resolver:
             raise UserError(f"bench {name!r}: no question is left by its filters", "check --where")
         return self._questions[key]
 
+    def _say_positions(self, name: str, model: BaseVLM, checkpoint: Path | None) -> None:
+        """Scores move with positions by more than most effects under study, so nobody should have to guess them."""
+        said = ", ".join(f"{what} {value}" for what, value in model.positions().items())
+        if said:
+            self._say(f"Positions of {name}: {said}.")
+        if checkpoint is not None and checkpoint.is_dir() and (mismatch := model.position_mismatch(checkpoint)):
+            self._say(f"Note: {checkpoint} {mismatch}; the variant allows it.")
+
     def _say(self, line: str) -> None:
         if line not in self.said:
             self.said.append(line)
@@ -398,6 +436,15 @@ def lacks(scene: Scene, needs: frozenset[str]) -> str:
 def unique(cells: Sequence[Cell]) -> list[Cell]:
     """Each run once, producers before consumers, first mention first."""
     return list({cell.fingerprint: cell for cell in cells}.values())
+
+
+def _allowing(variant: Variant, places: Mapping[str, Any]) -> Variant:
+    """The variant, run at other positions than its weights were trained with where that was asked for."""
+    if "allow_position_mismatch" not in places:
+        return variant
+    if not variant.options().positions():
+        raise UserError(f"base {variant.base!r} has no positions, so --allow-position-mismatch means nothing to it")
+    return Variant.model_validate({**variant.model_dump(), "allow_position_mismatch": True})
 
 
 def _split(request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

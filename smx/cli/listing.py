@@ -46,6 +46,17 @@ def listing(
         out("no experiments yet: smx new NAME")
 
 
+def _draw(stages: list[tuple[str, str]]) -> None:
+    """A line per stage from frames to answer, an arrow between them."""
+    from smx.cli._common import out
+
+    width = max((len(stage) for stage, _ in stages), default=0)
+    for number, (stage, words) in enumerate(stages):
+        out(f"  {'' if number == 0 else '-> ':>3}{stage:<{width}}  {words}")
+    if stages:
+        out("options")
+
+
 def _model_line(path: Any) -> str:
     from smx import plugins
     from smx.yamlfile import read_yaml
@@ -91,10 +102,12 @@ def _details(kind: str, name: str, as_json: bool) -> None:
         content = Variant.parse(read_yaml(files[name]), str(files[name]))
         known = content.base in plugins.names("models")
         resolved = content.resolved() if known else {"base": content.base, **(content.model_extra or {})}
+        stages = content.options().pipeline() if known else []
         if as_json:
-            out_json(resolved)
+            out_json({**resolved, **({"pipeline": [{"stage": s, "words": w} for s, w in stages]} if stages else {})})
             return
         out(_model_line(files[name]))
+        _draw(stages)
         for key, value in resolved.items():
             out(f"  {key}: {value}")
         return

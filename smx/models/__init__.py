@@ -84,7 +84,6 @@ class BaseVLM(Options):
     """Contract of a base model. Fields are what a variant file may say besides `base` and `checkpoint`."""
 
     needs_frames: ClassVar[bool] = True  # False for answers without looking (chance, frequency)
-    needs_cameras: ClassVar[bool] = False  # pose variants override `wants_cameras`
     needs_checkpoint: ClassVar[bool] = False  # True where there is nothing to run without weights on disk
     needs_training_answers: ClassVar[bool] = False  # chance and frequency look at the training answers
     seeded: ClassVar[bool] = False  # True where answers depend on the seed even when the weights are given
@@ -94,7 +93,19 @@ class BaseVLM(Options):
 
     def wants_cameras(self) -> bool:
         """Whether this configuration needs w2c and K of the frames."""
-        return self.needs_cameras
+        return False
+
+    def pipeline(self) -> list[tuple[str, str]]:
+        """(stage, what happens there) from frames to answer, in words: what `smx list models NAME` draws."""
+        return []
+
+    def positions(self) -> dict[str, Any]:
+        """What position ids depend on, effective values by name: printed and recorded with every run."""
+        return {}
+
+    def position_mismatch(self, checkpoint: Path) -> str:
+        """How these differ from what `checkpoint` was trained with, in words; empty where nothing known does."""
+        return ""
 
     def check(self, checkpoint: Path | None) -> None:
         """On the login node, before the queue, without torch: options and checkpoint fit together.

@@ -79,22 +79,36 @@ def read_config(folder: Path, kind: str = MODEL_TYPE, architecture: str = ARCHIT
 
 
 def refuse_other_positions(folder: Path, options: VisionOptions, base: str) -> None:
-    """`UserError` where the temporal stride is not the one the checkpoint was trained with."""
-    trained: float | str | None = getattr(options, "trained_stride", None)
-    if (folder / MEMORY).is_file():
-        memory = read_json(folder / MEMORY, "")
-        trained = memory.get("temporal_stride", trained)
-        if memory.get("base") != base:
-            raise UserError(
-                f"{folder} was made from base {memory.get('base')!r}, this variant's base is {base!r}",
-                "use a variant of the same base model",
-            )
-    stride = options.stride_word()
-    if trained is not None and trained != stride:
+    """`UserError` where positions are not those the checkpoint was trained with, unless the variant allows it."""
+    memory = read_json(folder / MEMORY, "") if (folder / MEMORY).is_file() else None
+    if memory is not None and memory.get("base") != base:
         raise UserError(
-            f"{folder} was trained with temporal stride {trained}, this variant would run it with {stride}",
-            "set the variant's rope options to the training's",
+            f"{folder} was made from base {memory.get('base')!r}, this variant's base is {base!r}",
+            "use a variant of the same base model",
         )
+    mismatch = position_mismatch(folder, options)
+    if mismatch and not options.allow_position_mismatch:
+        raise UserError(
+            f"{folder} {mismatch}",
+            "give the variant the training's positions, or --allow-position-mismatch where that is the experiment",
+        )
+
+
+def position_mismatch(folder: Path, options: VisionOptions) -> str:
+    """`was trained with temporal stride 1, this variant would run it with 2`; empty where nothing known differs.
+
+    Checkpoints that smx made carry their positions; of others only the stride is known, where the variant says so.
+    """
+    stride = getattr(options, "trained_stride", None)
+    trained: dict[str, Any] = {} if stride is None else {"temporal stride": stride}
+    if (folder / MEMORY).is_file():
+        trained = read_json(folder / MEMORY, "").get("positions", trained)
+    ours = options.positions()
+    other = [name for name in trained if name in ours and trained[name] != ours[name]]
+    if not other:
+        return ""
+    before = " and ".join(f"{name} {trained[name]}" for name in other)
+    return f"was trained with {before}, this variant would run it with {' and '.join(str(ours[n]) for n in other)}"
 
 
 def tensors(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -23,11 +23,21 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def from_folder(folder: Path, options: QwenOptions, *, base: str, device: str, dtype: str) -> QwenRunner:
     """A runner with the weights of `folder`, which `check` has looked at."""
     vlm, why = weights_of(folder, options, device, dtype)
-    memory = read_json(folder / MEMORY, "") if (folder / MEMORY).is_file() else {}
-    runner = _runner(vlm, Prompts.read(folder / "tokenizer.json"), options, base, bool(memory.get("untrained")), why)
-    if memory.get("options") not in (None, options.model_dump(mode="json")):
-        runner.info["trained_options"] = memory["options"]
+    untrained, past = remembered(folder, options)
+    runner = _runner(vlm, Prompts.read(folder / "tokenizer.json"), options, base, untrained, why)
+    runner.info |= past
     return runner
+
+
+def remembered(folder: Path, options: VisionOptions) -> tuple[bool, dict[str, Any]]:
+    """(whether a checkpoint's weights are as a seed left them, what a run records of how they came about)."""
+    memory = read_json(folder / MEMORY, "") if (folder / MEMORY).is_file() else {}
+    info: dict[str, Any] = {}
+    if memory.get("options") not in (None, options.model_dump(mode="json")):
+        info["trained_options"] = memory["options"]
+    if mismatch := options.position_mismatch(folder):
+        info["position_mismatch"] = mismatch
+    return bool(memory.get("untrained")), info
 
 
 def weights_of(folder: Path, options: VisionOptions, device: str, dtype: str) -> tuple[Any, str]:

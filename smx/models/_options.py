@@ -5,13 +5,14 @@ Light on purpose (pydantic only): the login node validates variants with it.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from smx.models import BaseVLM
 from smx.options import Options
-from smx.tokens import FRAME_PIXELS
+from smx.tokens import FRAME_PIXELS, PATCH
 
 UNREAD_BY_BIAS = ("dims", "fraction", "apply", "use", "scale", "reference")  # an angle has no unit and no world
 
@@ -101,6 +102,7 @@ class VisionOptions(BaseVLM):
     tubelets: Literal["pair", "repeat"] = "pair"
     attention: Literal["auto", "flash_attention_2", "sdpa", "flex", "eager"] = "auto"
     pixels: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = FRAME_PIXELS  # per frame: fewest, most
+    allow_position_mismatch: bool = False  # run a checkpoint at other positions than it was trained with
 
     @model_validator(mode="after")
     def _budget_in_order(self) -> Self:
@@ -112,19 +114,33 @@ class VisionOptions(BaseVLM):
         """The temporal stride as it is recorded and compared with a checkpoint's."""
         raise NotImplementedError
 
+    def positions(self) -> dict[str, Any]:
+        """Everything that the position ids of a prompt depend on, but its words and its grid: effective values."""
+        return {"temporal stride": self.stride_word(), "tubelets": self.tubelets}
+
+    def position_mismatch(self, checkpoint: Path) -> str:
+        """By what the checkpoint remembers, or the variant's `trained_stride`."""
+        from smx.models._checkpoint import position_mismatch
+
+        return position_mismatch(checkpoint, self)
+
     def adds_bias(self) -> bool:
         """Whether attention needs a bias on its logits, which flash attention cannot take."""
         return False
 
     def record(self) -> dict[str, Any]:
         """What a run records of these options, effective values in words."""
-        return {"temporal_stride": self.stride_word(), "tubelets": self.tubelets, "pixels": list(self.pixels)}
+        return {
+            **{name.replace(" ", "_"): value for name, value in self.positions().items()},
+            "pixels": list(self.pixels),
+        }
 
 
 class QwenOptions(VisionOptions):
     """Options shared by every base model of the Qwen2.5-VL architecture."""
 
     has_vggt: ClassVar[bool] = False  # whether `pose.source: vggt` has cameras to give
+    sections: ClassVar[tuple[int, int, int]] = (16, 24, 24)  # rotary pairs of t, h, w in a head
 
     rope: Rope = Rope()
     pose: Pose = Pose()
@@ -148,6 +164,28 @@ class QwenOptions(VisionOptions):
         """A number, or "auto x tokens_per_second"."""
         return self.rope.stride_word()
 
+    def positions(self) -> dict[str, Any]:
+        """As above; `thw` and `hw` are told apart by their stride alone."""
+        return super().positions() | {"text start": self.rope.text_start, "rope layout": self.rope.layout}
+
+    def pipeline(self) -> list[tuple[str, str]]:
+        """Frames, encoder, positions, poses, language model, tokens."""
+        from smx.models import _words
+
+        language = ("language model", f"trained; attention {self.attention}")
+        stages = [*_words.frames(self, PATCH), *self.encoders()]
+        return [*stages, *_words.positions(self), *_words.pose(self), language, *self.token_words()]
+
+    def encoders(self) -> list[tuple[str, str]]:
+        """What frames go through before the language model, and what of it is trained."""
+        return [("vision", "Qwen2.5-VL's encoder and merger, trained")]
+
+    def token_words(self) -> list[tuple[str, str]]:
+        """How many tokens a frame becomes."""
+        from smx.models import _words
+
+        return _words.tokens(self, PATCH)
+
     def adds_bias(self) -> bool:
         """geo_alibi does; the other kinds act on queries, keys, values and output."""
         return self.pose.kind == "geo_alibi"
@@ -155,8 +193,6 @@ class QwenOptions(VisionOptions):
     def record(self) -> dict[str, Any]:
         """Positions and poses as well."""
         return super().record() | {
-            "text_start": self.rope.text_start,
             "rope_base": self.rope.base,
-            "rope_layout": self.rope.layout,
             "pose": self.pose.model_dump(mode="json"),
         }

@@ -34,6 +34,19 @@ class Qwen3Options(VisionOptions):
             )
         return values
 
+    def pipeline(self) -> list[tuple[str, str]]:
+        """Frames, encoder, positions, language model, tokens."""
+        from smx.models import _words
+
+        return [
+            *_words.frames(self, PATCH),
+            ("vision", "Qwen3-VL's encoder and mergers, trained; three of its layers also reach the first LLM layers"),
+            ("positions", "row and column in a block per tubelet; time is a timestamp in the text before it"),
+            ("poses", "none"),
+            ("language model", f"trained; attention {self.attention}"),
+            *_words.tokens(self, PATCH),
+        ]
+
     def stride_word(self) -> str:
         """No number: the temporal position of a video token is that of the text around it."""
         return STRIDE

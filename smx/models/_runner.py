@@ -155,7 +155,7 @@ class VideoRunner(Runner):
         memory = {
             "base": self.base,
             "options": self.options.model_dump(mode="json"),
-            "temporal_stride": self.options.stride_word(),
+            "positions": self.options.positions(),
             "untrained": self.untrained,
         }
         _write(folder / MEMORY, memory)

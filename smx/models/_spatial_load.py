@@ -13,7 +13,7 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLCo
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
 from smx.models import _load
-from smx.models._checkpoint import MEMORY, read_json, weight_files
+from smx.models._checkpoint import weight_files
 from smx.models._prompt import Prompts
 from smx.models._runner import without_progress_bars
 from smx.models._spatial import SpatialFeatures, fresh_weights
@@ -33,16 +33,14 @@ def from_folder(
     vlm, why = language_model(config, options, device, dtype)
     spatial, fresh = spatial_features(config, options, seed, device, dtype)
     prompts = Prompts.of_bytes(config.qwen) if config.speaks_bytes else Prompts.read(folder / "tokenizer.json")
-    memory = read_json(folder / MEMORY, "") if (folder / MEMORY).is_file() else {}
-    info = _load.about(vlm, options, why)
+    untrained, past = _load.remembered(folder, options)
+    info = _load.about(vlm, options, why) | past
     info["vggt_parameters"] = sum(weight.numel() for weight in spatial.vggt.parameters())
     if fresh:
         info["untrained_weights"] = fresh
     if config.speaks_bytes:
         info["tokenizer"] = "bytes: the checkpoint has none"
-    if memory.get("options") not in (None, options.model_dump(mode="json")):
-        info["trained_options"] = memory["options"]
-    untrained = bool(memory.get("untrained")) or bool(fresh)
+    untrained = untrained or bool(fresh)
     return SpatialRunner(vlm.eval(), spatial.eval(), prompts, options, base=base, untrained=untrained, info=info)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import model_validator
 
 from smx.models._options import QwenOptions
+from smx.tokens import PATCH
 
 if TYPE_CHECKING:
     from smx.models._spatial_config import SpatialConfig
@@ -33,6 +34,32 @@ class SpatialOptions(QwenOptions):
     def record(self) -> dict[str, Any]:
         """Features and connector as well."""
         return super().record() | {"features": self.features, "connector": self.connector}
+
+    def positions(self) -> dict[str, Any]:
+        """VGGT's camera tokens have places of their own."""
+        return super().positions() | {"camera tokens": self.features == "camera"}
+
+    def encoders(self) -> list[tuple[str, str]]:
+        """Qwen's encoder and VGGT side by side, and how they meet."""
+        stages = [] if self.features == "3d" else [("vision", "Qwen2.5-VL's encoder, frozen; its merger, trained")]
+        if self.parts():
+            heads = " and camera head" if "camera_head" in self.parts() else ""
+            stages.append(("geometry", f"VGGT's aggregator{heads}, frozen: every frame 5 + P tokens of 2,048"))
+        merged = "2x2 patches of one frame" if self.connector == "spatial_merge" else "2x2 patches of 2 frames"
+        met = {
+            "fused": f"{self.connector}, trained: {merged} become one spatial token, added to the 2-D one",
+            "2d": "none: 2-D tokens alone",
+            "3d": f"{self.connector}, trained: {merged} become one spatial token, in place of the 2-D one",
+            "cat": f"{self.connector}, trained: 2-D tokens fill half of the width, spatial ones the other half",
+            "camera": "trained: VGGT's camera token of each frame, behind the video's 2-D tokens",
+        }
+        return [*stages, ("connector", met[self.features])]
+
+    def token_words(self) -> list[tuple[str, str]]:
+        """One more per frame where camera tokens are read."""
+        from smx.models import _words
+
+        return _words.tokens(self, PATCH, beside=int(self.features == "camera"))
 
     def connects(self) -> bool:
         """Whether spatial tokens go through the connector."""

@@ -18,6 +18,12 @@ class Model(BaseVLM):
     needs_training_answers: ClassVar[bool] = True
     seeded: ClassVar[bool] = True
 
+    def pipeline(self) -> list[tuple[str, str]]:
+        """No frames, no weights."""
+        return [
+            ("answer", "drawn at random: a letter of the options, or a known answer of the type; no frames or weights")
+        ]
+
     def load(
         self,
         checkpoint: Path | None,

@@ -17,6 +17,12 @@ class Model(BaseVLM):
     needs_frames: ClassVar[bool] = False
     needs_training_answers: ClassVar[bool] = True
 
+    def pipeline(self) -> list[tuple[str, str]]:
+        """No frames, no weights."""
+        return [
+            ("answer", "says the most frequent known answer of the question's type; looks at no frames, has no weights")
+        ]
+
     def load(
         self,
         checkpoint: Path | None,

@@ -65,6 +65,8 @@ class Model(QwenOptions):
         "save_every": 40,
     }
 
+    sections: ClassVar[tuple[int, int, int]] = (4, 6, 6)
+
     pixels: tuple[int, int] = (56 * 56, 9800)
 
     def check(self, checkpoint: Path | None) -> None:
