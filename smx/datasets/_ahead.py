@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from smx.datasets import Cameras, Scene
+from smx.errors import SceneError
 
 KEEP_BYTES = 256 << 20  # decoded frames up to this size are kept for writing; what does not fit is decoded again
 AHEAD = 8  # frames decoded before they are asked for
@@ -31,7 +32,7 @@ class DecodedOnce(Scene):
         for frame_id in wanted:
             pixels = self._kept.get(frame_id)
             if pixels is None:
-                _, pixels = next(fresh)
+                pixels = _of(frame_id, fresh)
                 if (len(self._kept) + 1) * pixels.nbytes <= self._keep:
                     self._kept[frame_id] = pixels
             yield frame_id, pixels
@@ -42,7 +43,7 @@ class DecodedOnce(Scene):
         self._kept = {i: pixels for i in wanted if (pixels := self._kept.get(i)) is not None}
         fresh = ahead(self._scene.decode([i for i in wanted if i not in self._kept]))
         for frame_id in wanted:
-            yield (frame_id, self._kept.pop(frame_id)) if frame_id in self._kept else next(fresh)
+            yield frame_id, self._kept.pop(frame_id) if frame_id in self._kept else _of(frame_id, fresh)
 
     def timestamps(self) -> np.ndarray:
         """Of the scene."""
@@ -63,6 +64,14 @@ class DecodedOnce(Scene):
     def source(self) -> dict[str, Any]:
         """Of the scene."""
         return self._scene.source()
+
+
+def _of(frame_id: int, frames: Iterator[tuple[int, np.ndarray]]) -> np.ndarray:
+    """The next of `frames`, which must be `frame_id`."""
+    found, pixels = next(frames, (None, None))
+    if found != frame_id or pixels is None:
+        raise SceneError(f"frame {frame_id} was not decoded")
+    return pixels
 
 
 def ahead(frames: Iterator[tuple[int, np.ndarray]], most: int = AHEAD) -> Iterator[tuple[int, np.ndarray]]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TypeVar
+
+_MOMENT = 2.0  # seconds that items in hand are given to end
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,8 +23,9 @@ def finished(
 ) -> Iterator[tuple[Item, Result | Exception]]:
     """(item, what `work` returned or raised), as each ends; at most `workers` are in hand, begun in order.
 
-    With one worker all happens in the calling thread. Whatever ends this early (a signal, a full disk) waits for
-    the items in hand and begins no other.
+    The next item begins when the one that ended has been dealt with. With one worker all happens in the calling
+    thread. Whatever ends this early (a signal, a full disk) begins no other item and gives those in hand a moment;
+    what hangs is left behind, and goes with the process.
     """
 
     def tried(item: Item) -> Result | Exception:
@@ -33,16 +38,34 @@ def finished(
         for item in items:
             yield item, tried(item)
         return
+    todo: SimpleQueue[tuple[Item] | None] = SimpleQueue()
+    ended: SimpleQueue[tuple[Item, Result | Exception]] = SimpleQueue()
+
+    def run() -> None:
+        while (given := todo.get()) is not None:
+            ended.put((given[0], tried(given[0])))
+
+    # Not a ThreadPoolExecutor, whose threads a process that was asked to stop would wait for.
+    threads = [threading.Thread(target=run, daemon=True, name=f"item-{n}") for n in range(workers)]
+    for thread in threads:
+        thread.start()
     waiting = iter(items)
-    running: dict[Future[Result | Exception], Item] = {}
-    with ThreadPoolExecutor(workers, thread_name_prefix="scene") as pool:
+    in_hand = 0
+    try:
         while True:
-            for item in islice(waiting, workers - len(running)):
-                running[pool.submit(tried, item)] = item
-            if not running:
+            for item in islice(waiting, workers - in_hand):
+                todo.put((item,))
+                in_hand += 1
+            if not in_hand:
                 return
-            for done in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(done), done.result()
+            yield ended.get()
+            in_hand -= 1
+    finally:
+        for _ in threads:
+            todo.put(None)
+        patience = time.monotonic() + _MOMENT
+        for thread in threads:
+            thread.join(max(0.0, patience - time.monotonic()))
 
 
 def workers_for(count: int, bytes_each: int) -> int:
