@@ -64,8 +64,9 @@ def gone_wrong(workspace: Workspace) -> list[str]:
     for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True)[:_REMEMBERED]:
         about = read_json(path) if path.stat().st_size else None
         if about is not None and about.get("code") != 0:
-            found.append(f"{path.stem.removeprefix('hook-')} of {about['at']}: {_how(about.get('code'))}")
-            found[-1] += f", see {path.with_suffix('.log')}"
+            how = _how(about["code"]) if "code" in about else "it was cut off, or still runs"
+            event = path.stem.removeprefix("hook-")
+            found.append(f"on_{event} of {about['at']}: {how}, see {path.with_suffix('.log')}")
     return found
 
 

@@ -20,13 +20,22 @@ DAY = 86400
 GEN = ("gen", "--dataset", "rooms", "--sampler", "uniform,random", "--frames", 2, *SCENES)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with two sample sets and an evaluation."""
+    place = tmp_path_factory.mktemp("made")
+    assert smx("-w", place, *GEN) == 0
+    assert smx("-w", place, "eval", "--model", "frequency", *QUESTIONS) == 0
+    return place
+
+
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace with two sample sets and an evaluation on one of them."""
-    monkeypatch.setenv("SMX_WORKSPACE", str(tmp_path))
-    assert smx(*GEN) == 0
-    assert smx("eval", "--model", "frequency", *QUESTIONS) == 0
-    return tmp_path
+def lab(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it."""
+    place = tmp_path / "lab"
+    shutil.copytree(made, place)
+    monkeypatch.setenv("SMX_WORKSPACE", str(place))
+    return place
 
 
 def aged(place: Path, days: float = 100) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from commands import SCENES, closed, smx
+from PIL import Image
 
 from smx.project import Workspace, find
 from smx.registry.store import Registry
@@ -93,6 +94,18 @@ def public() -> Iterator[Path]:
         yield Path(folder)
 
 
+def pictures(folder: Path) -> Path:
+    """Two scenes without cameras, for everybody to read: nothing to compute about them."""
+    for scene in range(2):
+        images = folder / "data" / f"scene_{scene}" / "images"
+        images.mkdir(parents=True)
+        for frame in range(4):
+            Image.new("RGB", (16, 12), (60 * frame, scene, 0)).save(images / f"frame_{frame:04d}.png")
+    for path in (folder / "data", *(folder / "data").rglob("*")):
+        path.chmod(0o755)
+    return folder / "data"
+
+
 def as_user(user: int, lab: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`smx -w LAB …` typed by somebody else of the group; they may read this installation, and write what is theirs."""
     may = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
@@ -115,6 +128,7 @@ def as_user(user: int, lab: Path, *words: str) -> subprocess.CompletedProcess[st
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="becoming two people takes root")
 def test_two_people_submit_sync_and_retry_in_one_workspace(public: Path) -> None:
     """One starts, the other looks, notes, goes on and rebuilds; then the first again."""
+    gen = ("gen", "--dataset", "frames", "--root", str(pictures(public)), "--sampler", "uniform", "--frames", "2")
     lab = shared(public / "lab", 0o2770)
     os.chown(lab, ZOE, LAB)
     lab.chmod(0o2770)
@@ -124,17 +138,15 @@ def test_two_people_submit_sync_and_retry_in_one_workspace(public: Path) -> None
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
-    typed(ZOE, *GEN, "--executor", "local", "--watch")
+    typed(ZOE, *gen, "--executor", "local", "--watch")
     name = next((lab / "runs" / "gen").iterdir()).name
     typed(MAX, "note", name, "looked at it")
     (lab / "runs" / "gen" / name / "attempts" / "1" / "shards" / "0" / "exit.json").unlink()
     with Registry.open(lab / "registry.db") as registry:  # as if it had been cut off
         registry.update_attempt(registry.runs()[0].fingerprint, 1, state="running")
-    assert "running" not in typed(MAX, "status")
-    typed(MAX, *GEN, "--seed", "0,1", "--executor", "local", "--watch", "--set", "sampler=random")
+    typed(MAX, *gen, "--seed", "0,1", "--set", "sampler=random")
     typed(MAX, "db", "rebuild")
-    typed(ZOE, "mark", f"{name}#1", "doubtful")
-    typed(ZOE, *GEN, "--seed", "1,2", "--set", "sampler=random")
+    typed(ZOE, *gen, "--seed", "1,2", "--set", "sampler=random")
     with Registry.open(lab / "registry.db") as registry:
         assert {run.state for run in registry.runs()} <= {"done", "lost"}
     owners = {path.stat().st_uid for path in (lab / "runs").rglob("*")}

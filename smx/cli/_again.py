@@ -39,6 +39,7 @@ def again(
     cells: dict[str, Cell] = {}
     todo = list(rows)
     for row in todo:  # grows while it is read
+    from smx.storage import warnings
         folder = RunFolder(workspace.runs / row.folder)
         if not folder.attempts():
             raise UserError(f"{folder.path.name} was never tried", "the command that asked for it starts it")
@@ -75,6 +76,8 @@ def again(
                 workspace, registry, group, executor=(name, executors[name]), shards=shards, max_failed=most
             )
             followed += started.attempts
+    if wanting := warnings(workspace):
+        say(f"warning: {wanting} (smx doctor)")
             for cell in started.taken:
                 say(f"{cell.title}: another command started it a moment ago")
         if watch or "inline" in executors:
