@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,12 +11,14 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-app = typer.Typer(name="samples", no_args_is_help=True, help="Look into sample sets: overlap, coverage, trends.")
+app = typer.Typer(
+    name="samples", no_args_is_help=True, help="Look into sample sets: overlap, coverage, trends, pictures."
+)
 
 
 @app.callback()
 def samples() -> None:
-    """Look into sample sets: overlap, coverage, trends."""
+    """Look into sample sets: overlap, coverage, trends, pictures."""
 
 
 @app.command()
@@ -29,6 +32,12 @@ def stats(
     dataset: Annotated[
         str | None, typer.Option(help="Only these datasets, separated by commas.", show_default="all")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw overlap and coverage against the frame count: .png, .svg or .html.")
+    ] = None,
+    cameras: Annotated[
+        bool, typer.Option("--cameras", help="Compare cameras that a network or a file gave with the dataset's.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, shares in 0..1.")] = False,
 ) -> None:
     """Overlap of merged frames, coverage and their trend with the frame count.
@@ -39,13 +48,28 @@ def stats(
     covered, and how many frames are those that sa chose. Below it, fits of
     the mean overlap against the frame count.
 
-    Example: smx samples stats --sampler mergeaware_sa
+    --cameras needs samples of one scene by two geometry sources (gen --set
+    geometry.source=vggt, and dataset). Over the frames they share it prints
+    the scale between the two worlds, and what is left after the best fit:
+    median angle, median distance of the centres, error of the focal length.
+
+    Example: smx samples stats --sampler mergeaware_sa --plot overlap.png
     """
-    from smx.cli._common import console, out_json, print_tables, workspace
+    from smx.cli._common import console, out_json, print_tables, say, workspace
     from smx.report.samples import stats as statistics
 
     place = workspace().samples
+    if cameras:
+        _say_cameras(place, _names(dataset), as_json)
+        return
+    if plot is not None:
+        from smx.report import trends
+
+        trends.check_suffix(plot)
     found = statistics(place, _names(sampler), _counts(frames), _names(dataset))
+    if plot is not None:
+        _write(plot, trends.plot(found, plot.suffix.lower()))
+        say(f"Drawn: {plot}")
     if as_json:
         out_json(found)
         return
@@ -58,6 +82,132 @@ def stats(
         print_tables(_trends(found["fits"]))
     for line in found["damaged"]:
         console(stderr=True).print(f"left out: {line}", soft_wrap=True)
+
+
+@app.command()
+def view(
+    sample_set: Annotated[str, typer.Argument(metavar="SET", help="SAMPLER/FRAMES, or the path of a sample set.")],
+    scene: Annotated[str, typer.Argument(metavar="SCENE", help="Scene id, with its dataset where that is needed.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where to draw: .png or .html. Default: a .png named after both, here."),
+    ] = None,
+) -> None:
+    """Draw one sample: a contact sheet of its frames, and the scene from above.
+
+    The frames in their order, pairs joined and coloured by overlap; a map of
+    the scene with the cameras, and the voxels that the frames see; and the
+    overlap of every two frames. An .html page holds everything in itself.
+
+    Example: smx samples view mergeaware_sa/16 test-000 -o sheet.png
+    """
+    from smx import sampleset
+    from smx.cli._common import out, workspace
+    from smx.errors import SceneError, UserError
+    from smx.report.sets import find_sample
+    from smx.report.sheet import as_html, as_png, sheet_of
+
+    if output is not None and output.suffix.lower() not in (".png", ".html"):
+        raise UserError(f"{output.name!r} ends in {output.suffix or 'nothing'}", "a sheet ends in .png or .html")
+    folder = find_sample(workspace().samples, sample_set, scene)
+    try:
+        sheet = sheet_of(sampleset.read(folder))
+    except SceneError as error:
+        raise UserError(str(error)) from None
+    if output is None:
+        output = Path(f"{sheet.sample.record['sampler']}-{len(sheet.sample.ids)}f-{folder.name}.png")
+    _write(output, as_html(sheet).encode() if output.suffix.lower() == ".html" else as_png(sheet))
+    out(str(output))
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="SAMPLER/FRAMES, or the path of a sample set.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    scenes: Annotated[str, typer.Option(help="Only scenes that fit this glob.")] = "*",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, shares in 0..1.")] = False,
+) -> None:
+    """Two sample sets side by side: frames that differ, overlap, coverage.
+
+    Example: smx samples diff sa/16 mergeaware_sa/16
+    """
+    from smx.cli._common import console, out_json, print_tables, workspace
+    from smx.report.setdiff import compare
+
+    found = compare(workspace().samples, first, second, scenes)
+    if as_json:
+        out_json(found)
+        return
+    print_tables(_differences(found))
+    for key, name in (("only_a", first), ("only_b", second)):
+        if found[key]:
+            console().print(f"only in {name}: {', '.join(found[key])}", soft_wrap=True)
+    for line in found["damaged"]:
+        console(stderr=True).print(f"left out: {line}", soft_wrap=True)
+
+
+def _differences(found: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=f"A: {found['a']}   B: {found['b']}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("scene", overflow="fold")
+    for name in ("both", "only A", "only B", "same pairs", "overlap A", "B", "coverage A", "B"):
+        table.add_column(name, justify="right", overflow="fold")
+    for row in found["rows"]:
+        shares = [_percent(share) for key in ("overlap", "coverage") for share in row[key]]
+        alone = [_few_ids(row[key]) for key in ("only_a", "only_b")]
+        order = "" if row["same_order"] or row["only_a"] or row["only_b"] else " (other order)"
+        pairs = f"{row['same_pairs']}{order}"
+        table.add_row(row["scene"], str(row["shared"]), *alone, pairs, *shares)
+    if len(found["rows"]) > 1:
+        means = [_percent(share) for key in ("overlap", "coverage") for share in found["mean"][key] or (None, None)]
+        table.add_row("mean", "", "", "", "", *means)
+    return table
+
+
+def _few_ids(ids: list[int]) -> str:
+    """Frame ids, the first of many."""
+    return "-" if not ids else ",".join(map(str, ids[:6])) + (f",… ({len(ids)})" if len(ids) > 6 else "")
+
+
+def _say_cameras(place: Path, datasets: list[str], as_json: bool) -> None:
+    from rich.table import Table
+
+    from smx.cli._common import console, out_json, print_tables
+    from smx.report.cameras import camera_stats
+
+    found = camera_stats(place, datasets)
+    if as_json:
+        out_json(found)
+        return
+    if not found["rows"]:
+        hint = "smx gen --set geometry.source=vggt --dataset NAME makes some beside those of the dataset"
+        console().print(f"No scene under {place} has cameras of two sources; {hint}.", soft_wrap=True)
+    else:
+        title = "Cameras against the dataset's, medians over scenes"
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        table.add_column("source")
+        table.add_column("dataset", overflow="fold")
+        for name in ("scenes", "frames", "scale", "angle °", "distance", "of path %", "focal %"):
+            table.add_column(name, justify="right")
+        for row in found["rows"]:
+            numbers = [f"{row['scale']:.3f}", f"{row['rotation']:.2f}", f"{row['translation']:.3f}"]
+            shares = [_percent(row["relative"]), _percent(row["focal"])]
+            table.add_row(row["source"], row["dataset"], str(row["scenes"]), str(row["frames"]), *numbers, *shares)
+        print_tables(table)
+    for line in found["damaged"]:
+        console(stderr=True).print(f"left out: {line}", soft_wrap=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A drawing, whole or not at all. `UserError` where its folder cannot be written."""
+    from smx.errors import UserError
+    from smx.runfolder import write_atomic
+
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror})", "choose another place") from None
 
 
 def _names(given: str | None) -> list[str]:
