@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,7 +48,7 @@ def run(
         asked: set[str] = set()
         for part, request in requests(experiment, tuple(group or ())):
             made = cells_of(resolver, part.kind, part.train, L.changed(request, overrides))
-            cells += made
+            cells += [replace(cell, labels={**cell.labels, "experiment": [path.stem]}) for cell in made]
             asked.add(made[-1].fingerprint)
         return cells, asked
 

@@ -10,6 +10,7 @@ from smx.cli._filters import Bench, Frames, Kind, Model, Sampler, Since, State, 
 
 if TYPE_CHECKING:
     from smx.registry.rows import RunRow
+    from smx.runfolder import RunFolder
 
 
 def ls(
@@ -83,6 +84,7 @@ def show(
         tries = [
             {"attempt": a.attempt, "state": a.state, "executor": a.executor, "items": a.items, "done": a.done}
             | {"failed": a.failed, "started": a.started, "ended": a.ended, "failure": a.failure, "mark": a.mark}
+            | {"resources": a.resources, "usage": a.usage, "machines": _machines(folder, a.attempt)}
             | {"provenance": a.provenance}
             for a in attempts
         ]
@@ -115,8 +117,29 @@ def show(
     out(f"  {folder.path}")
 
 
-def _say_attempt(attempt: Any, folder: Any) -> None:
+def _machines(folder: RunFolder, attempt: int) -> list[dict[str, Any]]:
+    """What each shard of an attempt ran on, of those that began."""
+    from smx.runfolder import read_json
+
+    place = folder.attempt(attempt)
+    shards = place.shards() if place.planned else []
+    return [found for shard in shards if (found := read_json(shard.path / "machine.json"))]
+
+
+def _on(machines: list[dict[str, Any]]) -> list[str]:
+    """`on n[1-2]: 2 × NVIDIA H200 (driver 550.1)`, a line for each sort of machine with GPUs."""
+    sorts: dict[str, set[str]] = {}
+    for machine in machines:
+        gpus = machine.get("gpus") or ()
+        for name, driver in dict.fromkeys((gpu["name"], gpu["driver"]) for gpu in gpus):
+            number = sum(gpu["name"] == name for gpu in gpus)
+            sorts.setdefault(f"{number} × {name} (driver {driver})", set()).add(machine["host"])
+    return [f"on {', '.join(sorted(hosts))}: {gpus}" for gpus, hosts in sorts.items()]
+
+
+def _say_attempt(attempt: Any, folder: RunFolder) -> None:
     from smx.cli._common import out
+    from smx.report.cost import of_attempt
 
     mark = f", {attempt.mark}" if attempt.mark else ""
     span = f"{(attempt.started or attempt.created)[:19]} .. {(attempt.ended or '')[:19]}"
@@ -126,6 +149,10 @@ def _say_attempt(attempt: Any, folder: Any) -> None:
     origin = attempt.provenance
     out(f"     {origin.get('user')}@{origin.get('host')}  smx {origin.get('smx')} {code}")
     out(f"     $ {origin.get('command')}")
+    for plugin, digest in (origin.get("plugins") or {}).items():
+        out(f"     plugin {plugin} {digest}")
+    for line in (*_on(_machines(folder, attempt.attempt)), *of_attempt(attempt)):
+        out(f"     {line}")
     if attempt.failure:
         where = f" ({attempt.failure['where']})" if attempt.failure.get("where") else ""
         out(f"     {attempt.failure['kind']}: {attempt.failure['line']}{where}")
