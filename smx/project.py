@@ -80,9 +80,9 @@ class Workspace:
         found = {p.stem: p for p in sorted(self.experiments.glob("*.yaml")) if p.stem.partition(".")[0] != "site"}
         return dict(sorted(found.items()))
 
-    def require_writable(self) -> None:
-        """`UserError` before any work starts in a workspace that cannot keep its results."""
-        for folder in (self.root, self.runs, self.samples):
+    def require_writable(self, *others: Path) -> None:
+        """`UserError` before any work starts in a workspace, or in `others`, that cannot keep its results."""
+        for folder in (self.root, self.runs, self.samples, *others):
             place = next(p for p in (folder, *folder.parents) if p.exists())
             if not place.is_dir():
                 raise UserError(f"{place} is a file, not a folder", "choose another folder with --workspace")

@@ -56,6 +56,7 @@ def submit(
     """
     name, driver = executor
     wanted = [d for d in decisions if d.action == "run"]
+    workspace.require_writable(*(d.cell.folder / "attempts" for d in wanted))
     submission = uuid.uuid4().hex[:12]
     code = snapshot(workspace) if wanted and driver.queues else None
     origin = {**provenance(), "snapshot": code.digest if code else None, "submitter": this_process()}
@@ -81,7 +82,7 @@ def submit(
         settings = {"executor": name, "submission": submission, "attempt": reserved[mark], "origin": origin}
         settings["plugin_folders"] = code.plugin_folders if code else plugins.folders()
         settings |= {"canary": _named(first.get(decision.cell.kind), reserved)}
-        settings |= {"parts": _parts(decision, shards, first)}
+        settings |= {"parts": _parts(decision, shards, first), "given": dict(resources or {})}
         settings |= {"resources": driver.asks(decision.cell.kind, resources)}
         attempts[mark] = _write(decision, settings, stamps, max_failed)
     jobs = _jobs(mine, attempts, registry, shards, first, resources, code.path if code else None)
@@ -94,9 +95,9 @@ def submit(
             for decision, handle in zip(mine, handles, strict=True):
                 if handle is not None:
                     record_handle(registry, decision.cell.fingerprint, attempts[decision.cell.fingerprint], handle)
-        if refused := [d.cell.title for d, handle in zip(mine, handles, strict=True) if handle is None]:
-            words = {str(end.get("line") or end.get("reason")) for a in attempts.values() if (end := a.shard(0).exit())}
-            raise UserError(f"executor {name} refused {', '.join(refused)}", "\n".join(sorted(words)))
+        if refused := _refused([(d.cell, attempts[d.cell.fingerprint]) for d in mine], handles):
+            words = sorted({words for _, words in refused})
+            raise UserError(f"executor {name} refused {', '.join(what for what, _ in refused)}", "\n".join(words))
     taken = [d.cell for d in wanted if d.cell.fingerprint not in reserved]
     return Started(driver, [(d.cell, attempts[d.cell.fingerprint]) for d in mine], taken)
 
@@ -119,6 +120,20 @@ def planned(
     first = _canaries(wanted, registry) if canary else {}
     code = snapshot(workspace, write=False).path if wanted else None
     return _jobs(wanted, attempts, registry, shards, first, resources, code)
+
+
+def _refused(
+    attempts: Sequence[tuple[Cell, AttemptFolder]], handles: Sequence[Mapping[str, Any] | None]
+) -> list[tuple[str, str]]:
+    """What was not taken, and the executor's words: whole runs, or shards of one whose others go on."""
+    found = []
+    for (cell, attempt), handle in zip(attempts, handles, strict=True):
+        ends = [shard.exit() for shard in attempt.shards()]
+        refused = [end for end in ends if end and (handle is None or end.get("kind") == "submit")]
+        if refused:
+            part = "" if handle is None else f"{len(refused)} of {len(ends)} shards of "
+            found.append((part + cell.title, str(refused[0].get("line") or refused[0].get("reason"))))
+    return found
 
 
 def split(items: Sequence[Item], shards: int) -> list[list[Item]]:
@@ -215,6 +230,7 @@ def _write(
             "entry": ENTRY,
             "of": len(cell.items),
             "canary": settings["canary"],
+            "given": settings["given"],
             "needs": list(cell.needs),
             "max_failed": max(1, len(cell.items) // 100) if max_failed is None else max_failed,
             "paths": cell.paths,

@@ -82,14 +82,27 @@ class Cluster:
         assert not check or done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
-    def start_controller(self) -> None:
+    def start_controller(self, *options: str) -> None:
         """slurmctld, and wait until it answers and all nodes are there."""
-        self._daemon("slurmctld", "-f", str(self.conf))
+        self._daemon("slurmctld", "-f", str(self.conf), *options)
         until("slurmctld answers", lambda: bool(self.run("sinfo", "-h", check=False)))
 
     def stop_controller(self) -> None:
         """End slurmctld; running jobs go on."""
         self._end("slurmctld")
+
+    def reset(self) -> None:
+        """A power cut after which nobody remembers anything: what ran is gone, and jobs are numbered from 1 again."""
+        self.stop_controller()
+        for node in NODES:
+            self.kill_node(node)
+        for place in (self.folder / "state", *(self.folder / "spool" / node for node in NODES)):
+            shutil.rmtree(place)
+            place.mkdir()
+        for node in NODES:
+            self.start_node(node)
+        self.start_controller("-c")
+        self.idle()
 
     def start_node(self, node: str) -> None:
         """One slurmd."""

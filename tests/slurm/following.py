@@ -85,6 +85,13 @@ def attempt_of(lab: Path, run: RunRow, number: int = 1) -> AttemptFolder:
     return RunFolder(find(lab).runs / run.folder).attempt(number)
 
 
+def recorded(lab: Path, items: int) -> None:
+    """Wait until the oldest run's first shard has recorded so many items."""
+    run = look(lab)[0][0]
+    shard = attempt_of(lab, run).shard(0)
+    until(f"{items} items are recorded", lambda: len(list(shard.items())) >= items)
+
+
 def job_of(lab: Path) -> str:
     """Job id of the only attempt's first shard: `12_0`."""
     (attempt,) = look(lab)[1]
@@ -122,6 +129,14 @@ def matrix(folder: Path, seeds: int) -> None:
     grid = {"model": ["framed"], "sampler": ["uniform", "sa"], "frames": [4], "seed": [*range(seeds)]}
     text = yaml.safe_dump({"common": {"bench": "rooms", "bench_options": options}, "groups": {"all": {"grid": grid}}})
     (folder / "experiments" / "grid.yaml").write_text(text)
+
+
+def picture(path: Path, value: int) -> None:
+    """Write a tiny picture of one grey."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (16, 16), (value % 256,) * 3).save(path)
 
 
 class Gate:

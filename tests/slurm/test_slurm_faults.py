@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from processes import Smx
 
-from slurm.cluster import Cluster, until
+from slurm.cluster import Cluster
 from slurm.following import (
     BEGUN,
     EVAL,
@@ -26,11 +26,10 @@ from slurm.following import (
     matrix,
     node_of,
     on_slurm,
+    recorded,
     settle,
     site,
 )
-from smx.executors import Word
-from smx.executors.slurm import Executor
 from smx.project import find
 from smx.runfolder import read_json
 
@@ -38,6 +37,7 @@ pytestmark = pytest.mark.xdist_group("slurm")  # one cluster, one worker
 
 Calm = Callable[..., Path]
 ONE = (*GEN, "--sampler", "uniform")
+MANY = (*ONE, "--set=dataset_options.count=18")
 BOTH = (*EVAL, "--sampler", "uniform", "--frames", "4")
 
 
@@ -118,14 +118,15 @@ def test_scancel_by_hand(which: str, lab: Path, calm: Calm, gate: Gate, request:
     """Cancelled is said, and what waits for it is cancelled with it; the same command does what is left."""
     cluster: Cluster = request.getfixturevalue(which)
     assert on_slurm(lab, *BOTH) == 0
-    *_, in_hand = gate.shut_after(1)
+    gate.shut_after(1)
+    recorded(lab, 1)
     cluster.run("scancel", next(str(a.job) for a in look(lab)[1] if a.state == "running"))
     settle(lab)
-    check(lab, "gen cancelled 0/2 cancelled", "eval cancelled 0/34 dependency")
+    check(lab, "gen partial 1/2 cancelled", "eval cancelled 0/34 dependency")
     gate.open()
     assert on_slurm(lab, *BOTH) == 0
     settle(lab)
-    check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH), in_hand={in_hand})
+    check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH))
 
 
 @pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
@@ -246,6 +247,48 @@ def test_a_rejected_part_says_so_and_the_accepted_one_goes_on(
     check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH))
 
 
+def test_half_of_one_run_is_refused(
+    cluster: Cluster,
+    lab: Path,
+    calm: Calm,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run split over two arrays, the second rejected: what was accepted is computed once, the rest is then all."""
+    words = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
+    second = f'case "$*" in *1.sh) echo "{words}" >&2; exit 1;; esac\nexec "$REAL" "$@"'
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", fake_sbatch(tmp_path / "bin", second))
+        assert on_slurm(lab, *MANY, "--shards", "18") == 2
+    said = capsys.readouterr().err
+    assert "refused 2 of 18 shards of uniform-4f-rooms" in said
+    assert words in said
+    settle(lab)
+    check(lab, "gen partial 16/18 submit")
+    assert on_slurm(lab, *MANY) == 0
+    settle(lab)
+    check(lab, "gen done 18/18", like=calm(MANY))
+
+
+def test_a_run_folder_that_cannot_be_written(cluster: Cluster, lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A colleague's run, which they may read only: exit 2 before sbatch, and not an attempt more than before."""
+    site(lab, {"python": "/no/such/python"})
+    assert on_slurm(lab, *ONE) == 0
+    (run,) = settle(lab)
+    folder = str(find(lab).runs / run.folder)
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+        capsys.readouterr()
+        assert on_slurm(lab, *ONE) == 2
+        assert f"cannot write to {folder}" in capsys.readouterr().err
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    assert len(look(lab)[1]) == 1
+    check(lab, "gen failed 0/4 never-started")
+
+
 def test_two_commands_at_once_submit_each_run_once(cluster: Cluster, lab: Path, calm: Calm) -> None:
     """The same matrix twice in the same moment: whoever comes second leaves to the first what the first has."""
     matrix(lab, seeds=3)
@@ -279,17 +322,34 @@ def test_a_broken_environment_is_told_from_broken_work(
     check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH))
 
 
-def test_a_job_id_seen_before_is_another_job(cluster: Cluster, lab: Path, gate: Gate) -> None:
-    """Ids start again after years: what counts is the name, which nobody has had before."""
+@pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
+def test_job_ids_begin_again(
+    which: str,
+    lab: Path,
+    calm: Calm,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    """A controller that forgot everything gives another run the same id: what counts is the name, never used twice."""
+    monkeypatch.setattr("smx.sync._FRESH", 1.0)
+    cluster: Cluster = request.getfixturevalue(which)
+    cluster.reset()
     assert on_slurm(lab, *ONE) == 0
     gate.shut_after(1)
-    runs, _, _ = look(lab)
-    handle = attempt_of(lab, runs[0]).handle()
-    assert handle is not None
-    job, index, _ = handle["shards"][0]
-    old = {**handle, "at": handle["at"] - 3600, "shards": [[job, index, "smx-000000000000-0"]]}
-    (now,), (before,) = Executor(lost_after=1).poll([handle, old])
-    assert (now.word, before.word) == (Word.running, Word.absent)
+    recorded(lab, 1)
+    first = job_of(lab)
+    cluster.reset()
+    assert on_slurm(lab, *GEN, "--sampler", "random") == 0
+    assert {attempt.job for attempt in look(lab)[1]} == {first}
+    gate.open()
+    settle(lab)
+    (how,) = [attempt.failure["kind"] for attempt in look(lab)[1] if attempt.failure]
+    assert how in ("lost", "cancelled")  # the latter where slurmdbd closed the old controller's books in time
+    check(lab, f"gen partial 1/4 {how}", "gen done 4/4")
+    assert on_slurm(lab, *ONE) == 0
+    settle(lab)
+    check(lab, "gen done 4/4", "gen done 4/4", like=calm((*GEN, "--sampler", "uniform,random")))
 
 
 def test_a_full_disk_is_told_and_loses_nothing(
@@ -305,15 +365,15 @@ def test_a_full_disk_is_told_and_loses_nothing(
         (lab / "runs").symlink_to(disk)
         assert on_slurm(lab, *ONE) == 0
         gate.shut_after(2)
-        shard = attempt_of(lab, look(lab)[0][0]).shard(0)
-        until("two items are recorded", lambda: len(list(shard.items())) == 2)
+        recorded(lab, 2)
         full = disk / "full"
         _fill(full)
         gate.open()
-        settle(lab)
+        (run,) = settle(lab)
         in_hand = gate.begun[-1]
         full.unlink()
-        check(lab, f"gen partial {len(list(shard.items()))}/4 no-space")
+        kept = len(list(attempt_of(lab, run).shard(0).items()))
+        check(lab, f"gen partial {kept}/4 no-space")
         assert on_slurm(lab, *ONE) == 0
         settle(lab)
         check(lab, "gen done 4/4", like=calm(ONE), in_hand={in_hand})

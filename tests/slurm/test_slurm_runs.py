@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import left
+from commands import left, smx
 
 from slurm.cluster import Cluster
-from slurm.following import EVAL, GEN, attempt_of, check, look, matrix, on_slurm, settle, site
+from slurm.following import BEGUN, EVAL, GEN, attempt_of, check, look, matrix, on_slurm, picture, settle, site
 from smx.executors import Job, Word
 from smx.executors.slurm import Executor
 from smx.project import find
@@ -64,6 +66,75 @@ def test_forty_runs_in_arrays_no_longer_than_the_cluster_takes(
     parts = [read_json(folder / f"{k}.json") for k in range(5)]
     assert sorted(len(p["tasks"]) for p in parts if p) == [2, 3, 3, 16, 16]
     check(lab, *["gen done 1/1"] * 2, *["eval done 17/17"] * 38, like=calm(("run", "grid"), seeds=19))
+
+
+def test_the_night_of_the_notes(
+    cluster: Cluster, lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two broken scenes of 288: the other 286 are there in the morning, both are named, and a retry makes two."""
+    broken = {"scene0017": b"\x89PNG, or so it began", "scene0203": b""}
+    for k in range(288):
+        picture(tmp_path / "data" / f"scene{k:04}" / "0.png", k)
+        picture(tmp_path / "data" / f"scene{k:04}" / "1.png", k + 1)
+    for name, content in broken.items():
+        (tmp_path / "data" / name / "1.png").write_bytes(content)
+    night = ("gen", "--dataset", "frames", "--root", tmp_path / "data", "--sampler", "uniform", "--frames", "2")
+    assert on_slurm(lab, *night, "--shards", "4") == 0
+    (run,) = settle(lab)
+    name = Path(run.folder).name
+    capsys.readouterr()
+    assert smx("-w", lab, "show", name) == 0
+    said = capsys.readouterr().out
+    assert "286/288" in said
+    assert all(scene in said for scene in broken)
+    check(lab, "gen done 286/288")
+    for k in (17, 203):
+        picture(tmp_path / "data" / f"scene{k:04}" / "1.png", k + 1)
+    begun = (tmp_path / BEGUN).read_text().splitlines()
+    assert smx("-w", lab, "retry") == 0
+    settle(lab)
+    again = (tmp_path / BEGUN).read_text().splitlines()[len(begun) :]
+    assert sorted(line.split()[1] for line in again) == sorted(broken)
+    check(lab, "gen done 288/288", in_hand=again)
+
+
+NASTY = 'it\'s "odd" $(touch pwned) `touch pwned` ; touch pwned # ü'
+WRAPPER = '#!/bin/bash\nprintf "%s\\n" "$0" "$1" >> "$SAID"\nshift\nexec "$@"\n'
+TOOL = '#!/bin/bash\nprintf "%s\\n" "$0" "$@" >> "$SAID"\n'
+
+
+def test_nothing_a_lab_can_name_runs_as_a_command(
+    cluster: Cluster, lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every text of the site file, a data folder, a scene and a variant with all that shells trip over: just text."""
+    tools = tmp_path / "tools"
+    scripts = {"module": TOOL, "conda": TOOL, f"in {NASTY}": WRAPPER, f"python {NASTY}": WRAPPER.replace('"$1"', "")}
+    scripts[f"python {NASTY}"] = f'#!/bin/bash\nexec "{sys.executable}" "$@"\n'
+    tools.mkdir()
+    for name, text in scripts.items():
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    data = tmp_path / f"data\n{NASTY}"
+    picture(data / f"scene {NASTY}" / "0.png", 0)
+    picture(data / f"scene {NASTY}" / "1.png", 1)
+    words = ("gen", "--dataset", "frames", "--root", data, "--sampler", "uniform", "--frames", "2")
+    for field in ("constraint", "reservation"):
+        site(lab, {field: NASTY})
+        assert on_slurm(lab, *words) == 2
+        assert "sbatch: error:" in capsys.readouterr().err
+    environment = {"PATH": f"{tools}:{os.environ['PATH']}", "SAID": str(tmp_path / "said"), "ODD": f"{NASTY}\nmore"}
+    text = dict.fromkeys(("account", "qos", "comment", "wckey", "conda"), NASTY)
+    lists = {"modules": [NASTY], "srun": [f"--comment={NASTY}"], "sbatch": [f"--mail-user={shlex.quote(NASTY)}"]}
+    container = [str(tools / f"in {NASTY}"), NASTY]
+    python = str(tools / f"python {NASTY}")
+    site(lab, {**text, **lists, "container": container, "python": python, "environment": environment})
+    assert on_slurm(lab, *words) == 0
+    settle(lab)
+    check(lab, "gen done 1/1")
+    assert not list(tmp_path.rglob("pwned"))
+    assert not Path("pwned").exists()
+    said = (tmp_path / "said").read_text()
+    assert said.count(NASTY) == 4
 
 
 def test_ranks_find_each_other_and_their_gpus(cluster: Cluster, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
