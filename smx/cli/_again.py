@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smx.cli._common import out, out_json, say
 from smx.cli._launch import Launch, _as_json, following, show_decisions, summary, wait
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from smx.project import Workspace
     from smx.registry.rows import RunRow
     from smx.registry.store import Registry
+    from smx.runfolder import AttemptFolder
 
 _ORDER = ("gen", "train", "eval")  # producers first
 
@@ -25,21 +27,25 @@ def again(
     rows: Sequence[RunRow],
     *,
     executor: str | None,
+    more: Mapping[str, Any],
     dry_run: bool,
     watch: bool,
     as_json: bool,
 ) -> int:
-    """Start what is left of `rows`, and of the runs they need. Returns the exit code."""
+    """Start what is left of `rows`, and of the runs they need. Returns the exit code.
+
+    `more`: memory, time and nodes to exclude that differ from what each of `rows` asked for last.
+    """
     from smx.booking import executor_for
     from smx.plan import decide
     from smx.runfolder import RunFolder
+    from smx.storage import warnings
     from smx.submit import planned, submit
     from smx.sync import cell_of, sync
 
     cells: dict[str, Cell] = {}
     todo = list(rows)
     for row in todo:  # grows while it is read
-    from smx.storage import warnings
         folder = RunFolder(workspace.runs / row.folder)
         if not folder.attempts():
             raise UserError(f"{folder.path.name} was never tried", "the command that asked for it starts it")
@@ -51,33 +57,40 @@ def again(
     decisions = decide(ordered, registry, asked=asked, retry=True)
     show_decisions(decisions, asked, dry=dry_run, as_json=as_json)
     executors: dict[str, Any] = {}
-    groups: dict[tuple[int, str, int, int], list[Decision]] = {}
+    together: dict[_Alike, list[Decision]] = {}
     for decision in decisions:
-        last = RunFolder(decision.cell.folder).attempts()[-1].plan
-        name = executor or last["executor"]
-        key = (_ORDER.index(decision.cell.kind), name, len(last["shards"]), last["max_failed"])
-        groups.setdefault(key, []).append(decision)
+        last = RunFolder(decision.cell.folder).attempts()[-1]
+        name = executor or last.plan["executor"]
         if name not in executors:
             executors[name] = executor_for(workspace, name)[1]
-    for name, found in executors.items():
-        found.check({d.cell.kind for key, group in groups.items() if key[1] == name for d in group})
+        wanted = more if decision.cell.fingerprint in asked and decision.action == "run" else {}
+        together.setdefault(_alike(decision, last, name, executors[name], wanted), []).append(decision)
+    groups = sorted(together.items(), key=lambda entry: entry[0])
+    for alike, group in groups:
+        executors[alike.executor].check({d.cell.kind for d in group}, json.loads(alike.given))
     if dry_run:
-        for (_, name, shards, _), group in sorted(groups.items(), key=lambda entry: entry[0]):
-            jobs = planned(workspace, registry, group, shards=shards)
-            if jobs and not as_json and (text := executors[name].preview(jobs)):
+        for alike, group in groups:
+            jobs = planned(workspace, registry, group, shards=alike.shards, resources=json.loads(alike.given))
+            if jobs and not as_json and (text := executors[alike.executor].preview(jobs)):
                 out(text)
         return 0
     workspace.require_writable()
     workspace.share()
-    followed = []
-    try:
-        for (_, name, shards, most), group in sorted(groups.items(), key=lambda entry: entry[0]):
-            started = submit(
-                workspace, registry, group, executor=(name, executors[name]), shards=shards, max_failed=most
-            )
-            followed += started.attempts
     if wanting := warnings(workspace):
         say(f"warning: {wanting} (smx doctor)")
+    followed = []
+    try:
+        for alike, group in groups:
+            started = submit(
+                workspace,
+                registry,
+                group,
+                executor=(alike.executor, executors[alike.executor]),
+                shards=alike.shards,
+                max_failed=alike.max_failed,
+                resources=json.loads(alike.given),
+            )
+            followed += started.attempts
             for cell in started.taken:
                 say(f"{cell.title}: another command started it a moment ago")
         if watch or "inline" in executors:
@@ -97,6 +110,27 @@ def again(
     else:
         summary(workspace, launch)
     return launch.code
+
+
+class _Alike(NamedTuple):
+    """What runs must share to be one submission, in the order they are handed over."""
+
+    order: int
+    executor: str
+    shards: int
+    max_failed: int
+    given: str  # JSON: what differs from the site file
+
+
+def _alike(decision: Decision, last: AttemptFolder, name: str, driver: Any, more: Mapping[str, Any]) -> _Alike:
+    plan = last.plan
+    own = plan.get("canary") == {"run": last.run.path.name, "attempt": last.number}
+    # What was given for the last attempt holds for this one; but nodes are left out only while they are bad.
+    given = {k: v for k, v in plan.get("given", {}).items() if k != "exclude" and name == plan["executor"]}
+    if more:
+        given |= driver.grown(decision.cell.kind, plan.get("resources", {}), more)
+    order = _ORDER.index(decision.cell.kind)
+    return _Alike(order, name, max(1, len(plan["shards"]) - own), plan["max_failed"], json.dumps(given, sort_keys=True))
 
 
 def _here(workspace: Workspace, registry: Registry, cell: Cell) -> Cell:

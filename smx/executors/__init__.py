@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
+from smx.errors import UserError
 from smx.health import Finding
 from smx.options import Options
 
@@ -53,6 +54,16 @@ class Fact:
     record: Mapping[str, Any] = field(default_factory=dict)  # of an ended job, as smx.failures.classify reads it
 
 
+@dataclass(frozen=True)
+class End:
+    """One shard of an attempt that has ended."""
+
+    handle: Mapping[str, Any]  # the attempt's
+    shard: int
+    at: str  # ISO time
+    failure: Mapping[str, Any] | None  # as JSON; None where it ended well
+
+
 class BaseExecutor(Options):
     """Contract of an executor plugin. Fields are its options (from the site file)."""
 
@@ -73,6 +84,13 @@ class BaseExecutor(Options):
         (per node, "64G"), `time` ("1-12:00:00"); one that is not asked for is left out.
         """
         return {}
+
+    def grown(self, kind: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """`wanted` (memory, time, nodes to exclude) as changes for another attempt at a run of this kind.
+
+        `before`: what the last attempt asked for; `x2` means twice that. `UserError` where it cannot be.
+        """
+        raise UserError(f"this executor asks for no {' or '.join(wanted)}", "it is for runs on SLURM")
 
     def examine(self, asked: bool) -> list[Finding]:
         """What work would meet here, for `smx doctor`; `asked`: the site file names this executor. Starts nothing."""
@@ -101,6 +119,12 @@ class BaseExecutor(Options):
     def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
         """One fact per shard for each handle, in order. Never raises because a source is down."""
         raise NotImplementedError
+
+    def brake(self, ends: Sequence[End]) -> None:
+        """Hold what has not begun beside these, where they keep failing the same way. Never raises."""
+
+    def unqueue(self, handles: Sequence[Mapping[str, Any]]) -> None:
+        """Take back what was held by `brake`; what runs goes on."""
 
     def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:
         """Ask these to stop, dependants too. Already ended ones are left alone."""

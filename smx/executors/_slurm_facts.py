@@ -7,12 +7,15 @@ which is never used twice, and the array index: job ids are.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from smx.executors import Fact, Word
 from smx.executors._slurm_ask import Answer, history, queue
+from smx.executors._slurm_brake import held
 from smx.slurm import states
 from smx.slurm.records import Record
 
@@ -26,15 +29,20 @@ def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[
         return [[_REFUSED] * len(handle["shards"]) for handle in handles]
     listed, live = queue(names)
     booked, past = history(names, min(handle["at"] for handle in handles) - _SLACK)
+    why = functools.cache(held)
     found = []
     for handle in handles:
         old = time.time() - handle["at"] > lost_after
-        found.append(
-            [
-                _fact(live.get((name, index)), past.get((name, index)), listed, booked, old, job) if name else _REFUSED
-                for job, index, name in handle["shards"]
-            ]
-        )
+        of_one = []
+        for job, index, name in handle["shards"]:
+            now, before = live.get((name, index)), past.get((name, index))
+            if now is None and before is None and (rest := live.get((name, None))) and rest.state in states.CANCELLED:
+                now = rest  # squeue keeps one entry for all tasks of an array that never began; sacct none of held ones
+            fact = _fact(now, before, listed, booked, old, job) if name else _REFUSED
+            if now is not None and now.reason.startswith("JobHeld") and (reason := why(handle.get("folder", ""), name)):
+                fact = replace(fact, reason=reason)
+            of_one.append(fact)
+        found.append(of_one)
     return found
 
 

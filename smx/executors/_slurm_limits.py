@@ -5,15 +5,19 @@ from __future__ import annotations
 from smx.errors import UserError, unknown
 from smx.executors._slurm_ask import Cluster
 from smx.executors._slurm_options import Resources
-from smx.slurm.limits import Node, Partition, clock, seconds
+from smx.slurm.limits import Node, Partition, clock, hosts, seconds
 from smx.slurm.records import size
 
 
 def check(cluster: Cluster, ask: Resources, kind: str) -> None:
     """`UserError` with the valid choices for what the cluster would refuse, or queue for ever."""
     partitions = _partitions(cluster, ask)
-    nodes = [n for n in cluster.nodes if any(p.name in n.partitions for p in partitions)]
+    left_out = {name for text in ask.exclude for name in hosts(text)}
+    here = [n for n in cluster.nodes if any(p.name in n.partitions for p in partitions)]
+    nodes = [n for n in here if n.name not in left_out]
     place = f"partition {', '.join(p.name for p in partitions)}"
+    if here and not nodes:
+        raise UserError(f"{kind}: every node of {place} is excluded", f"its nodes: {', '.join(n.name for n in here)}")
     if ask.time and all(p.limit is not None and (seconds(ask.time) or 0) > p.limit for p in partitions):
         longest = max((p.limit or 0) for p in partitions)
         others = ", ".join(f"{p.name} {clock(p.limit) if p.limit else 'no limit'}" for p in cluster.partitions)

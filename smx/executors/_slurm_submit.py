@@ -60,7 +60,7 @@ def handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
     for job in jobs:
         shards = [places[str(job.folder), k] for k in range(job.shards)]
         first = next((s for s in shards if s[0]), None)
-        handle = {"executor": "slurm", "requeues": True, "at": at, "shards": shards}
+        handle = {"executor": "slurm", "folder": str(folder), "requeues": True, "at": at, "shards": shards}
         if first:
             handle["job"] = f"{first[0]}_{first[1]}"
         found.append(handle if any(s[2] for s in shards) else None)

@@ -10,9 +10,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from smx.executors._slurm_ask import ask
+from smx.executors._slurm_brake import brake_own
 from smx.executors._watch import call
 from smx.runfolder import AttemptFolder, ShardFolder, load_json, now
 
@@ -23,6 +26,7 @@ def main(map_file: Path) -> int:
     """Do the task this process is. Returns the exit code."""
     # Kept back until the work can answer it: by default this signal would kill the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    map_file = map_file.resolve()  # work changes folders
     part = load_json(map_file)
     task = part["tasks"][int(os.environ["SLURM_ARRAY_TASK_ID"])]
     attempt = Path(task["folder"])
@@ -39,9 +43,17 @@ def main(map_file: Path) -> int:
     os.chdir(part["cwd"])
     code = call(part["entry"], attempt, task["shard"])
     end = shard.exit()
-    if first and end and end["how"] == "preempted" and starts < part["requeue"]:
-        return _requeue(shard, end)
-    return code
+    if first and end and end["how"] == "failed":
+        brake_own(map_file.parent, map_file.stem)
+    if first and end and end["how"] == "preempted":
+        if _in_vain(shard, part["grace"]):
+            line = "no item was finished within the time limit, and none would be the next time"
+            shard.end("failed", kind="timeout", line=line)
+            return 1
+        if starts < part["requeue"]:
+            return _requeue(shard, end)
+    # The first rank must live to ask for another start, and one that leaves with an error takes the others along.
+    return 0 if not first and code == _AGAIN else code
 
 
 def _before(shard: ShardFolder, starts: int, limit: int) -> int | None:
@@ -49,6 +61,7 @@ def _before(shard: ShardFolder, starts: int, limit: int) -> int | None:
     shard.path.mkdir(parents=True, exist_ok=True)
     job = {name: os.environ.get(f"SLURM_{name.upper()}", "") for name in ("array_job_id", "array_task_id", "job_id")}
     record = {"at": now(), "restart": starts, "node": os.environ.get("SLURMD_NODENAME", ""), **job}
+    record["items"] = len(list(shard.items()))
     if starts and (signs := [said["at"] for said in (shard.heartbeat(), shard.exit()) if said]):
         record["until"] = max(signs)
     with (shard.path / "starts.jsonl").open("a", encoding="utf-8") as file:
@@ -64,6 +77,18 @@ def _before(shard: ShardFolder, starts: int, limit: int) -> int | None:
         shard.end("preempted", reason=f"stopped {starts} times; the site allows {limit} new starts")
         return 1
     return None
+
+
+def _in_vain(shard: ShardFolder, grace: int) -> bool:
+    """Whether its time limit stopped it, and nothing was finished since this start: another would end the same way."""
+    if len(list(shard.items())) > shard.starts()[-1]["items"]:
+        return False
+    said = ask(["squeue", "--noheader", f"--jobs={os.environ['SLURM_JOB_ID']}", "--format=%S %e"]).out.split()
+    if len(said) != 2 or not all(word.isdigit() for word in said):
+        return False
+    began, limit = map(int, said)
+    # The signal comes up to a minute before the grace begins; where a limit is of minutes, it has hardly begun.
+    return time.time() > max(limit - grace - 90, (began + limit) / 2)
 
 
 def _requeue(shard: ShardFolder, end: dict[str, Any]) -> int:

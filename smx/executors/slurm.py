@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, PrivateAttr
 
 from smx.errors import UserError
-from smx.executors import BaseExecutor, Fact, Job
+from smx.executors import BaseExecutor, End, Fact, Job
 from smx.executors._slurm_ask import Cluster, ask, cluster
+from smx.executors._slurm_brake import brake
 from smx.executors._slurm_examine import examine
 from smx.executors._slurm_facts import facts
 from smx.executors._slurm_limits import check
@@ -68,6 +69,13 @@ class Executor(Resources, BaseExecutor):
         asked = self.resources(kind, changes).model_dump(include=set(_ASKED))
         return {key: asked[key] for key in _ASKED if asked[key] is not None}
 
+    def grown(self, kind: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+        site = self.resources(kind)
+        base = {key: before[key] for key in wanted if key in before}
+        more = {**wanted, "exclude": list(dict.fromkeys([*site.exclude, *wanted.get("exclude", ())]))}
+        found = site.changed(base, f"the last attempt's {kind}").changed(more, f"resources of {kind}")
+        return {key: getattr(found, key) for key in wanted}
+
     def examine(self, asked: bool) -> list[Finding]:
         return examine(self.resources, asked)
 
@@ -87,7 +95,8 @@ class Executor(Resources, BaseExecutor):
             tasks = [{"folder": str(job.folder), "shard": shard} for job, shard in part.tasks]
             about = {"name": name, "entry": part.tasks[0][0].entry, "cwd": str(Path.cwd())}
             links(folder, part.number, [job.folder / "shards" / str(shard) for job, shard in part.tasks])
-            write_json(folder / f"{part.number}.json", {**about, "requeue": part.resources.requeue, "tasks": tasks})
+            about |= part.resources.model_dump(include={"requeue", "grace", "hold_after"})
+            write_json(folder / f"{part.number}.json", {**about, "tasks": tasks})
             text = script(part.number, name, part.array, part.resources, CODE if part.code else None)
             write_atomic(folder / f"{part.number}.sh", text.encode())
         # From here on any of these names may be a job: whoever comes later looks them up.
@@ -104,11 +113,20 @@ class Executor(Resources, BaseExecutor):
     def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
         return facts(handles, self.lost_after)
 
+    def brake(self, ends: Sequence[End]) -> None:
+        brake(ends)
+
+    def unqueue(self, handles: Sequence[Mapping[str, Any]]) -> None:
+        self._cancel(handles, "--state=PENDING")
+
     def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:
         """Tasks that wait for these are cancelled by SLURM itself, because what they wait for never comes."""
+        self._cancel(handles)
+
+    def _cancel(self, handles: Sequence[Mapping[str, Any]], *options: str) -> None:
         tasks = [f"{job}_{index}" for handle in handles for job, index, _ in handle["shards"] if job]
         for first in range(0, len(tasks), 1000):
-            answer = ask(["scancel", "--quiet", *tasks[first : first + 1000]])
+            answer = ask(["scancel", "--quiet", *options, *tasks[first : first + 1000]])
             if not answer.ok:
                 raise UserError(f"scancel: {answer.words}", "what it did not reach goes on; try again")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from smx.failures.groups import Group, group, headline
 from smx.failures.logs import read_log
+from smx.failures.streaks import Streak, streak
 from smx.failures.words import KINDS, MOST_EVIDENCE, Failure, fingerprint, kept, kind_of_exception, masked
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "MOST_EVIDENCE",
     "Failure",
     "Group",
+    "Streak",
     "classify",
     "fingerprint",
     "group",
@@ -29,6 +31,7 @@ __all__ = [
     "masked",
     "read_log",
     "refused",
+    "streak",
 ]
 
 

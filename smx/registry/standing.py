@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from smx.failures import Group
 from smx.registry.clauses import Where
 from smx.registry.rows import LIVE
 from smx.registry.store import Registry
+from smx.slurm.limits import hosts
+
+HELD = "held: "  # how the reason of an attempt begins that smx itself held, because others failed
+BAD_DAYS = 14  # a node's failures are remembered for so long
+
+
+@dataclass(frozen=True, slots=True)
+class BadNode:
+    """A node that attempts failed on because of it."""
+
+    name: str
+    failures: int
+    last: str  # ISO time
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +106,20 @@ def alike(registry: Registry, key: str, besides: str) -> list[str]:
           and a.attempt = (select max(attempt) from attempts b where b.fingerprint = r.fingerprint)
         order by r.created desc"""
     return [folder.split("/", 1)[1] for (folder,) in registry.query(sql, [key, besides])]
+
+
+def bad_nodes(registry: Registry, days: int = BAD_DAYS) -> list[BadNode]:
+    """Nodes that attempts failed on because of the node in these last days, the worst first.
+
+    A job on several nodes does not tell which of them it was.
+    """
+    since = (datetime.now(UTC) - timedelta(days=days)).isoformat()[:19]
+    sql = """
+        select json_extract(failure, '$.node') as node, count(*), max(ended) from attempts
+        where failure is not null and ended >= ? and json_extract(failure, '$.kind') = 'node-fail'
+        group by node order by 2 desc, node"""
+    found = [BadNode(node, failures, last) for node, failures, last in registry.query(sql, [since]) if node]
+    return [bad for bad in found if hosts(bad.name) == [bad.name]]
 
 
 def incomplete(registry: Registry, filters: dict[str, Any]) -> tuple[int, int]:

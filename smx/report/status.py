@@ -11,7 +11,7 @@ from typing import Any
 from smx.failures import Group, headline
 from smx.registry import standing
 from smx.registry.rows import LIVE
-from smx.registry.standing import LiveRow
+from smx.registry.standing import HELD, LiveRow
 from smx.registry.store import Registry
 
 # The order in which a run goes through them.
@@ -28,6 +28,7 @@ class Status:
     waiting: list[LiveRow]
     failures: list[Group]
     stopped: int  # runs that someone cancelled
+    bad_nodes: list[standing.BadNode]
     incomplete: tuple[int, int]  # (runs done but for some failed items, those items)
 
 
@@ -41,6 +42,7 @@ def gather(registry: Registry, filters: dict[str, Any]) -> Status:
         waiting=[row for row in live if row.state != "running"],
         failures=[group for group in groups if group.kind != "cancelled"],
         stopped=sum(group.count for group in groups if group.kind == "cancelled"),
+        bad_nodes=standing.bad_nodes(registry),
         incomplete=standing.incomplete(registry, filters),
     )
 
@@ -62,6 +64,9 @@ def lines(status: Status, moment: datetime, width: int = 100) -> list[str]:
         reason = oldest.reason or "not started yet"
         found += ["", f"{len(status.waiting)} waiting, the oldest for {ago(oldest.created, moment)}: {reason}"]
         found.append(f"  {oldest.kind:<5} {clip(oldest.name, width - 8)}")
+    for reason, rows in _held(status.waiting).items():
+        found += ["", f"{len(rows)} {reason}"]
+        found.append(f"  mend it, then start them anew: smx retry {rows[0].name}" + (" …" if len(rows) > 1 else ""))
     unknown = [row for row in (*status.running, *status.waiting) if row.unknown_since]
     if unknown:
         since = min(row.unknown_since or "" for row in unknown)
@@ -91,6 +96,7 @@ def as_json(status: Status, moment: datetime) -> dict[str, Any]:
             for g in status.failures
         ],
         "cancelled": status.stopped,
+        "bad_nodes": [{"node": n.name, "failures": n.failures, "last": n.last} for n in status.bad_nodes],
         "done_with_failed_items": {"runs": status.incomplete[0], "items": status.incomplete[1]},
     }
 
@@ -179,6 +185,15 @@ def _place(row: LiveRow) -> str:
     return f"{row.executor} {row.job} {where}" if row.job else f"{row.executor} {where}"
 
 
+def _held(rows: Sequence[LiveRow]) -> dict[str, list[LiveRow]]:
+    """What smx itself has held, by the reason."""
+    found: dict[str, list[LiveRow]] = {}
+    for row in rows:
+        if (row.reason or "").startswith(HELD):
+            found.setdefault(str(row.reason), []).append(row)
+    return found
+
+
 def _failures(status: Status, width: int) -> list[str]:
     found = []
     if status.failures:
@@ -195,6 +210,10 @@ def _failures(status: Status, width: int) -> list[str]:
         found += ["", f"{runs} run{plural} done but for {items} failed item{'s' if items > 1 else ''}"]
     if status.failures or items:
         found.append("again, only what failed: smx retry")
+    if status.bad_nodes:
+        nodes = ", ".join(f"{node.name} ({node.failures})" for node in status.bad_nodes[:6])
+        found += ["", f"nodes that failed in the last {standing.BAD_DAYS} days: {nodes}"]
+        found.append("again without them: smx retry --exclude-bad-nodes")
     if status.stopped:
         found += ["", f"{status.stopped} cancelled: smx retry --kind cancelled starts them again"]
     return found

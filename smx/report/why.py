@@ -57,6 +57,9 @@ def explain(registry: Registry, runs: Path, row: RunRow) -> dict[str, Any]:
         failure = dict(newest.failure)
         same = standing.alike(registry, failure["group"], row.fingerprint) if failure.get("group") else []
         found |= {"failure": failure, "same": same}
+        bad = [node for node in standing.bad_nodes(registry) if node.name == failure.get("node")]
+        if bad:
+            found["bad_node"] = {"node": bad[0].name, "failures": bad[0].failures, "last": bad[0].last}
     result = RunFolder(runs / row.folder).result() or {}
     if row.failed:
         found["errors"] = result.get("errors", [])
@@ -82,6 +85,12 @@ def lines(found: dict[str, Any], width: int = 100) -> list[str]:
         text += _wrapped(found["why"], width)
     if failure := found.get("failure"):
         text += _failure(failure, found["same"], width)
+    if bad := found.get("bad_node"):
+        times = f"{bad['failures']} time{'s' if bad['failures'] > 1 else ''}"
+        text.append(
+            f"node {bad['node']} failed {times} in the last {standing.BAD_DAYS} days, last {local(bad['last'])}"
+        )
+        text.append(f"  without it: smx retry {found['run']} --exclude-bad-nodes")
     if errors := found.get("errors"):
         text.append("failed items")
         groups = group((item, error) for error in errors for item in error["items"])
@@ -124,7 +133,7 @@ def _live(registry: Registry, runs: Path, row: RunRow) -> dict[str, Any]:
             {"run": n.folder.split("/", 1)[1], "kind": n.kind, "state": n.state, "done": n.done, "items": n.items}
             for n in open_
         ],
-        "next": "",
+        "next": f"smx retry {attempt.name}" if told.startswith(standing.HELD) else "",
     }
 
 

@@ -1,0 +1,144 @@
+"""What happens to jobs while they wait: old code, canaries, brakes, limits that come too soon."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from commands import smx
+
+from slurm.cluster import Cluster, until
+from slurm.following import BEGUN, GEN, attempt_of, ended, job_of, look, on_slurm, settle, site
+from smx import plugins
+from smx.booking import submission_folder
+from smx.executors import _slurm_task
+from smx.project import find
+from smx.registry.rows import AttemptRow
+from smx.runfolder import ShardFolder, read_json
+
+pytestmark = pytest.mark.xdist_group("slurm")  # one cluster, one worker
+
+WHOLE = '''"""Frames at random."""
+from smx.samplers.random import Sampler as Random
+
+class Sampler(Random):
+    pass
+'''
+BROKEN = WHOLE.replace(
+    "pass",
+    """def choose(self, view, n, seed):
+        raise RuntimeError('half an edit')
+""",
+)
+
+
+@pytest.fixture(autouse=True)
+def _only_this_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sampler of the same name in a lab seen before comes first: this process knows all of them."""
+    monkeypatch.setattr(plugins, "_extra_folders", [])
+
+
+def sampler(lab: Path, text: str) -> None:
+    """The lab's own sampler `first`."""
+    folder = lab / "experiments" / "plugins" / "samplers"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "first.py").write_text(text)
+
+
+def begun(lab: Path) -> list[str]:
+    """Items that began, in order."""
+    return (lab.parent / BEGUN).read_text().split()[1::2]
+
+
+def live(lab: Path) -> list[AttemptRow]:
+    """Attempts that run or wait, after a look at them."""
+    return [attempt for attempt in look(lab)[1] if attempt.live]
+
+
+def test_a_job_that_waits_runs_the_code_it_was_submitted_with(cluster: Cluster, lab: Path) -> None:
+    """A plugin broken while the job is held in the queue: nothing of that reaches the job."""
+    site(lab, {"sbatch": ["--hold"]})
+    sampler(lab, WHOLE)
+    assert on_slurm(lab, *GEN, "--sampler", "first") == 0
+    sampler(lab, BROKEN)
+    assert look(lab)[1][0].reason == "held by its owner (scontrol release) (JobHeldUser)"
+    cluster.run("scontrol", "release", job_of(lab))
+    settle(lab)
+    assert ended(lab) == ["gen done 4/4"]
+
+
+def test_two_items_go_first_and_nothing_is_done_twice(cluster: Cluster, lab: Path) -> None:
+    """The canary's items are part of the run: the array that follows does the others."""
+    assert on_slurm(lab, *GEN, "--sampler", "random", "--seed", "0,1", "--canary") == 0
+    runs = settle(lab)
+    assert ended(lab) == ["gen done 4/4"] * len(runs)
+    first = begun(lab)[:2]
+    folder = submission_folder(find(lab), attempt_of(lab, runs[0]).plan["submission"])
+    tasks = [len((read_json(folder / f"{k}.json") or {})["tasks"]) for k in range(2)]
+    assert tasks == [1, len(runs)]
+    assert sorted(first) == sorted(i["id"] for i in attempt_of(lab, runs[0]).plan["shards"][0])
+    assert len(begun(lab)) == 4 * len(runs)
+
+
+def test_a_failed_canary_stops_what_waits_for_it(cluster: Cluster, lab: Path) -> None:
+    """Two items are spent instead of eight, and the others say why they never began."""
+    sampler(lab, BROKEN)
+    assert on_slurm(lab, *GEN, "--sampler", "first", "--seed", "0,1", "--canary") == 0
+    runs = settle(lab)
+    assert len(begun(lab)) == 2
+    failures = [a.failure for a in look(lab)[1]]
+    assert sorted(f["kind"] for f in failures if f) == ["dependency", "python"]
+    sampler(lab, WHOLE)
+    assert smx("-w", lab, "retry") == 0
+    settle(lab)
+    assert ended(lab) == ["gen done 4/4"] * len(runs)
+
+
+@pytest.mark.parametrize("which", ["by the tasks themselves", "by sync"])
+def test_an_array_that_keeps_failing_is_held(
+    cluster: Cluster, lab: Path, capsys: pytest.CaptureFixture[str], which: str
+) -> None:
+    """Three failures of the same kind are enough; mended, retry starts all of them anew, with the new code."""
+    options: dict[str, object] = {"hold_after": 3, "throttle": 1}
+    if which == "by sync":
+        options |= {"python": "/no/such/python", "prologue": ["sleep 2"]}
+    site(lab, options)
+    sampler(lab, BROKEN)
+    assert on_slurm(lab, *GEN, "--sampler", "first", "--seed", ",".join(map(str, range(8)))) == 0
+    until("what is left is held", lambda: all((a.reason or "").startswith("held: ") for a in live(lab)), 120, 0.3)
+    assert len(live(lab)) >= 3
+    capsys.readouterr()
+    assert smx("-w", lab, "status") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "in a row failed the same way" in told
+    assert "smx retry" in told
+    sampler(lab, WHOLE)
+    site(lab, {})
+    assert smx("-w", lab, "retry") == 0
+    settle(lab)
+    assert ended(lab) == ["gen done 4/4"] * 8
+
+
+@pytest.mark.parametrize(
+    ("finished", "began", "limit", "in_vain"),
+    [(0, -3600, 100, True), (1, -3600, 100, False), (0, -3600, 1000, False), (0, -5, 55, False)],
+    ids=["nothing within an hour", "one item", "preempted in between", "a limit of a minute"],
+)
+def test_a_time_limit_that_no_item_fits_in_is_not_met_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: int, began: int, limit: int, in_vain: bool
+) -> None:
+    """One item takes longer than the partition allows: no more GPU hours go into it. Preemption is another matter."""
+    shard = ShardFolder(tmp_path / "shard")
+    shard.begin()
+    shard.append({"item": "before", "ok": True})
+    (shard.path / "starts.jsonl").write_text('{"at": "2027-01-01T00:00:00Z", "items": 1}\n')
+    for number in range(finished):
+        shard.append({"item": str(number), "ok": True})
+    now = int(time.time())
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\necho {now + began} {now + limit}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    assert _slurm_task._in_vain(shard, 120) is in_vain
