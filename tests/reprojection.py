@@ -74,6 +74,6 @@ def _sample(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     u, v = np.rint(np.nan_to_num(pixels, nan=-9)).astype(np.int64).T
     height, width = image.shape[:2]
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    values = image[np.clip(v, 0, height - 1), np.clip(u, 0, width - 1)].astype(np.float64)
+    values: np.ndarray = image[np.clip(v, 0, height - 1), np.clip(u, 0, width - 1)].astype(np.float64)
     values[~inside] = np.nan
     return values

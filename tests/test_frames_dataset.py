@@ -128,6 +128,8 @@ def test_names_that_are_times_order_and_time_the_frames(tmp_path: Path) -> None:
 def test_ambiguous_numbering_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"left_01.png: frame number 1 again, as 1.png"):
         open_one(make_images(tmp_path / "a", ["1.png", "left_01.png"]))
+    with pytest.raises(SceneError, match=r"1.500.png: timestamp 1.500 again, as 1.50.png"):
+        open_one(make_images(tmp_path / "c", ["1.50.png", "1.500.png", "2.00.png"]))
     with pytest.raises(SceneError, match=r"cover.png: no frame number"):
         open_one(make_images(tmp_path / "b", ["1.png", "cover.png"]))
 
@@ -210,13 +212,13 @@ def test_depth_of_other_numbers_is_an_error(tmp_path: Path) -> None:
 def test_invalid_depth_is_nan_and_the_scale_is_an_option(tmp_path: Path) -> None:
     make_images(tmp_path / "rgb", ["0.png", "2.png"])
     (tmp_path / "depth").mkdir()
-    raw = np.array([[0, 5000], [65535, 10000]], np.uint16)
+    raw = np.array([[0, 5000, 65535, 10000]] * 3, np.uint16)
     Image.fromarray(raw).save(tmp_path / "depth" / "2.png")
     cameras_json(tmp_path, 2)
     scene = open_one(tmp_path, depth_scale=5000)
     found = scene.depth(2)
     assert found is not None
-    np.testing.assert_array_equal(found[0], np.array([[np.nan, 1], [np.nan, 2]], np.float32))
+    np.testing.assert_array_equal(found[0], np.array([[np.nan, 1, np.nan, 2]] * 3, np.float32))
     assert scene.depth(0) is None
 
 

@@ -24,11 +24,11 @@ PoseFormat = Literal["auto", "none", "tum", "open3d", "colmap", "nerfstudio", "p
 
 
 class NoScene(Exception):
-    """Why a path is no scene; `empty` where nothing about it looks like one."""
+    """Why a path is no scene; `hollow` where it was meant as one: its folder of images is there, and empty."""
 
-    def __init__(self, reason: str, empty: bool = False) -> None:
+    def __init__(self, reason: str, hollow: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.empty = reason, empty
+        self.reason, self.hollow = reason, hollow
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ def find_scenes(root: Path, prefer: Prefer, only: str | None = None) -> tuple[di
         try:
             look(child, prefer)
         except NoScene as reason:
-            skipped[child.name] = reason.reason
-            continue
+            if not reason.hollow:
+                skipped[child.name] = reason.reason
+                continue
         if not (name.isprintable() and "\\" not in name and len(name.encode()) <= 200):
             skipped[child.name] = "its name cannot name a folder of samples"
         elif name in scenes:
@@ -89,7 +90,10 @@ def look(path: Path, prefer: Prefer) -> Layout:
     images = _images(path) if prefer != "video" else ()
     videos = _with_suffix(path, VIDEOS) if prefer != "images" and not images else []
     if not images and len(videos) != 1:
-        raise NoScene(f"{len(videos)} videos in it" if videos else "no images and no video in it", not videos)
+        hollow = [name for name in IMAGE_FOLDERS if (path / name).is_dir()] if not videos else []
+        if hollow:
+            raise NoScene(f"an empty scene, no image in {hollow[0]}/", hollow=True)
+        raise NoScene(f"{len(videos)} videos in it" if videos else "no images and no video in it")
     depth = next((found for name in DEPTH_FOLDERS if (found := _with_suffix(path / name, {".png"}))), [])
     if not depth and images:
         depth = [file for file in _with_suffix(images[0].parent, {".png"}) if _is_depth(file)]
@@ -141,6 +145,9 @@ def numbered(files: Iterable[Path]) -> Numbered:
     listed = sorted(files)
     if listed and all(re.fullmatch(r"\d+\.\d+", file.stem) for file in listed):
         listed.sort(key=lambda file: float(file.stem))
+        for one, two in pairwise(listed):
+            if float(one.stem) == float(two.stem):
+                raise SceneError(f"{two}: timestamp {two.stem} again, as {one.name}")
         return Numbered(tuple(listed), tuple(range(len(listed))), tuple(float(file.stem) for file in listed))
     numbers = {file: _last_number(file) for file in listed}
     without = [file for file, number in numbers.items() if number is None]

@@ -97,6 +97,8 @@ def join(layout: Layout, media: Media, format: PoseFormat, intrinsics: Sequence[
     rows, matched_by = _match(read, media, layout, files[0])
     w2c = np.full((len(media.frame_ids), 4, 4), np.nan)
     w2c[rows >= 0] = read.w2c[rows[rows >= 0]]
+    if not np.isfinite(w2c).all(axis=(1, 2)).any():
+        raise SceneError(f"{files[0]}: no pose of any frame is known (inf, NaN, or of other frames)")
     if intrinsics is not None or read.K is None:
         K = stated_intrinsics(layout, media, intrinsics)
     else:

@@ -153,7 +153,7 @@ class ExportedScene(RigScene):
 
 def _belongs(K: np.ndarray, size: tuple[int, int]) -> bool:
     """Whether the principal point is near the middle of a picture of `size`: which size an unlabelled K is for."""
-    return abs(2 * K[0, 2] / size[0] - 1) < 0.15 and abs(2 * K[1, 2] / size[1] - 1) < 0.15
+    return bool(abs(2 * K[0, 2] / size[0] - 1) < 0.15 and abs(2 * K[1, 2] / size[1] - 1) < 0.15)
 
 
 def _first(folder: Path, kind: str) -> Path:

@@ -169,9 +169,9 @@ def _read_index(file: IO[bytes], start: int, declared: int) -> tuple[np.ndarray,
         colour.append((at, colour_size))
         depth.append((at + colour_size, depth_size))
         at += colour_size + depth_size
-    spans = (np.array(rows, dtype=np.int64).reshape(-1, 2) for rows in (colour, depth))
+    blobs, maps = (np.array(rows, dtype=np.int64).reshape(-1, 2) for rows in (colour, depth))
     c2w = np.array(poses, dtype=np.float64).reshape(-1, 4, 4)
-    return c2w, np.array(times, dtype=np.float64), *spans
+    return c2w, np.array(times, dtype=np.float64), blobs, maps
 
 
 def _blob(file: IO[bytes], span: tuple[int, int]) -> bytes:

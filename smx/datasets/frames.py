@@ -62,7 +62,10 @@ class Dataset(BaseDataset):
         found, _ = self._find(root)
         hashed = hashlib.sha256()
         for path in found.values():
-            layout = look(path, self.prefer)
+            try:
+                layout = look(path, self.prefer)
+            except NoScene:  # an empty scene: it fails alone when it is opened
+                continue
             name = "." if path == root else path.name
             images = [(file, str(file.stat().st_size)) for file in (*layout.images, *layout.depth)]
             whole = [(file, file_digest(file)) for file in _read_whole(layout, self.poses)]
@@ -130,7 +133,7 @@ class FramesScene(Scene):
     def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Depth of a frame from its png, and K scaled to the map's size (or ScanNet's `intrinsic_depth.txt`)."""
         from smx.datasets._media import read_depth
-        from smx.geometry.cameras import resize_intrinsics
+        from smx.datasets._rig import resized_K
 
         position = int(self._positions([frame_id])[0])
         path = self._depth_files.get(position)
@@ -140,7 +143,7 @@ class FramesScene(Scene):
         metres = read_depth(path, self._options.depth_scale)
         own = self._depth_intrinsics
         size = (metres.shape[1], metres.shape[0])
-        return metres, own if own is not None else resize_intrinsics(K[position], (self.width, self.height), size)
+        return metres, own if own is not None else resized_K(K[position], (self.width, self.height), size, path)
 
     def source(self) -> dict[str, Any]:
         """Origin of the frames, and which camera format and depth were found."""
