@@ -74,13 +74,15 @@ def median(values: np.ndarray | Sequence[np.ndarray]) -> np.float32:
     parts = [p for bits in flat for p in np.array_split(bits, max(1, min(_threads(), bits.size >> 16)))]
 
     def histogram(count: Callable[[np.ndarray, np.ndarray], None]) -> np.ndarray:
-        def one(part: np.ndarray) -> np.ndarray:
+        def one(mine: Sequence[np.ndarray]) -> np.ndarray:
             counts = np.zeros(1 << 16, dtype=np.int64)
-            count(part, counts)
+            for part in mine:
+                count(part, counts)
             return counts
 
-        with ThreadPoolExecutor(min(_threads(), len(parts))) as pool:
-            return np.cumsum(sum(pool.map(one, parts)))
+        shares = [parts[turn :: _threads()] for turn in range(min(_threads(), len(parts)))]
+        with ThreadPoolExecutor(max(1, len(shares))) as pool:
+            return np.cumsum(np.sum(list(pool.map(one, shares)), axis=0))
 
     upto = histogram(_kernels.count_high)
     total = int(upto[-1])
