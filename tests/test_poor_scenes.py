@@ -1,0 +1,76 @@
+"""Scenes that give a sampler nothing to go on: each is a message with the scene, or a sample that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from walks import Walk
+
+from smx import plugins
+from smx.errors import SceneError
+from smx.geometry.view import GeometryOptions
+from smx.node.sampling import make_sample
+
+
+class Nothing(Walk):
+    """A scene without a single frame."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.id, self.frame_ids = "scannet/none", np.empty(0, dtype=np.int64)
+
+
+class Blind(Walk):
+    """A scene whose cameras see nothing but the sky."""
+
+    def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
+        found = super().depth(frame_id)
+        assert found is not None
+        return np.full_like(found[0], np.nan), found[1]
+
+
+@pytest.mark.parametrize("name", plugins.names("samplers"))
+def test_a_scene_without_frames_is_an_error_with_its_name(name: str, tmp_path: Path) -> None:
+    """Lost otherwise: an index error somewhere in a sampler."""
+    with pytest.raises(SceneError, match=r"scannet/none.*no frames"):
+        sample(Nothing(), name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", plugins.names("samplers"))
+def test_a_scene_that_sees_nothing_is_said_or_has_unknown_coverage(name: str, tmp_path: Path) -> None:
+    """Lost otherwise: a coverage of 0 / 0, or frames chosen by chance under the name of a rule."""
+    if "voxels" in plugins.load("samplers", name).needs:
+        with pytest.raises(SceneError, match=r"walk/40x1.*no point"):
+            sample(Blind(40), name, tmp_path)
+        return
+    record = sample(Blind(40), name, tmp_path)
+    assert record["coverage"] is None
+    assert record["overlap"] is None
+
+
+@pytest.mark.parametrize("lost", [[7], range(40)], ids=["one", "all"])
+@pytest.mark.parametrize("name", plugins.names("samplers"))
+def test_lost_poses_cost_their_frames_and_all_lost_is_said(name: str, lost: Sequence[int], tmp_path: Path) -> None:
+    """Lost otherwise: minus infinity in one pose of ScanNet stretches the voxel grid over the universe."""
+    if len(lost) == 40 and plugins.load("samplers", name).needs:
+        with pytest.raises(SceneError, match=r"walk/40x1.*camera"):
+            sample(Walk(40, lost=lost), name, tmp_path)
+    else:
+        assert sample(Walk(40, lost=lost), name, tmp_path)["frames"] == 8
+
+
+def sample(scene: Walk, name: str, place: Path) -> dict[str, object]:
+    return make_sample(
+        scene,
+        sampler_name=name,
+        sampler=plugins.load("samplers", name)(),
+        n=8,
+        seed=0,
+        geometry=GeometryOptions(),
+        folder=place / name,
+        extra={},
+    )
