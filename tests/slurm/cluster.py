@@ -118,7 +118,10 @@ class Cluster:
         (self.folder / f"{node}.pid").unlink(missing_ok=True)
 
     def hurry(self, job: str) -> None:
-        """Start a requeued job now: SLURM leaves it two minutes, counted from when its last process is gone."""
+        """Start a requeued job now: SLURM leaves it `cred_expire` seconds, counted from when its last process is gone.
+
+        That may take long here: a time limit is looked at every 30 s, and Python starts slowly beside other tests.
+        """
 
         def runs() -> bool:
             state = self.run("squeue", "-h", "-j", job, "-o", "%t", check=False).split()
@@ -130,7 +133,7 @@ class Cluster:
             found = re.search(r"Restarts=(\d+)", self.run("scontrol", "show", "job", job, check=False))
             return int(found[1]) if found else 0
 
-        until(f"{job} runs again", runs, pause=0.3)
+        until(f"{job} runs again", runs, 180, 0.3)
 
     def start_accounting(self) -> None:
         """slurmdbd, and wait until it answers."""
@@ -260,7 +263,7 @@ SlurmctldPort={ports["ctld"]}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire=15
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
