@@ -146,6 +146,43 @@ def diff(
         console(stderr=True).print(f"left out: {line}", soft_wrap=True)
 
 
+@app.command(name="import")
+def import_(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="For example sa_sampling_16f/, with DATASET/SCENE/*.png.")
+    ],
+    name: Annotated[
+        str | None, typer.Option("--as", help="What to call its sampler. Default: the folder's name.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset of all scenes. Default: the first folder below DIR.")
+    ] = None,
+    fps: Annotated[float, typer.Option(min=0.001, help="Frames a second, for times from frame numbers.")] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read frames that another tool chose and saved, to view and to diff.
+
+    Pictures only: overlap, coverage and cameras stay unknown, and evals do
+    not use such a set. A frame's id is the number in its picture's name.
+
+    Example: smx samples import sa_sampling_16f --dataset vsibench
+    """
+    from smx.cli._common import counted, out, out_json, say, workspace
+    from smx.report.presampled import bring_in
+
+    space = workspace()
+    space.require_writable()
+    found = bring_in(folder, space.samples, name, dataset, fps, say)
+    if as_json:
+        out_json(found)
+    else:
+        for place in found["sets"]:
+            out(place)
+        say(f"{counted(found['scenes'], 'scene')} read" + (f", {len(found['failed'])} not" if found["failed"] else ""))
+    if found["failed"]:
+        raise typer.Exit(1)
+
+
 def _differences(found: Mapping[str, Any]) -> Table:
     from rich.table import Table
 

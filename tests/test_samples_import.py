@@ -1,0 +1,104 @@
+"""`smx samples import`: frames that another tool saved can be looked at and held against smx's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from smx import sampleset
+from smx.cli.samples import app
+from smx.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "space").mkdir()
+    monkeypatch.setenv("SMX_WORKSPACE", str(tmp_path / "space"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "space"
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def saved(folder: Path, numbers: list[int]) -> Path:
+    """Pictures as Spatial-MLLM's samplers save them; a picture's colour is its number."""
+    folder.mkdir(parents=True)
+    for number in numbers:
+        Image.new("RGB", (32, 24), (number % 251, number // 251, 9)).save(folder / f"frame_{number:04d}.png")
+    return folder
+
+
+def test_published_frames_become_a_sample_set(space: Path, tmp_path: Path) -> None:
+    """Lost otherwise: frames 9998 and 10004 change places, as they do where names are sorted as text."""
+    numbers = [9990, 9998, 10004, 10012]
+    saved(tmp_path / "sa_sampling_4f" / "scannet" / "scene0011_00", numbers)
+    saved(tmp_path / "sa_sampling_4f" / "arkitscenes" / "41069021", [0, 2])
+    result = run("import", "sa_sampling_4f", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["scenes"] == 2
+    assert [Path(place).parent.name for place in found["sets"]] == ["sa_sampling", "sa_sampling"]
+    (folder,) = space.glob("samples/sa_sampling/4f-*/scannet/scene0011_00")
+    sample = sampleset.read(folder)
+    assert sample.ids == numbers
+    assert [int(f[0, 0, 0]) + 251 * int(f[0, 0, 1]) for f in sample.frames()] == numbers
+    np.testing.assert_allclose(sample.timestamps, np.array(numbers) / 30)
+    assert [pair["ids"] for pair in sample.pairs] == [[9990, 9998], [10004, 10012]]
+    assert sample.coverage is None
+    assert str(tmp_path) not in json.dumps(sample.record)
+    assert run("view", "sa_sampling/4", "scene0011_00", "-o", "sheet.png").exit_code == 0
+    assert run("stats").exit_code == 0
+
+
+def test_reading_twice_changes_nothing_and_other_pictures_are_refused(space: Path, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "x_8f" / "scannet" / "one", [1, 2])
+    assert run("import", "x_8f").exit_code == 0
+    assert run("import", "x_8f").exit_code == 0
+    Image.new("RGB", (32, 24)).save(folder / "frame_0002.png")
+    again = run("import", "x_8f")
+    assert again.exit_code == 1
+    assert "holds other pictures" in again.stderr
+    (sample,) = sampleset.samples(space / "samples")
+    assert int(sampleset.read(sample).frames()[1, 0, 0, 0]) == 2
+
+
+def test_a_dataset_that_nests_its_scenes_can_be_named(space: Path, tmp_path: Path) -> None:
+    """VSI-Bench's scenes are called scannet/scene0011_00: a diff with smx's own set needs the same names."""
+    saved(tmp_path / "x_2f" / "scannet" / "scene0011_00", [1, 2])
+    assert run("import", "x_2f", "--dataset", "vsibench", "--as", "published").exit_code == 0
+    (folder,) = space.glob("samples/published/2f-*/vsibench/scannet/scene0011_00")
+    assert sampleset.read(folder).scene == "scannet/scene0011_00"
+    (row,) = json.loads(run("diff", "published/2", "published/2", "--json").stdout)["rows"]
+    assert row["scene"] == "vsibench/scannet/scene0011_00"
+
+
+def test_what_is_no_sample_is_named_and_the_rest_is_read(space: Path, tmp_path: Path) -> None:
+    saved(tmp_path / "x_4f" / "a" / "odd", [1, 2, 3])
+    broken = saved(tmp_path / "x_4f" / "a" / "broken", [1, 2])
+    (broken / "frame_0002.png").write_bytes(b"no picture")
+    saved(tmp_path / "x_4f" / "a" / "good", [1, 2])
+    result = run("import", "x_4f")
+    assert result.exit_code == 1
+    assert "odd: 3 pictures cannot be paired" in result.stderr
+    assert "broken/frame_0002.png: cannot be read" in result.stderr
+    assert [path.name for path in sampleset.samples(space / "samples")] == ["good"]
+
+
+def test_nothing_to_read_and_a_name_of_smx_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    saved(tmp_path / "sa_4f" / "a" / "one", [1, 2])
+    for words, message in (
+        (["empty"], "no pictures under"),
+        (["gone"], "is not a folder"),
+        (["sa_4f"], "'sa' is a sampler of smx"),
+    ):
+        error = run("import", *words).exception
+        assert isinstance(error, UserError)
+        assert message in error.message
