@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from smx.cli import run
 from smx.errors import UserError
 from smx.models._options import Rope
 from smx.models._positions import temporal_stride, text_positions, text_start, video_positions
+from smx.models.tiny import Model as Tiny
 
 TIMES = np.arange(8) * 0.5
 
@@ -68,6 +70,76 @@ def test_equal_the_recorded_reference(fixtures: Path) -> None:
     t, h, w = (int(side) for side in inputs["video_grid_thw"][0])
     ours = whole(start, (t, h // 2, w // 2), 2.0, "max", len(ids) - start - length)
     assert np.array_equal(ours, expected["position_ids"][:, 0])
+
+
+def trained(folder: Path, **options: Any) -> Path:
+    """A tiny checkpoint as smx saves it, made with `options`."""
+    Tiny.parse(options, "m").load(None, seed=0, device="cpu", dtype="float32").save(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        ({}, {"rope": {"temporal": "index"}}, r"temporal stride 2\.0, this variant would run it with 1\.0"),
+        ({}, {"rope": {"text_start": "grid"}}, "text start max, .* with grid"),
+        ({}, {"rope": {"layout": "interleaved"}}, "rope layout chunked, .* with interleaved"),
+        ({}, {"tubelets": "repeat"}, "tubelets pair, .* with repeat"),
+        (
+            {"rope": {"base": "hw"}},
+            {"rope": {"text_start": "grid"}},
+            r"temporal stride 0\.0 and text start max, .* with 2\.0 and grid",
+        ),
+        ({"rope": {"seconds_per_grid": "auto"}}, {}, "temporal stride auto x 2, "),
+    ],
+)
+def test_other_positions_than_trained_are_refused_unless_allowed(
+    before: dict[str, Any], now: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """Whatever moves a position id makes another experiment; where that is meant, the run says so for good."""
+    folder = trained(tmp_path / "c", **before)
+    with pytest.raises(UserError, match=f"was trained with {words}"):
+        Tiny.parse(now, "m").check(folder)
+    with pytest.raises(UserError, match="--allow-position-mismatch"):
+        Tiny.parse(now, "m").check(folder)
+    allowed = Tiny.parse({**now, "allow_position_mismatch": True}, "m")
+    runner = allowed.load(folder, seed=0, device="cpu", dtype="float32")
+    assert runner.info["position_mismatch"].startswith("was trained with")
+
+
+def test_other_ways_to_the_same_positions_are_no_mismatch(tmp_path: Path) -> None:
+    """`constant` and `hw`, `index` and a stride of 1: names differ, ids do not."""
+    Tiny.parse({"rope": {"base": "hw"}}, "m").check(trained(tmp_path / "a", rope={"temporal": "constant"}))
+    stride = {"temporal": "stride", "stride": 1}
+    runner = Tiny.parse({"rope": stride}, "m").load(
+        trained(tmp_path / "b", rope={"temporal": "index"}), seed=0, device="cpu", dtype="float32"
+    )
+    assert "position_mismatch" not in runner.info
+    assert runner.info["temporal_stride"] == 1.0
+
+
+def test_published_weights_evaluated_otherwise_than_trained_say_so(
+    fixtures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Spatial-MLLM was trained at stride 1 and published at 2: reproduced with a note, anything else refused."""
+    assert run(["init", str(tmp_path / "lab")]) == 0
+    variant = tmp_path / "lab/experiments/models/mine.yaml"
+    ask = ["-w", str(tmp_path / "lab"), "eval", "--model", "mine", "--frames", "4", "--dry-run"]
+    ask += ["--checkpoint", str(fixtures / "golden/spatial_mllm_tiny")]
+    variant.write_text("base: spatial_mllm\ntrained_stride: 1\n")
+    capsys.readouterr()
+    assert run(ask) == 2
+    assert "was trained with temporal stride 1.0, this variant would run it with 2.0" in capsys.readouterr().err
+    assert run([*ask, "--allow-position-mismatch"]) == 0
+    said = capsys.readouterr().err
+    assert "Positions of mine: temporal stride 2.0, tubelets pair, text start max" in said
+    assert "Note: " in said
+    variant.write_text("base: spatial_mllm\ntrained_stride: 1\nrope: {temporal: index}\n")
+    assert run(ask) == 0
+    assert "Note: " not in capsys.readouterr().err
+    chance = ["-w", str(tmp_path / "lab"), "eval", "--model", "chance", "--allow-position-mismatch"]
+    assert run(chance) == 2
+    assert "has no positions" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

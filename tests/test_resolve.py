@@ -66,7 +66,7 @@ def test_without_any_configuration_rooms_and_the_tiny_model_serve_and_say_so(lab
     assert (cell.spec.model, cell.spec.bench) == ("tiny-prope", "rooms")
     assert cell.title.startswith("tiny-prope-rooms-uniform-16f-")
     assert cell.labels == {"stand_in_for": {"bench": "vsibench", "model": "prope"}, "untrained": True}
-    assert len(made.said) == 2
+    assert len(made.said) == 3
     assert "built-in rooms serve instead" in made.said[0]
     assert "'tiny-prope' is asked, untrained, instead" in made.said[1]
 
@@ -119,14 +119,14 @@ def test_the_same_stand_in_is_said_once(lab: Path) -> None:
     made = resolver(lab)
     for frames in (4, 8):
         evaluated(made, model="prope", bench="vsibench", frames=frames)
-    assert len(made.said) == 2
+    assert [line.split()[0] for line in made.said] == ["No", "No", "Positions"]
 
 
 def test_what_needs_no_stand_in_gets_none(lab: Path) -> None:
     made = resolver(lab)
     assert evaluated(made, model="chance").labels == {}
     assert evaluated(made, model="tiny").labels == {"untrained": True}
-    assert made.said == []
+    assert [line.split()[:3] for line in made.said] == [["Positions", "of", "tiny:"]]
 
 
 def test_with_a_site_file_nothing_stands_in_however_empty_it_is(lab: Path) -> None:

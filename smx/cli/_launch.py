@@ -41,6 +41,10 @@ Canary = Annotated[
 ]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow runs that other processes work on until they end.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the runs as JSON.")]
+AllowMismatch = Annotated[
+    bool,
+    typer.Option("--allow-position-mismatch", help="Run weights at other positions than they were trained with."),
+]
 Seeds = Annotated[str, typer.Option("--seed", help="Seed, or several separated by commas.")]
 
 

@@ -26,6 +26,7 @@ def evaluate(
     root: Annotated[Path | None, typer.Option(help="Where the bench's questions and videos are.")] = None,
     where: Annotated[str | None, typer.Option(help="Only some questions: question_type=…,dataset=… ")] = None,
     prompt: Annotated[str | None, typer.Option(help="Prompt of the bench, e.g. official or spatial-mllm.")] = None,
+    allow_position_mismatch: L.AllowMismatch = False,
     seed: L.Seeds = "0",
     executor: L.Executor = None,
     shards: L.Shards = 1,
@@ -45,6 +46,8 @@ def evaluate(
 
     options = {key: value for key, value in (("where", where), ("prompt", prompt)) if value is not None}
     given: dict[str, Any] = {"bench": bench, "root": root, "checkpoint": checkpoint}
+    if allow_position_mismatch:
+        given["allow_position_mismatch"] = True
     if options:
         given["bench_options"] = options
     given = L.changed(given, L.settings(set_))

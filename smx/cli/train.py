@@ -22,6 +22,7 @@ def train(
     frames: Annotated[str, typer.Option(help="Frames per scene, or several counts separated by commas.")] = "16",
     checkpoint: Annotated[str | None, typer.Option(help="Folder of the weights to start from.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the variant's recipe.")] = None,
+    allow_position_mismatch: L.AllowMismatch = False,
     seed: L.Seeds = "0",
     executor: L.Executor = None,
     set_: L.Sets = None,
@@ -37,6 +38,8 @@ def train(
     from smx.cli._common import workspace
 
     given = L.changed({"data": L.choices(data), "checkpoint": checkpoint}, L.settings(set_))
+    if allow_position_mismatch:
+        given["allow_position_mismatch"] = True
     if steps is not None:
         given["recipe"] = {**given.get("recipe", {}), "steps": steps}
     how = L.How(executor, dry_run, retry, 1, None, watch, as_json)
