@@ -1,4 +1,4 @@
-"""Scenes that give a sampler nothing to go on: each is a message with the scene, or a sample that says so."""
+"""Scenes that give a sampler little to go on: each is a message with the scene, or a sample that says so."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import smx
+from media import make_video, moving, rotate_by_tag
 from walks import Walk
 
-from smx import plugins
+from smx import plugins, sampleset, video
 from smx.errors import SceneError
 from smx.geometry.view import GeometryOptions
 from smx.node.sampling import make_sample
@@ -61,6 +63,28 @@ def test_lost_poses_cost_their_frames_and_all_lost_is_said(name: str, lost: Sequ
             sample(Walk(40, lost=lost), name, tmp_path)
     else:
         assert sample(Walk(40, lost=lost), name, tmp_path)["frames"] == 8
+
+
+def test_odd_videos_are_sampled_from_the_frames_they_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variable rate, a rotation tag, a broken tail: what is there is used, what is not is said."""
+    root = tmp_path / "data"
+    root.mkdir()
+    make_video(root / "plain.mp4", 30, g="10")
+    rotate_by_tag(root / "plain.mp4", root / "turned.mp4", 90)
+    times = [i / 25 + (0.5 if i > 12 else 0) for i in range(30)]
+    video.write(root / "variable.mp4", moving(30), 25, timestamps=times)
+    whole = (root / "plain.mp4").read_bytes()
+    (root / "tail.mp4").write_bytes(whole[: len(whole) * 3 // 4])
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    monkeypatch.setenv("SMX_WORKSPACE", str(lab))
+    assert smx("gen", "--sampler", "uniform", "--frames", "4", "--root", root) == 0
+    found = {folder.name: sampleset.read(folder) for folder in sampleset.samples(lab / "samples")}
+    assert found["turned"].frames().shape[1:3] == (64, 48)
+    assert found["plain"].frames().shape[1:3] == (48, 64)
+    np.testing.assert_allclose(found["variable"].timestamps, [times[i] for i in found["variable"].ids], atol=1e-3)
+    assert max(found["tail"].ids) < 29 == max(found["plain"].ids)
+    assert found["tail"].record["source"]["frames_declared"] == 30
 
 
 def sample(scene: Walk, name: str, place: Path) -> dict[str, object]:
