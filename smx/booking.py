@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from smx.registry.rows import RunRow
 from smx.registry.store import Registry
 from smx.runfolder import AttemptFolder, write_json
 from smx.spec import AnySpec, EvalSpec, GenSpec, TrainSpec, canonical
+
+WRITERS = 16  # files written at once: each waits for the disk, and the disk takes many together
 
 
 def run_row(workspace: Workspace, cell: Cell, created: str) -> RunRow:
@@ -50,10 +53,13 @@ def newest_attempt(registry: Registry, fingerprint: str) -> int:
     return attempts[-1].attempt if attempts else 0
 
 
-def record_handle(registry: Registry, fingerprint: str, attempt: AttemptFolder, handle: Mapping[str, Any]) -> None:
-    """Keep what the executor answered, in the folder and in the registry."""
-    write_json(attempt.path / "handle.json", handle)
-    registry.update_attempt(fingerprint, attempt.number, handle=dict(handle), job=handle.get("job"))
+def record_handles(registry: Registry, answers: Sequence[tuple[str, AttemptFolder, Mapping[str, Any]]]) -> None:
+    """Keep what the executor answered of (fingerprint, attempt), in the folders and then in the registry."""
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(lambda answer: write_json(answer[1].path / "handle.json", answer[2]), answers))
+    with registry.transaction():
+        for fingerprint, attempt, handle in answers:
+            registry.update_attempt(fingerprint, attempt.number, handle=dict(handle), job=handle.get("job"))
 
 
 def submission_folder(workspace: Workspace, submission: str) -> Path:

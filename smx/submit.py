@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from smx import hooks, plugins
-from smx.booking import newest_attempt, record_handle, run_row, submission_folder
+from smx.booking import WRITERS, newest_attempt, record_handles, run_row, submission_folder
 from smx.cell import Cell, Decision, Item
 from smx.errors import UserError
 from smx.executors import BaseExecutor, Job
@@ -23,7 +24,7 @@ from smx.provenance import provenance
 from smx.registry.store import Registry
 from smx.runfolder import AttemptFolder, RunFolder, is_alive, now, this_process, write_json
 from smx.snapshot import snapshot
-from smx.spec import SCHEMA
+from smx.spec import SCHEMA, TrainSpec
 
 ENTRY = "smx.node:main"
 CANARY = 2  # items that run first, where they are asked to
@@ -57,6 +58,8 @@ def submit(
     name, driver = executor
     wanted = [d for d in decisions if d.action == "run"]
     workspace.require_writable(*(d.cell.folder / "attempts" for d in wanted))
+    for decision in wanted:
+        _require_shares(decision.cell, driver.asks(decision.cell.kind, resources))
     submission = uuid.uuid4().hex[:12]
     code = snapshot(workspace) if wanted and driver.queues else None
     origin = {**provenance(), "snapshot": code.digest if code else None, "submitter": this_process()}
@@ -71,7 +74,7 @@ def submit(
         reserved = registry.reserve(free, submission=submission, executor=name, provenance=origin)
     mine = [d for d in wanted if d.cell.fingerprint in reserved]
     submitted = next((row.created for row in registry.submissions(submission)), "")
-    attempts: dict[str, AttemptFolder] = {}
+    plans = []
     first = _canaries(mine, registry) if canary else {}
     for decision in mine:
         mark = decision.cell.fingerprint
@@ -84,17 +87,24 @@ def submit(
         settings |= {"canary": _named(first.get(decision.cell.kind), reserved)}
         settings |= {"parts": _parts(decision, shards, first), "given": dict(resources or {})}
         settings |= {"resources": driver.asks(decision.cell.kind, resources)}
-        attempts[mark] = _write(decision, settings, stamps, max_failed)
+        plans.append((decision, settings, stamps))
+    with ThreadPoolExecutor(WRITERS) as pool:
+        written = pool.map(lambda plan: _write(*plan, max_failed), plans)
+        attempts = {d.cell.fingerprint: attempt for d, attempt in zip(mine, written, strict=True)}
     jobs = _jobs(mine, attempts, registry, shards, first, resources, code.path if code else None)
     if jobs:
         folder = submission_folder(workspace, submission)
         write_json(folder / "jobs.json", {"folders": [str(job.folder) for job in jobs]})
         hooks.expect(workspace, submission)
         handles = driver.submit(submission, folder, jobs)
-        with registry.transaction():
-            for decision, handle in zip(mine, handles, strict=True):
-                if handle is not None:
-                    record_handle(registry, decision.cell.fingerprint, attempts[decision.cell.fingerprint], handle)
+        record_handles(
+            registry,
+            [
+                (d.cell.fingerprint, attempts[d.cell.fingerprint], handle)
+                for d, handle in zip(mine, handles, strict=True)
+                if handle is not None
+            ],
+        )
         if refused := _refused([(d.cell, attempts[d.cell.fingerprint]) for d in mine], handles):
             words = sorted({words for _, words in refused})
             raise UserError(f"executor {name} refused {', '.join(what for what, _ in refused)}", "\n".join(words))
@@ -120,6 +130,16 @@ def planned(
     first = _canaries(wanted, registry) if canary else {}
     code = snapshot(workspace, write=False).path if wanted else None
     return _jobs(wanted, attempts, registry, shards, first, resources, code)
+
+
+def _require_shares(cell: Cell, asked: Mapping[str, Any]) -> None:
+    """`UserError` where the ranks of a training cannot divide a step among them."""
+    ranks = asked.get("tasks", 1) * asked.get("nodes", 1)
+    if isinstance(cell.spec, TrainSpec) and cell.spec.recipe.accumulate % ranks:
+        raise UserError(
+            f"{cell.title}: {ranks} ranks cannot share the {cell.spec.recipe.accumulate} forward passes of a step",
+            f"--set recipe.accumulate={ranks} or a multiple, or other nodes and tasks for train in the site file",
+        )
 
 
 def _refused(

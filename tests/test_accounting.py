@@ -152,7 +152,7 @@ def test_waiting_between_two_starts_is_no_use(tmp_path: Path) -> None:
     attempt = attempt_in(tmp_path, gpus=2, nodes=2, time="1-00:00:00", memory="64G")
     found = usage(attempt)
     assert found == {"hours": 3.0, "kept": 1.0, "gpus": 4, "asked": 96.0}
-    record = {"started": 3600, "ended": 4 * 3600, "steps": [{"name": "0", "rss": 5 << 30}, {"name": "batch", "rss": None}]}
+    record = {"started": 3600, "ended": 4 * 3600, "steps": [{"rss": 5 << 30}, {"rss": None}]}
     said = {"word": "ended", "where": "n1", "reason": "", "record": record}
     write_json(attempt.path / "scheduler.json", {"shards": [said]})
     write_json(attempt.shard(0).path / "usage.json", {"at": "", "memory": 4 << 30})

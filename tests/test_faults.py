@@ -21,7 +21,7 @@ from processes import EVAL, GEN, Audit, Smx, items_begun, outcomes, smx, the_run
 
 from smx import sampleset
 from smx import submit as submitting
-from smx.booking import record_handle
+from smx.booking import record_handles
 from smx.executors import local
 from smx.plan import decide
 from smx.project import Workspace
@@ -289,7 +289,7 @@ def _die(point: str) -> None:
     elif point == "started":
         changes = [(local, "claim", die)]
     elif point == "handle.json":
-        changes = [(submitting, "record_handle", after(record_handle, always))]
+        changes = [(submitting, "record_handles", after(record_handles, always))]
     else:
         changes = [(module, "write_json", after(write_json, named)) for module in (submitting, local)]
     for place, name, change in changes:
