@@ -103,7 +103,8 @@ def steady(text: str) -> str:
     """`…` for what the clock decides: today's date and time, and lines of progress."""
     today = datetime.now(UTC).date()
     text = re.sub(rf"{today}(?:T[\d:]+| {today:%A})?|\b\d\d:\d\d(?::\d\d)?\b", "…", text)
-    progress = r"(?:gen|train|eval) +\S+: (?:running|(?:done|failed|cancelled|preempted) \d+/\d+[^\n]*)\n"
+    ends = r"(?:done|failed|cancelled|preempted) \d+/\d+[^\n]*"
+    progress = rf"(?:gen|train|eval) +\S+: (?:running|attention [^\n]*|{ends})\n"
     return re.sub(rf"(?:^{progress})+", "…\n", text, flags=re.M)
 
 

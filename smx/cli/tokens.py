@@ -144,7 +144,9 @@ def _layout(frames: int, shape: tuple[int, int], options: Any, architecture: Arc
 
 
 def _stamped(options: Any) -> bool:
-    return options.stride_word() == "timestamps in the text"
+    from smx.models._qwen3_options import STRIDE
+
+    return bool(options.stride_word() == STRIDE)
 
 
 def _row(count: int, clip: Layout, text: int, dtype: str, options: Any, architecture: Architecture) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Qwen3Runner(VideoRunner):
 def block_times(timestamps: np.ndarray, frames: int) -> list[float]:
     """Seconds that stand before each block of `frames` frames: halfway between its first and its last."""
     ends = np.asarray(timestamps, np.float64).reshape(-1, frames)
-    return ((ends[:, 0] + ends[:, -1]) / 2).tolist()
+    return [float(middle) for middle in (ends[:, 0] + ends[:, -1]) / 2]
 
 
 def from_folder(folder: Path, options: Qwen3Options, *, base: str, device: str, dtype: str) -> Qwen3Runner:

@@ -89,7 +89,8 @@ class VideoRunner(Runner):
         mask = (torch.arange(width) >= width - torch.tensor(lengths)[:, None]).long()
         video = _together([clip.video for clip in clips])
         said = self.model.greedy(
-            *(tensor.to(self.model.device) for tensor in (ids, where)),
+            ids.to(self.model.device),
+            where.to(self.model.device),
             DynamicCache(config=self.model.vlm.config.text_config),
             max_new_tokens,
             self.prompts.stops,
@@ -274,7 +275,8 @@ def _row(examples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _together(videos: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The video of each row, one after the other; clips may differ in length."""
-    batch = {key: torch.cat([each[key] for each in videos]) for key in ("pixel_values", "grid_thw") if key in videos[0]}
+    shared = [key for key in videos[0] if key in ("pixel_values", "grid_thw")]
+    batch = {key: torch.cat([each[key] for each in videos]) for key in shared}
     if "cameras" in videos[0]:
         batch["cameras"] = _stack_cameras([each["cameras"] for each in videos])
     return batch
