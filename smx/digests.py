@@ -5,14 +5,48 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 MIB = 1 << 20
+_RACY = 2.0  # seconds; a file changed so recently may change again and show the same time
+_known: ContextVar[dict[str, Any] | None] = ContextVar("known", default=None)
+
+
+@contextmanager
+def remembering(known: dict[str, Any]) -> Iterator[None]:
+    """Within, a file whose size and time of change are those in `known` is not read again; `known` is added to.
+
+    `known`: path -> [bytes, ns since 1970, digest], plain JSON.
+    """
+    token = _known.set(known)
+    try:
+        yield
+    finally:
+        _known.reset(token)
 
 
 def file_digest(path: Path) -> str:
     """sha256 over size, first and last MiB of a file, hex."""
+    known = _known.get()
+    if known is None:
+        return _ends(path)
+    about = path.stat()
+    state = [about.st_size, about.st_mtime_ns]
+    entry = known.get(str(path))
+    if entry is not None and entry[:2] == state:
+        return str(entry[2])
+    found = _ends(path)
+    if time.time() - about.st_mtime > _RACY:
+        known[str(path)] = [*state, found]
+    return found
+
+
+def _ends(path: Path) -> str:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         hashed = hashlib.sha256(str(size).encode())

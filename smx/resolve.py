@@ -7,6 +7,7 @@ file, no data or checkpoint argument, not on SLURM), rooms serve for data and th
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +18,11 @@ from smx import plugins
 from smx.benches import BaseBench, Question
 from smx.cell import Cell, Item
 from smx.datasets import BaseDataset, Scene
-from smx.digests import checkpoint_digest
+from smx.digests import checkpoint_digest, remembering
 from smx.errors import SceneError, UserError, unknown
 from smx.models import BaseVLM
 from smx.project import Workspace
-from smx.runfolder import read_json
+from smx.runfolder import read_json, write_json
 from smx.spec import (
     SPECS,
     EvalSpec,
@@ -50,7 +51,9 @@ class Resolver:
     said: list[str] = field(default_factory=list)  # lines for the user: which stand-in serves for what
     _questions: dict[Any, list[Question]] = field(default_factory=dict)
     _usable: set[Any] = field(default_factory=set)
-    _listed: dict[Any, tuple[list[str], str]] = field(default_factory=dict)
+    remember: bool = False  # keep digests of files in the workspace's cache
+    _listed: dict[Any, list[str]] = field(default_factory=dict)
+    _digests: dict[Any, str] = field(default_factory=dict)
 
     def gen(self, request: Mapping[str, Any]) -> list[Cell]:
         """One gen cell."""
@@ -166,7 +169,7 @@ class Resolver:
             spec.dataset_options, f"dataset {spec.dataset}"
         )
         root = self._root(spec.dataset, dataset.needs_root, places)
-        scenes, digest = self._scenes(spec.dataset, dataset, root)
+        scenes = self._scenes(spec.dataset, dataset, root)
         chosen = [s for s in scenes if any(s == g or fnmatch.fnmatchcase(s, g) for g in spec.scenes)]
         if not chosen:
             raise UserError(
@@ -181,6 +184,7 @@ class Resolver:
             "cache": str(self.workspace.cache),
             "poses": _text(poses),
         }
+        digest = self._digest(spec.dataset, dataset, root, chosen)
         items = tuple(Item(s, s) for s in chosen)
         name = f"{spec.sampler}-{spec.frames}f-{spec.dataset}"
         return self._cell(spec, name, items, {"dataset": digest}, paths, {}, ())
@@ -238,7 +242,7 @@ class Resolver:
         dataset: BaseDataset = plugins.load("datasets", name).parse(options, f"dataset {name}")
         if spec.geometry.source != "dataset" or dataset.has_cameras:
             return
-        for scene_id in self._scenes(name, dataset, root)[0]:
+        for scene_id in self._scenes(name, dataset, root):
             try:
                 scene = dataset.open(root, scene_id)
                 if not lacks(scene, frozenset(("cameras",))):
@@ -264,7 +268,7 @@ class Resolver:
         shared = {name: getattr(spec, name) for name in SampleSpec.model_fields}
         dataset = plugins.load("datasets", bench.dataset).parse(options, f"dataset {bench.dataset}")
         root = None if places["root"] is None else Path(places["root"])
-        known, _ = self._scenes(bench.dataset, dataset, root)
+        known = self._scenes(bench.dataset, dataset, root)
         missing = sorted(scenes - set(known))
         # Scenes that are missing on disk fail alone, as items; all missing means a wrong folder.
         if len(missing) == len(scenes):
@@ -387,11 +391,27 @@ class Resolver:
     def _may_stand_in(self, places: Mapping[str, Any]) -> bool:
         return self.stand_ins and self.workspace.site is None and not any(places.get(p) for p in PLACES)
 
-    def _scenes(self, name: str, dataset: BaseDataset, root: Path | None) -> tuple[list[str], str]:
+    def _scenes(self, name: str, dataset: BaseDataset, root: Path | None) -> list[str]:
         key = (name, dataset, root)
         if key not in self._listed:
-            self._listed[key] = dataset.scenes(root), dataset.digest(root)
+            self._listed[key] = dataset.scenes(root)
         return self._listed[key]
+
+    def _digest(self, name: str, dataset: BaseDataset, root: Path | None, scenes: Sequence[str]) -> str:
+        """Of these scenes alone: what is added beside them changes no run. Files are read once, not by each command."""
+        key = (name, dataset, root, tuple(scenes))
+        if key not in self._digests:
+            place = self.workspace.cache / "digests.json"
+            known: dict[str, Any] = {}
+            with contextlib.suppress(UserError, OSError):  # damaged, or not ours to read: it is made again
+                known = read_json(place) or {}
+            before = dict(known)
+            with remembering(known):
+                self._digests[key] = dataset.digest(root, scenes)
+            if self.remember and known != before:
+                with contextlib.suppress(OSError):
+                    write_json(place, known)
+        return self._digests[key]
 
     def _ask(self, name: str, bench: BaseBench, root: Path | None) -> list[Question]:
         key = (name, bench.model_dump_json(), root)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
-from smx import plugins
+from smx import digests, plugins
 from smx.digests import checkpoint_digest
 from smx.project import Workspace
 from smx.resolve import Resolver
@@ -18,7 +21,7 @@ from smx.samplers import BaseSampler
 
 def test_weights_that_differ_in_the_middle_alone_are_other_weights(tmp_path: Path) -> None:
     """Lost otherwise: a fine-tuned checkpoint whose first and last tensors were frozen shows the old one's scores."""
-    digests = []
+    found = []
     for middle in (0.0, 1.0):
         folder = tmp_path / str(middle)
         folder.mkdir()
@@ -26,8 +29,8 @@ def test_weights_that_differ_in_the_middle_alone_are_other_weights(tmp_path: Pat
         tensors = {"a": np.zeros(size), "b": np.full(size, middle), "c": np.zeros(size)}
         save_file(tensors, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps({"model_type": "x"}))
-        digests.append(checkpoint_digest(folder))
-    assert digests[0] != digests[1]
+        found.append(checkpoint_digest(folder))
+    assert found[0] != found[1]
 
 
 def test_a_file_that_only_claims_to_hold_weights_has_a_digest_too(tmp_path: Path) -> None:
@@ -55,3 +58,42 @@ def test_a_partner_chosen_by_overlap_needs_depth_before_the_queue() -> None:
     cls: type[BaseSampler] = plugins.load("samplers", "mergeaware_uniform")
     assert cls.parse({}, "sampler").requires() == frozenset()
     assert cls.parse({"partner": "least"}, "sampler").requires() == {"voxels"}
+
+
+def test_a_scene_that_is_added_changes_no_run_of_the_others(tmp_path: Path) -> None:
+    """Lost otherwise: one video copied beside the others, and everything is to be computed again."""
+    for scene, shade in (("kitchen", 10), ("office", 20)):
+        (tmp_path / "data" / scene).mkdir(parents=True)
+        for k in range(4):
+            Image.new("RGB", (32, 24), (shade, k, 0)).save(tmp_path / "data" / scene / f"{k:04d}.png")
+    asked = {"sampler": "uniform", "frames": 2, "dataset": "frames", "root": str(tmp_path / "data")}
+
+    def made(*scenes: str) -> str:
+        return Resolver(Workspace(tmp_path, "default")).gen({**asked, "scenes": scenes})[0].fingerprint
+
+    one, both = made("kitchen"), made("*")
+    (tmp_path / "data" / "office" / "0004.png").write_bytes(b"another frame")
+    assert made("kitchen") == one
+    assert made("*") != both
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost otherwise: every command reads two MiB of every video, or (worse) a changed video passes for the old one."""
+    read: list[str] = []
+    ends = digests._ends
+    monkeypatch.setattr(digests, "_ends", lambda path: (read.append(path.name), ends(path))[1])
+    old, fresh = tmp_path / "old.mp4", tmp_path / "fresh.mp4"
+    for path in (old, fresh):
+        path.write_bytes(b"a" * 99)
+    os.utime(old, (1, 1))
+    known: dict[str, Any] = {}
+    for _ in range(2):
+        with digests.remembering(known):
+            before = [digests.file_digest(path) for path in (old, fresh)]
+    assert read == ["old.mp4", "fresh.mp4", "fresh.mp4"]  # who changed it a moment ago may change it again
+    known = json.loads(json.dumps(known))
+    old.write_bytes(b"b" * 99)
+    os.utime(old, (2, 2))
+    with digests.remembering(known):
+        assert digests.file_digest(old) != before[0]
+    assert digests.file_digest(old) == ends(old)

@@ -82,6 +82,10 @@ class BaseDataset(Options):
         """Open one scene. `SceneError` when it is broken, `UserError` when there is none of that name."""
         raise NotImplementedError
 
-    def digest(self, root: Path | None) -> str:
-        """Identity of the data under `root`, hex; cheap (names, sizes, heads and tails), no path in it."""
+    def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
+        """Identity of these scenes' data under `root` (None: of all), hex; cheap (names, sizes, heads and tails).
+
+        No path in it. Files of which more than the name and size counts go through `smx.digests.file_digest`, which
+        remembers them.
+        """
         raise NotImplementedError

@@ -55,13 +55,16 @@ class Dataset(BaseDataset):
         except NoScene as reason:
             raise SceneError(f"{found[scene_id]}: {reason}") from None
 
-    def digest(self, root: Path | None) -> str:
+    def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
         """SHA-256 over each scene's files: heads and tails of videos and camera files, names and sizes of images."""
         from smx.digests import file_digest
 
         found, _ = self._find(root)
+        wanted = set(scenes or ())
         hashed = hashlib.sha256()
-        for path in found.values():
+        for scene, path in found.items():
+            if scenes is not None and scene not in wanted:
+                continue
             try:
                 layout = look(path, self.prefer)
             except NoScene:  # an empty scene: it fails alone when it is opened

@@ -46,8 +46,8 @@ class Dataset(BaseDataset):
             raise unknown("scene", scene_id, self.scenes(root), "the options split, count and first say which exist")
         return _Rooms(self, scene_id)
 
-    def digest(self, root: Path | None) -> str:
-        """The options and the generator's version: they determine every pixel."""
+    def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
+        """The options and the generator's version: they determine every pixel, of all scenes at once."""
         from smx.rooms import GENERATOR
 
         identity = json.dumps({"generator": GENERATOR, **self.model_dump()}, sort_keys=True)

@@ -41,12 +41,14 @@ class Dataset(BaseDataset):
             return JoinedScene(scene_id, videos[scene_id], root / "originals")
         return VideoScene(scene_id, videos[scene_id])
 
-    def digest(self, root: Path | None) -> str:
+    def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
         """SHA-256 over each scene's id and its video's size, first and last MiB."""
         from smx.digests import file_digest
 
         hashed = hashlib.sha256()
-        for scene, path in sorted(_videos(root).items()):
+        videos = _videos(root)
+        for scene in sorted(videos if scenes is None else set(scenes) & videos.keys()):
+            path = videos[scene]
             hashed.update(f"{scene}\0{file_digest(path)}\n".encode())
             for file in self._originals(root, scene):
                 hashed.update(f"{scene}\0{file.name}\0{file_digest(file)}\n".encode())
