@@ -7,9 +7,12 @@ from pathlib import Path
 
 from smx import sampleset
 from smx.cell import Cell, Decision, Item
+from smx.failures import clipped
 from smx.registry.store import Registry
 from smx.runfolder import RunFolder
 from smx.spec import GenSpec, dataset_label, sample_set
+
+_LONGEST = 80  # characters of a reason
 
 
 def decide(cells: Sequence[Cell], registry: Registry, *, asked: set[str], retry: bool) -> list[Decision]:
@@ -34,7 +37,9 @@ def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decisio
     attempts = registry.attempts(cell.fingerprint)
     tried = attempts[-1].attempt if attempts else 0
     if live := [a for a in attempts if a.live]:
-        return Decision(cell, "wait", f"in flight: attempt {live[-1].attempt} ({live[-1].state}, {live[-1].executor})")
+        job = f" job {live[-1].job}" if live[-1].job else ""
+        told = f"in flight: attempt {live[-1].attempt} ({live[-1].state}, {live[-1].executor}{job})"
+        return Decision(cell, "wait", told)
     excluded = [a.attempt for a in attempts if a.mark == "excluded"]
     outcome = RunFolder(cell.folder).outcome(frozenset(excluded))
     done = outcome.done.keys()
@@ -59,7 +64,9 @@ def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decisio
         return Decision(cell, "run", f"done before, but {len(gone)} of its outputs are gone", gone, tried)
     if row is None or not attempts:
         return Decision(cell, "run", "new", todo, tried)
-    return Decision(cell, "run", f"{row.state} before: {len(todo)} of {len(cell.items)} items left", todo, tried)
+    because = f" ({failure['kind']}: {clipped(failure['line'], _LONGEST)})" if (failure := attempts[-1].failure) else ""
+    left = f"{len(todo)} of {len(cell.items)} items left"
+    return Decision(cell, "run", f"{row.state} before{because}: {left}", todo, tried)
 
 
 def _kept(cell: Cell, item: Item, done: object) -> bool:

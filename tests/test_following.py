@@ -16,6 +16,7 @@ from commands import data, smx
 from PIL import Image
 
 from smx.failures import Failure
+from smx.registry import standing
 from smx.registry.rows import AttemptRow, RunRow, ShardRow
 from smx.registry.store import Registry
 from smx.report.why import explain, lines
@@ -186,6 +187,36 @@ def test_status_says_it_on_one_screen(made_up: Path, capsys: pytest.CaptureFixtu
     assert "72/288" in told
     assert "1 cancelled" in told
     assert max(map(len, lines)) <= 100
+
+
+def test_nodes_that_failed_are_remembered_for_two_weeks(made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A broken GPU eats every job that is sent to it; one that was mended a month ago does not."""
+    with Registry.open(made_up / "registry.db") as registry:
+        for number, (node, ended) in enumerate(
+            [("n042", now()), ("n042", now()), ("n1", "2026-02-13T00:00:00.000Z"), ("n[2-3]", now())], 100
+        ):
+            mark = f"{number:08x}" + "0" * 56
+            registry.add_run(RunRow(mark, "eval", "x", f"eval/x-{mark[:8]}", "{}", state="failed"))
+            failure = Failure("node-fail", "its node failed", node=node).as_json()
+            registry.put_attempt(AttemptRow(mark, 1, "slurm", "failed", 9, failure=failure, ended=ended))
+        found = [(bad.name, bad.failures) for bad in standing.bad_nodes(registry)]
+        told = "\n".join(lines(explain(registry, made_up / "runs", registry.find("00000064"))))
+    assert found == [("n042", 2)]
+    assert "node n042 failed 2 times in the last 14 days" in told
+    assert "--exclude-bad-nodes" in told
+    assert "nodes that failed in the last 14 days: n042 (2)" in said(capsys, "status", "--no-sync")
+    assert data(capsys, "status", "--no-sync")["bad_nodes"][0]["node"] == "n042"
+
+
+def test_what_was_held_says_why_and_what_to_do(made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A queue that does not move looks like a full cluster otherwise."""
+    reason = f"{standing.HELD}5 tasks in a row failed the same way (oom-gpu: CUDA out of memory)"
+    with Registry.open(made_up / "registry.db") as registry:
+        (waiting,) = [attempt for attempt in registry.attempts(live=True) if attempt.state == "waiting"]
+        registry.update_attempt(waiting.fingerprint, 1, reason=reason)
+    told = said(capsys, "status", "--no-sync")
+    assert f"1 {reason}" in told
+    assert "mend it, then start them anew: smx retry prope-waiting-00000006" in told
 
 
 def test_filters_narrow_every_part(made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:

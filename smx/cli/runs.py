@@ -147,7 +147,8 @@ def _say_attempt(attempt: Any, folder: RunFolder) -> None:
     git = attempt.provenance.get("git") or {}
     code = git.get("commit", "")[:12] + (" + uncommitted changes" if git.get("dirty") else "")
     origin = attempt.provenance
-    out(f"     {origin.get('user')}@{origin.get('host')}  smx {origin.get('smx')} {code}")
+    kept = f", copy {origin['snapshot']}" if origin.get("snapshot") else ""
+    out(f"     {origin.get('user')}@{origin.get('host')}  smx {origin.get('smx')} {code}{kept}")
     out(f"     $ {origin.get('command')}")
     for plugin, digest in (origin.get("plugins") or {}).items():
         out(f"     plugin {plugin} {digest}")

@@ -15,7 +15,7 @@ from typing import Any
 from smx.failures.groups import Group, group, headline
 from smx.failures.logs import read_log
 from smx.failures.streaks import Streak, streak
-from smx.failures.words import KINDS, MOST_EVIDENCE, Failure, fingerprint, kept, kind_of_exception, masked
+from smx.failures.words import KINDS, MOST_EVIDENCE, Failure, clipped, fingerprint, kept, kind_of_exception, masked
 
 __all__ = [
     "KINDS",
@@ -24,6 +24,7 @@ __all__ = [
     "Group",
     "Streak",
     "classify",
+    "clipped",
     "fingerprint",
     "group",
     "headline",

@@ -77,9 +77,9 @@ def kept(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(clipped(line.strip()) for line in lines if line.strip()))[:MOST_EVIDENCE]
 
 
-def clipped(line: str) -> str:
-    """`line`, cut where it is very long."""
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+def clipped(line: str, most: int = _LONGEST) -> str:
+    """`line`, cut where it is longer than `most` characters."""
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 _NOT_STARTED = {"ModuleNotFoundError", "ImportError"}

@@ -62,8 +62,8 @@ def test_forty_runs_in_arrays_no_longer_than_the_cluster_takes(
     matrix(lab, seeds=19)
     assert on_slurm(lab, "run", "grid") == 0
     settle(lab, 400)
-    (folder,) = (find(lab).runs / ".submissions").iterdir()
-    parts = [read_json(folder / f"{k}.json") for k in range(5)]
+    (listed,) = (find(lab).runs / ".submissions").glob("*/parts.json")
+    parts = [read_json(listed.with_name(f"{k}.json")) for k in range(5)]
     assert sorted(len(p["tasks"]) for p in parts if p) == [2, 3, 3, 16, 16]
     check(lab, *["gen done 1/1"] * 2, *["eval done 17/17"] * 38, like=calm(("run", "grid"), seeds=19))
 
@@ -195,15 +195,19 @@ def test_a_second_submit_of_the_same_id_finds_the_first(cluster: Cluster, lab: P
 def test_dry_run_shows_the_script_and_writes_nothing(
     cluster: Cluster, lab: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What would reach SLURM, which index is which run, when it might start; not a file, not a job."""
+    """What would reach SLURM, which index is which run, when it might start, what it costs; not a file, not a job."""
+    site(lab, {"gpus": 2})
     before = left(lab)
-    assert on_slurm(lab, *EVAL, "--sampler", "uniform", "--frames", "4", "--shards", "2", "--dry-run") == 0
+    assert on_slurm(lab, *EVAL, "--sampler", "uniform", "--frames", "4", "--shards", "2", "--canary", "--dry-run") == 0
     said = capsys.readouterr().out
     assert left(lab) == before
     assert not cluster.run("squeue", "-h")
     for line in ("#SBATCH --array=0-1", "#SBATCH --time=00:05:00", "#SBATCH --signal=USR2@20", "afterok:"):
         assert line in said
     assert "to start at" in said
+    assert "canary: what waits for it begins when all its items are done" in said
+    assert "afterok:JOB-OF-0.sh_0:JOB-OF-0.sh_1:JOB-OF-1.sh_0" in said
+    assert "3 arrays, 5 tasks; at most 0.8 GPU-hours" in said
     assert "shard 1" in said
 
 

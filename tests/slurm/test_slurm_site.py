@@ -67,6 +67,41 @@ def test_arrays_follow_resources_and_producers() -> None:
     assert len({(job.folder, shard) for job, shard in tasks}) == len(tasks) == 20
 
 
+def test_a_canary_goes_before_everything_of_its_kind() -> None:
+    """Its first shard is an array of its own; all else of the kind waits for it and takes no throttle."""
+    carrier = Path("/eval/0/attempts/1")
+    gen = Job("e:e", Path("/gen/0/attempts/1"), kind="gen")
+    evals = [
+        Job("e:e", Path(f"/eval/{k}/attempts/1"), 2, (gen.folder,) if k == 1 else (), kind="eval", canary=carrier)
+        for k in range(3)
+    ]
+    ask = {job.folder: Resources(throttle=8) for job in (gen, *evals)}
+    parts = divide([*evals, gen], ask, 100)
+    assert [(p.first, p.behind, p.array) for p in parts] == [
+        (True, None, "0-0"),
+        (False, None, "0-0%1"),
+        (False, carrier, "0-2%3"),
+        (False, carrier, "0-1%2"),
+    ]
+    assert [(job.folder, shard) for job, shard in parts[0].tasks] == [(carrier, 0)]
+    assert parts[3].after == (gen.folder,)
+
+
+def test_more_is_a_multiple_of_what_the_last_attempt_asked_for() -> None:
+    """Not of the site file's: a run that was given 20G and failed is not tried with 20G again."""
+    executor = Executor.parse({"time": "1h", "memory": "10G", "exclude": ["n7"]}, "x")
+    before = {"memory": "20480M", "time": "02:00:00", "gpus": 1}
+    wanted = {"memory": "x2", "time": "3h", "exclude": ["n1", "n7"]}
+    assert executor.grown("eval", before, wanted) == {
+        "memory": "40960M",
+        "time": "03:00:00",
+        "exclude": ["n7", "n1"],
+    }
+    assert executor.grown("eval", {}, {"memory": "x2"}) == {"memory": "20480M"}
+    with pytest.raises(UserError, match="memory"):
+        executor.grown("eval", before, {"memory": "twice"})
+
+
 NASTY = 'it\'s "odd" $(touch pwned) `touch pwned` ; touch pwned # ü'
 
 
