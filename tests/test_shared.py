@@ -14,6 +14,8 @@ import pytest
 from commands import SCENES, closed, smx
 from PIL import Image
 
+from smx.executors import Word
+from smx.executors._slurm_facts import facts
 from smx.project import Workspace, find
 from smx.registry.store import Registry
 
@@ -152,6 +154,27 @@ def test_two_people_submit_sync_and_retry_in_one_workspace(public: Path) -> None
     owners = {path.stat().st_uid for path in (lab / "runs").rglob("*")}
     assert owners == {ZOE, MAX}
     assert [line for line in closed(lab) if not line.endswith("-journal")] == []
+
+
+def test_a_colleagues_job_that_slurm_does_not_show_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PrivateData hides it from everybody else: their look at the runs must not end it, and start it again."""
+    for name, said in (("squeue", ""), ("sacct", ""), ("scontrol", "cat " + str(tmp_path / "config"))):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{said}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    handle = {"executor": "slurm", "folder": str(tmp_path), "at": 0, "shards": [["12", 0, "smx-a-0"]]}
+
+    def seen(private: str, user: int) -> Word:
+        (tmp_path / "config").write_text(f"ClusterName             = alps\nPrivateData             = {private}\n")
+        monkeypatch.setattr(os, "geteuid", lambda: user)
+        ((fact,),) = facts([handle], lost_after=0)
+        return fact.word
+
+    owner = tmp_path.stat().st_uid
+    assert seen("jobs,usage", MAX) == Word.unknown
+    assert seen("none", MAX) == Word.absent
+    assert seen("jobs,usage", owner) == Word.absent
+    assert seen("accounts", MAX) == Word.absent
 
 
 def test_a_workspace_is_shared_when_its_group_can_write_and_inherits(tmp_path: Path) -> None:

@@ -7,16 +7,20 @@ which is never used twice, and the array index: job ids are.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from smx.executors import Fact, Word
-from smx.executors._slurm_ask import Answer, history, queue
+from smx.executors._slurm_ask import Answer, ask, history, queue
 from smx.executors._slurm_brake import held
 from smx.slurm import states
+from smx.slurm.limits import config
 from smx.slurm.records import Record
 
 _SLACK = 86400  # seconds: clocks of login node and controller differ, and sacct's window must not miss a job
@@ -29,7 +33,7 @@ def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[
         return [[_REFUSED] * len(handle["shards"]) for handle in handles]
     listed, live = queue(names)
     booked, past = history(names, min(handle["at"] for handle in handles) - _SLACK)
-    why = functools.cache(held)
+    why, hidden = functools.cache(held), functools.cache(_hides_others)
     found = []
     for handle in handles:
         old = time.time() - handle["at"] > lost_after
@@ -41,9 +45,24 @@ def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[
             fact = _fact(now, before, listed, booked, old, job) if name else _REFUSED
             if now is not None and now.reason.startswith("JobHeld") and (reason := why(handle.get("folder", ""), name)):
                 fact = replace(fact, reason=reason)
+            if name and fact.word == Word.absent and _of_another(handle) and hidden():
+                fact = Fact(Word.unknown, reason="SLURM shows you no jobs of others here: ask who started it to look")
             of_one.append(fact)
         found.append(of_one)
     return found
+
+
+def _of_another(handle: Mapping[str, Any]) -> bool:
+    """Whether somebody else submitted it, in a shared workspace. Root sees everybody's jobs."""
+    with contextlib.suppress(KeyError, OSError):
+        return os.geteuid() not in (0, Path(handle["folder"]).stat().st_uid)
+    return False
+
+
+def _hides_others() -> bool:
+    """Whether SLURM shows a user only their own jobs: another's that it does not list may be there all the same."""
+    said = ask(["scontrol", "show", "config"])
+    return not said.ok or not {"jobs", "usage", "all"}.isdisjoint(config(said.out).get("PrivateData", "").split(","))
 
 
 _REFUSED = Fact(Word.absent, reason="SLURM did not take it")
