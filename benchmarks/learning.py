@@ -35,8 +35,8 @@ from smx.benches._vsi import TYPES
 from smx.runfolder import RunFolder, run_folders
 
 ASKED = ["object_size_estimation", "object_rel_distance"]
-BENCH = {"scenes": 400, "train_scenes": 2000, "frames": 24, "where": {"question_type": ASKED}}
-RECIPE = {"steps": 2000, "batch": 32, "lr": 1.5e-3, "save_every": 200}
+BENCH = {"scenes": 400, "train_scenes": 1000, "frames": 24, "where": {"question_type": ASKED}}
+RECIPE = {"steps": 1500, "batch": 32, "lr": 1.5e-3, "save_every": 200}
 SEEDS, RESAMPLES, NEEDED = 5, 2000, 2
 Scores = dict[str, dict[str, np.ndarray]]  # type -> scene -> [seeds, questions]
 
