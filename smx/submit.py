@@ -74,7 +74,7 @@ def submit(
         reserved = registry.reserve(free, submission=submission, executor=name, provenance=origin)
     mine = [d for d in wanted if d.cell.fingerprint in reserved]
     submitted = next((row.created for row in registry.submissions(submission)), "")
-    plans = []
+    plans: list[tuple[Decision, dict[str, Any], dict[str, str]]] = []
     first = _canaries(mine, registry) if canary else {}
     for decision in mine:
         mark = decision.cell.fingerprint
@@ -89,7 +89,7 @@ def submit(
         settings |= {"resources": driver.asks(decision.cell.kind, resources)}
         plans.append((decision, settings, stamps))
     with ThreadPoolExecutor(WRITERS) as pool:
-        written = pool.map(lambda plan: _write(*plan, max_failed), plans)
+        written = pool.map(lambda plan: _write(plan[0], plan[1], plan[2], max_failed), plans)
         attempts = {d.cell.fingerprint: attempt for d, attempt in zip(mine, written, strict=True)}
     jobs = _jobs(mine, attempts, registry, shards, first, resources, code.path if code else None)
     if jobs:

@@ -416,7 +416,7 @@ def _ends(row: AttemptRow, view: _View | None, found: _Seen | None) -> list[End]
 def _kept_facts(attempt: AttemptFolder) -> list[Fact] | None:
     """What the scheduler said last of an attempt that was concluded: it forgets, and is not asked again."""
     kept = read_json(attempt.path / "scheduler.json")
-    return kept and [Fact(Word(f["word"]), f["where"], f["reason"], f["record"]) for f in kept["shards"]]
+    return [Fact(Word(f["word"]), f["where"], f["reason"], f["record"]) for f in kept["shards"]] if kept else None
 
 
 def _keep_facts(attempt: AttemptFolder, facts: Sequence[Fact]) -> None:

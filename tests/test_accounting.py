@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import data, smx
 
 from smx import plugins
 from smx.executors.slurm import Executor
@@ -18,7 +19,6 @@ from smx.registry.export import rebuilding
 from smx.registry.store import Registry
 from smx.runfolder import AttemptFolder, ShardFolder, run_folders, write_json
 from smx.sync import ask_all, rebuild
-from tests.commands import data, smx
 
 SMI = """#!/bin/sh
 echo "0, GPU-aa, NVIDIA H200, 550.1, 1000, {used}, {use}"

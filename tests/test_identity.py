@@ -81,7 +81,12 @@ def test_a_file_is_read_again_only_when_it_has_changed(tmp_path: Path, monkeypat
     """Lost otherwise: every command reads two MiB of every video, or (worse) a changed video passes for the old one."""
     read: list[str] = []
     ends = digests._ends
-    monkeypatch.setattr(digests, "_ends", lambda path: (read.append(path.name), ends(path))[1])
+
+    def noting(path: Path) -> str:
+        read.append(path.name)
+        return ends(path)
+
+    monkeypatch.setattr(digests, "_ends", noting)
     old, fresh = tmp_path / "old.mp4", tmp_path / "fresh.mp4"
     for path in (old, fresh):
         path.write_bytes(b"a" * 99)

@@ -61,7 +61,7 @@ def _hours(shard: ShardFolder, records: list[dict[str, Any]], booked: dict[str, 
     if not signs and not starts:
         return 0.0
     if not starts:
-        return (max(signs) - min(begun + signs)) / 3600
+        return float(max(signs) - min(begun + signs)) / 3600
     # A scheduler may have started it several times, with a wait in its queue in between.
     total = max([_time(starts[-1]["at"]), *signs]) - _time(starts[-1]["at"])
     if booked.get("started") and booked.get("ended"):
