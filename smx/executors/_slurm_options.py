@@ -65,7 +65,9 @@ class Resources(Options):
     exclude: list[Line] = Field(default_factory=list, description="nodes not to use")
     throttle: int | None = Field(None, ge=1, description="tasks of one submission that run at once")
     grace: int = Field(120, ge=1, le=65535, description="seconds before the time limit at which a task is told")
-    requeue: int = Field(10, ge=0, description="how often a task that was stopped may start again")
+    requeue: int = Field(
+        10, ge=0, description="how often a task stopped by its limit or for other work may start again"
+    )
     hold_after: int = Field(
         5, ge=0, description="tasks in a row that fail the same way before the rest of an array is held; 0: never"
     )
