@@ -10,7 +10,6 @@ that process dies over it. It comes up at the next look at the runs by anybody (
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from smx.booking import submission_folder
@@ -23,7 +22,6 @@ from smx.shell import run
 FIRST_FAILURE, FINISHED = "first_failure", "finished"
 _PATIENCE = 60.0  # seconds a hook may take: whoever looks at the runs waits for it
 _REMEMBERED = 20
-_FAILED = ("failed", "lost", "preempted")
 
 
 def expect(workspace: Workspace, submission: str) -> None:
@@ -45,15 +43,14 @@ def run_due(workspace: Workspace, registry: Registry) -> list[str]:
         return []
     wrong = []
     for submission in dict.fromkeys(name.partition(".")[0] for name in waiting):
-        attempts = registry.attempts(submission=submission)
-        failed = [row for row in attempts if row.state in _FAILED or (row.state == "done" and row.failure)]
+        made, live, failed = registry.attempts_of(submission)
         if failed and _take(workspace, submission, FIRST_FAILURE):
-            wrong += _run(workspace, registry, FIRST_FAILURE, attempts, failed)
-        if attempts and not any(row.live for row in attempts):
+            wrong += _run(workspace, registry, FIRST_FAILURE, submission)
+        if made and not live:
             with contextlib.suppress(OSError):  # there was none, and none comes any more
                 (_due(workspace) / f"{submission}.{FIRST_FAILURE}").unlink()
             if _take(workspace, submission, FINISHED):
-                wrong += _run(workspace, registry, FINISHED, attempts, failed)
+                wrong += _run(workspace, registry, FINISHED, submission)
     return wrong
 
 
@@ -88,21 +85,18 @@ def _take(workspace: Workspace, submission: str, event: str) -> bool:
     return True
 
 
-def _run(
-    workspace: Workspace, registry: Registry, event: str, attempts: Sequence[AttemptRow], failed: Sequence[AttemptRow]
-) -> list[str]:
+def _run(workspace: Workspace, registry: Registry, event: str, submission: str) -> list[str]:
     hooks = workspace.site.hooks if workspace.site else None
     command = None
     if hooks is not None:
         command = hooks.on_finished if event == FINISHED else hooks.on_first_failure
-    submission = str(attempts[0].submission)
     record = submission_folder(workspace, submission) / f"hook-{event}.json"
     with contextlib.suppress(OSError):
         if command is None:
             record.unlink()
             return []
         log = record.with_suffix(".log")
-        variables = _told(workspace, registry, event, attempts, failed)
+        variables = _told(workspace, registry, event, submission)
         about = {"at": now(), "command": command, "text": variables["SMX_TEXT"]}
         write_json(record, about)
         with log.open("ab") as output:
@@ -114,10 +108,10 @@ def _run(
     return [f"whether on_{event} of the site file did its work: {record.parent} cannot be written"]
 
 
-def _told(
-    workspace: Workspace, registry: Registry, event: str, attempts: Sequence[AttemptRow], failed: Sequence[AttemptRow]
-) -> dict[str, str]:
+def _told(workspace: Workspace, registry: Registry, event: str, submission: str) -> dict[str, str]:
     """What a hook finds in its environment."""
+    attempts = registry.attempts(submission=submission)
+    failed = [row for row in attempts if row.bad]
     rows = [row for attempt in attempts if (row := registry.run(attempt.fingerprint))]
     command = str(attempts[0].provenance.get("command", ""))
     done = sum(row.state == "done" for row in rows)
@@ -133,7 +127,7 @@ def _told(
         "SMX_EVENT": event,
         "SMX_TEXT": text,
         "SMX_COMMAND": command,
-        "SMX_SUBMISSION": str(attempts[0].submission),
+        "SMX_SUBMISSION": submission,
         "SMX_USER": str(attempts[0].provenance.get("user", "")),
         "SMX_RUNS": str(len(rows)),
         "SMX_DONE": str(done),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from smx.runfolder import now
 
 LIVE = ("waiting", "pending", "running")  # states of an attempt that may still produce items
+BAD = ("failed", "lost", "preempted")  # ended without having done its work, and nobody asked for that
 _JSON = {"labels", "handle", "failure", "provenance", "resources", "usage"}
 Row = TypeVar("Row")
 
@@ -80,6 +81,11 @@ class AttemptRow:
     def live(self) -> bool:
         """Whether it may still produce items."""
         return self.state in LIVE
+
+    @property
+    def bad(self) -> bool:
+        """Whether it ended and did not do its work, by its state or because too many of its items failed."""
+        return self.state in BAD or (self.state == "done" and self.failure is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from smx.errors import UserError, closest
 from smx.registry.clauses import Filter, Where
 from smx.registry.connection import Connection
 from smx.registry.rows import (
+    BAD,
     LIVE,
     AttemptRow,
     CellScore,
@@ -235,6 +236,13 @@ class Registry:
         """One submission, or all, oldest first."""
         where = Where({"id": id})
         return self._rows(SubmissionRow, "submissions", f"{where.sql} order by created, id", where.values)
+
+    def attempts_of(self, submission: str) -> tuple[int, int, int]:
+        """How many attempts a submission made, and how many of them are live, and have failed."""
+        failed = f"state in {BAD} or (state = 'done' and failure is not null)"
+        counts = f"count(*), count(*) filter (where state in {LIVE}), count(*) filter (where {failed})"
+        ((made, live, bad),) = self.query(f"select {counts} from attempts where submission = ?", [submission])
+        return made, live, bad
 
     def put_shard(self, row: ShardRow) -> None:
         """Insert a shard, or replace everything known about it."""
