@@ -1,0 +1,110 @@
+"""One question to squeue and one to sacct, however many jobs there are, and what is said when they do not answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smx.executors.slurm import Executor
+from smx.plan import decide
+from smx.project import Workspace
+from smx.registry.store import Registry
+from smx.resolve import Resolver
+from smx.submit import submit
+from smx.sync import ask_all, rebuild, sync
+
+RUNS = 7
+CONFIG = "MaxArraySize = 3"
+PARTITION = "PartitionName=gpu Default=YES MaxTime=2-00:00:00 Nodes=n1 State=UP"
+NODE = "NodeName=n1 CPUTot=8 RealMemory=8000 Partitions=gpu"
+
+
+class Cluster:
+    """Commands that answer what they are told to, and count how often they were asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        case = f'case "$*" in *config*) echo "{CONFIG}";; *partition*) echo "{PARTITION}";; *) echo "{NODE}";; esac'
+        self.answers("scontrol", case)
+        self.answers("sbatch", f'wc -l < "{folder}/sbatch.calls"')
+        self.answers("scancel", "")
+        self.answers("squeue", "")
+        self.answers("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+
+    def answers(self, command: str, script: str) -> None:
+        """From now on."""
+        path = self.folder / command
+        path.write_text(f'#!/bin/sh\necho "$@" >> "{path}.calls"\n{script}\n')
+        path.chmod(0o755)
+
+    def calls(self, command: str) -> int:
+        """How often it was called since the last time we asked."""
+        path = self.folder / f"{command}.calls"
+        count = len(path.read_text().splitlines()) if path.exists() else 0
+        path.unlink(missing_ok=True)
+        return count
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """On PATH."""
+    found = Cluster(tmp_path / "tools")
+    monkeypatch.setenv("PATH", f"{found.folder}:/usr/bin:/bin")
+    return found
+
+
+def test_each_source_is_asked_once_and_what_is_down_is_said(tmp_path: Path, cluster: Cluster) -> None:
+    """A login node where every `smx status` starts thousands of squeues is a login node without users."""
+    space = Workspace(tmp_path / "lab", "--workspace")
+    space.root.mkdir()
+    options = {"count": 1, "frames": 16, "width": 32, "height": 32}
+    request = {"sampler": "random", "frames": 2, "dataset": "rooms", "dataset_options": options}
+    resolver = Resolver(space)
+    cells = [cell for seed in range(RUNS) for cell in resolver.gen({**request, "seed": seed})]
+    with Registry.open(space.registry) as registry:
+        decisions = decide(cells, registry, asked=set(), retry=False)
+        submit(space, registry, decisions, executor=("slurm", Executor(lost_after=0)))
+        assert cluster.calls("sbatch") == 3, "one for each array of at most three tasks"
+        handles = [row.handle or {} for row in registry.attempts()]
+        tasks = [tuple(handle["shards"][0]) for handle in handles]
+        lines = "".join(f"{job}|{k}|PENDING|{handles[0]['at']:.0f}|N/A||{name}|Priority\n" for job, k, name in tasks)
+        (cluster.folder / "queue").write_text(lines)
+
+        cluster.answers("squeue", f'cat "{cluster.folder}/queue"')
+        assert sync(space, registry) == []
+        assert {row.state for row in registry.attempts()} == {"pending"}
+        assert (cluster.calls("squeue"), cluster.calls("sacct")) == (1, 1)
+
+        cluster.answers("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+        doubts = sync(space, registry)
+        assert len(doubts) == RUNS
+        assert all("Unable to contact slurm controller" in doubt for doubt in doubts)
+        assert all(row.live and row.unknown_since for row in registry.attempts())
+        assert (cluster.calls("squeue"), cluster.calls("sacct")) == (1, 1)
+
+        cluster.answers("squeue", "")  # forgets them, and slurmdbd is down: nobody knows
+        cluster.answers("sacct", "echo 'error: slurm_persist_conn_open: Connection refused' >&2; exit 1")
+        doubts = sync(space, registry)
+        assert all("sacct cannot be asked" in doubt for doubt in doubts)
+        assert all(row.live for row in registry.attempts())
+        (cluster.calls("squeue"), cluster.calls("sacct"))
+
+        (job, k, name), *rest = tasks
+        lines = "".join(f"{j}_{i}|TIMEOUT|0:0|1|{5 + i}|65|n1||{n}\n{j}_{i}.0|CANCELLED|0:15|1|5|65|n1|7K|x\n"
+                        for j, i, n in rest)  # fmt: skip
+        (cluster.folder / "books").write_text(lines + f"{job}_{k}|CANCELLED by 0|0:0|1|5|65|n1||{name}\n")
+        cluster.answers("sacct", f'cat "{cluster.folder}/books"')
+        assert sync(space, registry) == []
+        states = sorted(row.state for row in registry.attempts())
+        assert states == ["cancelled", *["failed"] * (RUNS - 1)]
+        assert {(row.usage or {}).get("memory") for row in registry.attempts()} == {None, 7 << 10}
+        before = registry.attempts()
+        assert (cluster.calls("squeue"), cluster.calls("sacct")) == (1, 1)
+
+    cluster.answers("sacct", "")  # weeks later it has forgotten
+    with Registry.open(tmp_path / "rebuilt.db") as registry:
+        rebuild(space, registry, ask_all(space))
+        assert registry.attempts() == before
+    assert (cluster.calls("squeue"), cluster.calls("sacct")) == (0, 0), "what SLURM said of ended jobs was kept"
