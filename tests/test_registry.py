@@ -406,12 +406,11 @@ def test_an_attempt_put_again_keeps_its_shards(registry: Registry) -> None:
     attempt = AttemptRow(A, 1, "local", "running", 5, "s", handle={"pid": 1}, failure={"kind": "oom-gpu", "line": "x"})
     registry.put_attempt(attempt)
     registry.put_shard(ShardRow(A, 1, 0, "running"))
-    registry.put_submission(SubmissionRow("s", "local", "smx-s", job="9"))
+    registry.put_submission(SubmissionRow("s", "local", "smx-s", job="9", answer="Submitted batch job 9"))
     registry.put_attempt(attempt)
     registry.put_shard(ShardRow(A, 1, 0, "done", done=5))
     assert registry.attempts(A) == [attempt]
     assert [s.state for s in registry.shards(A, 1)] == ["done"]
-    registry.set_submission("s", answer="Submitted batch job 9")
     assert [(s.job, s.answer) for s in registry.submissions("s")] == [("9", "Submitted batch job 9")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 Filter = str | int | Collection[str] | Collection[int] | None  # one value, several to choose from, None for all
 
@@ -32,6 +33,16 @@ class Where:
     def sql(self) -> str:
         """`where … and …`, or nothing."""
         return f"where {' and '.join(self._clauses)}" if self._clauses else ""
+
+
+def of_runs(filters: Mapping[str, Any]) -> Where:
+    """Runs that fit: columns of `runs`, `tag`, and `since` (ISO time: made, or tried again, at or after it)."""
+    where = Where({name: value for name, value in filters.items() if name not in ("tag", "since")})
+    where.add_tag(filters.get("tag"))
+    if since := filters.get("since"):
+        tried = "fingerprint in (select fingerprint from attempts where created >= ?)"
+        where.add(f"(created >= ? or {tried})", [since, since])
+    return where
 
 
 def equal(column: str, wanted: str | int | Collection[str] | Collection[int]) -> tuple[str, list[object]]:

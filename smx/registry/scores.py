@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from smx.registry.clauses import Filter, Where
+from smx.registry.clauses import Filter, Where, of_runs
 from smx.registry.rows import CellScore
 
 Query = Callable[[str, Iterable[object]], list[tuple[Any, ...]]]
@@ -38,11 +38,8 @@ def cell_scores(
 def _own(
     query: Query, runs: Mapping[str, Filter], scores: Mapping[str, Filter], tag: Filter, since: str | None
 ) -> list[CellScore]:
-    which = Where(runs)
+    which = of_runs({**runs, "tag": tag, "since": since})
     which.add("fingerprint not in (select fingerprint from excluded_runs)", [])
-    which.add_tag(tag)
-    if since is not None:
-        which.add("created >= ?", [since])
     cells = {
         cell[0]: cell
         for cell in query(

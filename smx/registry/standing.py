@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from smx.failures import Group
-from smx.registry.clauses import Where
+from smx.registry.clauses import of_runs
 from smx.registry.rows import LIVE
 from smx.registry.store import Registry
 from smx.slurm.limits import hosts
@@ -59,14 +59,14 @@ class LiveRow:
 
 def counts(registry: Registry, filters: dict[str, Any]) -> dict[tuple[str, str], int]:
     """How many runs there are of each (kind, state)."""
-    where = _where(filters)
+    where = of_runs(filters)
     sql = f"select kind, state, count(*) from runs {where.sql} group by kind, state"
     return {(kind, state): n for kind, state, n in registry.query(sql, where.values)}
 
 
 def live(registry: Registry, filters: dict[str, Any]) -> list[LiveRow]:
     """Live attempts, the oldest first."""
-    where = _where(filters)
+    where = of_runs(filters)
     shards = "from shards s where s.fingerprint = a.fingerprint and s.attempt = a.attempt"
     sql = f"""
         select a.fingerprint, r.folder, a.attempt, a.executor, a.job, a.state, a.items, a.done, a.failed, a.created,
@@ -80,7 +80,7 @@ def live(registry: Registry, filters: dict[str, Any]) -> list[LiveRow]:
 
 def failures(registry: Registry, filters: dict[str, Any]) -> list[Group]:
     """How the latest attempts of runs that did not end well failed, equal ones together, the most frequent first."""
-    where = _where(filters)
+    where = of_runs(filters)
     where.add(f"state not in {('new', 'done', *LIVE)}", [])
     sql = f"""
         select count(*), kind, line, coalesce(place, ''), group_concat(distinct node), max(folder), key
@@ -124,18 +124,7 @@ def bad_nodes(registry: Registry, days: int = BAD_DAYS) -> list[BadNode]:
 
 def incomplete(registry: Registry, filters: dict[str, Any]) -> tuple[int, int]:
     """(runs that are done but for some failed items, those items)."""
-    where = _where(filters)
+    where = of_runs(filters)
     where.add("state = 'done' and failed > 0", [])
     ((runs, items),) = registry.query(f"select count(*), coalesce(sum(failed), 0) from runs {where.sql}", where.values)
     return runs, items
-
-
-def _where(filters: dict[str, Any]) -> Where:
-    """`Registry.runs`'s filters as a clause on `runs`."""
-    plain = {name: value for name, value in filters.items() if name not in ("tag", "since")}
-    where = Where(plain)
-    where.add_tag(filters.get("tag"))
-    if since := filters.get("since"):
-        tried = "fingerprint in (select fingerprint from attempts where created >= ?)"
-        where.add(f"(created >= ? or {tried})", [since, since])
-    return where

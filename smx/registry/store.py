@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from smx.errors import UserError, closest
-from smx.registry.clauses import Filter, Where
+from smx.registry.clauses import Filter, Where, of_runs
 from smx.registry.connection import Connection
 from smx.registry.rows import (
     BAD,
@@ -137,11 +137,7 @@ class Registry:
         `since`: ISO time; runs made, or tried again, at or after it.
         """
         wanted = {"kind": kind, "variant": variant, "sampler": sampler, "frames": frames, "bench": bench}
-        where = Where({**wanted, "dataset": dataset, "state": state})
-        where.add_tag(tag)
-        if since is not None:
-            tried = "fingerprint in (select fingerprint from attempts where created >= ?)"
-            where.add(f"(created >= ? or {tried})", [since, since])
+        where = of_runs({**wanted, "dataset": dataset, "state": state, "tag": tag, "since": since})
         order = "order by created desc, fingerprint" + (f" limit {int(limit)}" if limit is not None else "")
         return self._rows(RunRow, "runs", f"{where.sql} {order}", where.values)
 
@@ -227,10 +223,6 @@ class Registry:
     def put_submission(self, row: SubmissionRow) -> None:
         """Insert a submission, or replace everything known about it."""
         self._put("upsert", row, key=("id",))
-
-    def set_submission(self, id: str, **changes: object) -> None:
-        """Set `job`, `answer`, `script_digest` of a submission. `KeyError` when there is none."""
-        self._update(SubmissionRow, "submissions", {"id": id}, changes)
 
     def submissions(self, id: str | None = None) -> list[SubmissionRow]:
         """One submission, or all, oldest first."""
