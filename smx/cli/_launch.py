@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,6 +47,9 @@ AllowMismatch = Annotated[
     typer.Option("--allow-position-mismatch", help="Run weights at other positions than they were trained with."),
 ]
 Seeds = Annotated[str, typer.Option("--seed", help="Seed, or several separated by commas.")]
+
+
+_SPEAK = 30.0  # seconds between two lines about progress, where nobody watches a bar
 
 
 @dataclass(frozen=True)
@@ -252,12 +256,13 @@ class following:
             self._plain()
 
     def _live(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich import progress as rich
 
         from smx.cli._common import console
 
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-        with Progress(*columns, TextColumn("{task.fields[state]}"), console=console(stderr=True)) as progress:
+        items = [rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn()]
+        times = [rich.TimeElapsedColumn(), rich.TimeRemainingColumn(), rich.TextColumn("{task.fields[state]}")]
+        with rich.Progress(*items, *times, console=console(stderr=True)) as progress:
             tasks: dict[str, Any] = {}
             while True:
                 over = self._over.wait(0.2)
@@ -278,17 +283,36 @@ class following:
 
     def _plain(self) -> None:
         told: dict[str, str] = {}
+        begun: dict[str, tuple[float, int]] = {}  # when it was first seen at work, and items done by then
+        spoke = time.monotonic()
         while True:
             over = self._over.wait(0.5)
+            again = time.monotonic() - spoke >= _SPEAK
             for cell, attempt in self._attempts:
                 done, failed, state = _standing(attempt)
-                if state not in ("waiting", told.get(str(attempt.path))):
-                    told[str(attempt.path)] = state
-                    total = sum(map(len, attempt.plan["shards"]))
-                    counts = f" {done}/{total}" + (f", {failed} failed" if failed else "") if state != "running" else ""
-                    say(f"{cell.kind:<5} {cell.title}: {state}{counts}")
+                key = str(attempt.path)
+                if state == "running":
+                    begun.setdefault(key, (time.monotonic(), done + failed))
+                if state == "waiting" or (state == told.get(key) and not (again and state == "running")):
+                    continue
+                total = sum(map(len, attempt.plan["shards"]))
+                counts = f" {done}/{total}" + (f", {failed} failed" if failed else "")
+                left = _left(*begun[key], done + failed, total) if state == told.get(key) else ""
+                say(f"{cell.kind:<5} {cell.title}: {state}{counts if state != 'running' or left else ''}{left}")
+                told[key] = state
+                spoke = time.monotonic()
             if over:
                 return
+
+
+def _left(since: float, before: int, ended: int, total: int) -> str:
+    """`, 18 min left` at the pace so far; that nothing tells yet where no item has ended."""
+    from smx.report.status import span
+
+    if ended == before:
+        return ", time left unknown"
+    took = time.monotonic() - since
+    return f", {span(took / (ended - before) * (total - ended))} left"
 
 
 def wait(workspace: Workspace, registry: Registry, attempts: Sequence[tuple[Cell, AttemptFolder]]) -> None:
