@@ -306,6 +306,7 @@ def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(place: Path, monkeypatch
         return real(scene, **given)  # type: ignore[arg-type]
 
     monkeypatch.setattr("smx.node.gen.make_sample", interrupted)
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")  # one scene in hand
     typed = ("gen", "--sampler", "uniform", "--frames", "4", *SCENES)
     assert smx(*typed) == 130
     assert smx(*typed) == 0

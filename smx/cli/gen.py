@@ -23,12 +23,21 @@ def gen(
         str | None, typer.Option(help="Dataset: smx list datasets. Default: the site's, else rooms.")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where the dataset is on this machine.")] = None,
+    poses: Annotated[
+        Path | None,
+        typer.Option(help="Cameras from files in place of the dataset's: a file, or a folder with one per scene."),
+    ] = None,
+    vggt: Annotated[
+        Path | None,
+        typer.Option(help="Weights for geometry.source=vggt: VGGT-1B or a Spatial-MLLM. Default: the site's."),
+    ] = None,
     scenes: Annotated[str, typer.Option(help="Glob of scene ids, or several separated by commas.")] = "*",
     seed: L.Seeds = "0",
     executor: L.Executor = None,
     shards: L.Shards = 1,
     set_: L.Sets = None,
     max_failed: L.MaxFailed = None,
+    canary: L.Canary = False,
     retry: L.Retry = False,
     watch: L.Watch = False,
     dry_run: L.DryRun = False,
@@ -40,8 +49,9 @@ def gen(
     """
     from smx.cli._common import workspace
 
-    given: dict[str, Any] = {"dataset": dataset, "root": root, "scenes": L.choices(scenes) or ["*"], **L.settings(set_)}
-    how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json)
+    given: dict[str, Any] = {"dataset": dataset, "root": root, "poses": poses, "vggt": vggt}
+    given |= {"scenes": L.choices(scenes) or ["*"], **L.settings(set_)}
+    how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
 
     def build(resolver: Resolver) -> tuple[list[Cell], set[str]]:
         cells = [

@@ -39,11 +39,14 @@ def finished(
             yield item, tried(item)
         return
     todo: SimpleQueue[tuple[Item] | None] = SimpleQueue()
-    ended: SimpleQueue[tuple[Item, Result | Exception]] = SimpleQueue()
+    ended: SimpleQueue[tuple[Item, Result | Exception] | BaseException] = SimpleQueue()
 
     def run() -> None:
         while (given := todo.get()) is not None:
-            ended.put((given[0], tried(given[0])))
+            try:
+                ended.put((given[0], tried(given[0])))
+            except BaseException as stop:  # noqa: BLE001 - whoever waits for this thread stops with it
+                ended.put(stop)
 
     # Not a ThreadPoolExecutor, whose threads a process that was asked to stop would wait for.
     threads = [threading.Thread(target=run, daemon=True, name=f"item-{n}") for n in range(workers)]
@@ -58,7 +61,10 @@ def finished(
                 in_hand += 1
             if not in_hand:
                 return
-            yield ended.get()
+            done = ended.get()
+            if isinstance(done, BaseException):
+                raise done
+            yield done
             in_hand -= 1
     finally:
         for _ in threads:
