@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -45,6 +47,8 @@ class Shard:
     folder: ShardFolder
     done: int = 0
     failed: int = 0
+    ranks: int = 1  # processes that work on it together, each on its part of every step
+    leads: bool = True  # whether this is the one of them that records
 
     def path(self, role: str) -> Path | None:
         """Where an input is on this machine."""
@@ -53,7 +57,8 @@ class Shard:
 
     def begin(self, item: str) -> float:
         """Say that computing `item` starts now; returns the clock for `succeed`."""
-        probe(f"{self.fingerprint[:8]} {item}")
+        if self.leads:
+            probe(f"{self.fingerprint[:8]} {item}")
         return time.perf_counter()
 
     def succeed(self, item: str, data: dict[str, Any], started: float) -> None:
@@ -75,8 +80,16 @@ class Shard:
         self.beat(item)
 
     def note(self, info: dict[str, Any]) -> None:
-        """Keep what the model says of itself: positions, attention backend, dtype, parameters."""
+        """Keep what the model says of itself: positions, attention backend, dtype, parameters.
+
+        The backend is said aloud as well: scores differ between backends, so nobody should find out by reading.
+        """
+        if not self.leads:
+            return
         write_json(self.folder.path / "info.json", info)
+        if "attention" in info:
+            about = f"{self.spec.kind}  {self.attempt.run.path.name}"
+            sys.stderr.write(f"{about}: attention {info['attention']} ({info['attention_reason']})\n")
 
     def beat(self, last: str | None = None) -> None:
         """Rewrite the heartbeat."""
@@ -84,9 +97,14 @@ class Shard:
 
 
 def main(folder: Path, index: int) -> int:
-    """Work through shard `index` of the attempt in `folder`. Returns the exit code; exit.json says how it ended."""
+    """Work through shard `index` of the attempt in `folder`. Returns the exit code; exit.json says how it ended.
+
+    Of several ranks (RANK of WORLD_SIZE, as torchrun and the executor slurm set them), the first one records.
+    """
     attempt = AttemptFolder(folder)
-    target = attempt.shard(index)
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    leads = ranks == 1 or os.environ.get("RANK", "0") == "0"
+    target = (_FirstRank if leads else _OtherRank)(attempt.shard(index).path)
     target.begin()
     for place in attempt.plan["plugin_folders"]:
         plugins.add_folder(Path(place))
@@ -101,9 +119,12 @@ def main(folder: Path, index: int) -> int:
         folder=target,
         failed=sum(not r["ok"] for r in target.items()),
         done=sum(r["ok"] for r in target.items()),
+        ranks=ranks,
+        leads=leads,
     )
+    meter = Meter(target, asked=_asks_gpus(attempt)) if leads else nullcontext()
     try:
-        with _cancellable(), _heart(shard), Meter(target, asked=_asks_gpus(attempt)):
+        with _cancellable(), _heart(shard), meter:
             _work(shard)
     except (KeyboardInterrupt, Cancelled) as stop:
         target.end("cancelled", reason="interrupted" if isinstance(stop, KeyboardInterrupt) else "asked to stop")
@@ -122,8 +143,34 @@ def main(folder: Path, index: int) -> int:
         target.end("failed", kind="items", line=line)
     else:
         target.end("done", done=shard.done, failed=shard.failed)
-    _finish(attempt)
+    if leads:
+        _finish(attempt)
     return 1 if too_many else 0
+
+
+class _FirstRank(ShardFolder):
+    """Records for all ranks; what another one failed of is not covered up by its echo in this one."""
+
+    def end(self, how: str, **details: Any) -> None:
+        if how == "done" or (self.exit() or {}).get("how") != "failed":
+            super().end(how, **details)
+
+
+class _OtherRank(ShardFolder):
+    """Leaves recording to the first rank, but for its own failure, which takes the others along."""
+
+    def begin(self) -> None:
+        pass
+
+    def append(self, record: dict[str, Any]) -> None:
+        pass
+
+    def beat(self, state: dict[str, Any]) -> None:
+        pass
+
+    def end(self, how: str, **details: Any) -> None:
+        if how == "failed" and self.exit() is None:
+            super().end(how, **details)
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -6,6 +6,7 @@ run goes on from the last one and ends with the weights an undisturbed run ends 
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -33,12 +34,16 @@ def work(shard: Shard) -> None:
     if not shard.items:
         return
     model: BaseVLM = Variant.model_validate(spec.variant).options()
+    if shard.ranks > 1 and device(model) == "cuda":
+        import torch
+
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     runner = model.load(shard.path("checkpoint"), seed=spec.seed, device=device(model), dtype=spec.dtype)
     scenes, wanted = _examples(shard, model, runner)
     shard.note({**runner.info, "training_scenes": f"{len(scenes)} of {wanted}"})
     folder = shard.attempt.run.path / "training"
     first = _span(shard.items[0].id)[0]
-    resume = _last_checkpoint(folder, first - 1)
+    resume = _last_checkpoint(folder, first - 1, clean=shard.leads)
     trainer = _trainer(shard, runner, scenes, folder, cpu=device(model) == "cpu")
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
 
@@ -99,10 +104,10 @@ class _Order:
         return self._examples[self._order[index]]
 
 
-def _last_checkpoint(folder: Path, step: int) -> Path | None:
-    """The checkpoint at `step`, after removing later ones: a kill may have left those half written."""
+def _last_checkpoint(folder: Path, step: int, *, clean: bool) -> Path | None:
+    """The checkpoint at `step`, after removing later ones (`clean`): a kill may have left those half written."""
     for path in folder.glob("checkpoint-*"):
-        if int(path.name.removeprefix("checkpoint-")) > step:
+        if clean and int(path.name.removeprefix("checkpoint-")) > step:
             shutil.rmtree(path)
     resume = folder / f"checkpoint-{step}"
     if step and not resume.is_dir():
@@ -139,16 +144,18 @@ def _trainer(shard: Shard, runner: Runner, scenes: list[list[Any]], folder: Path
                 control.should_save = True
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step == steps:
+            _together(shard)  # every rank writes its random state into the checkpoint
+            if state.global_step == steps and shard.leads:
                 _publish(runner, shard.path("output"))
             shard.succeed(spans[state.global_step], {"losses": list(losses)}, clock["started"])
             losses.clear()
             clock.clear()
-            _prune(folder)
+            if shard.leads:
+                _prune(folder)
 
     trainer = Trainer(
         model=runner.module(),
-        args=_arguments(TrainingArguments, spec, folder, steps, cpu),
+        args=_arguments(TrainingArguments, spec, folder, steps, cpu, shard.ranks),
         train_dataset=_Order(scenes, length=steps * per_step, batch=recipe.batch, seed=spec.seed),
         data_collator=runner.collate,
         callbacks=[Record()],
@@ -157,13 +164,21 @@ def _trainer(shard: Shard, runner: Runner, scenes: list[list[Any]], folder: Path
     return trainer
 
 
-def _arguments(cls: Callable[..., Any], spec: TrainSpec, folder: Path, steps: int, cpu: bool) -> Any:
+def _together(shard: Shard) -> None:
+    """Wait until every rank is here."""
+    if shard.ranks > 1:
+        import torch.distributed
+
+        torch.distributed.barrier()
+
+
+def _arguments(cls: Callable[..., Any], spec: TrainSpec, folder: Path, steps: int, cpu: bool, ranks: int) -> Any:
     recipe: Recipe = spec.recipe
     return cls(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=recipe.batch,
-        gradient_accumulation_steps=recipe.accumulate,
+        gradient_accumulation_steps=recipe.accumulate // ranks,  # each rank takes its share of a step's passes
         learning_rate=recipe.lr,
         lr_scheduler_type=recipe.schedule,
         warmup_steps=round(recipe.warmup * steps),

@@ -51,12 +51,12 @@ def settle(lab: Path, patience: float = 240.0) -> list[RunRow]:
 
 
 def check(lab: Path, *wanted: str, like: Path | None = None, in_hand: Collection[str] = ()) -> None:
-    """What holds after everything that may happen to runs; `wanted` is a line for each, as `ended` gives them.
+    """What holds after everything that may happen to runs; `wanted` is a line for each, of those `ended` gives.
 
     The states and reasons are these; items and outputs are those of the undisturbed runs in `like`; no item was
     begun twice but `in_hand`, those that a disturbance interrupted; and a rebuilt registry says all the same.
     """
-    assert ended(lab) == list(wanted)
+    assert ended(lab) == sorted(wanted)
     begun = Counter((lab.parent / BEGUN).read_text().splitlines()) if (lab.parent / BEGUN).exists() else Counter()
     assert {item for item, times in begun.items() if times > 1} <= set(in_hand)
     if like is not None:
@@ -71,13 +71,13 @@ def check(lab: Path, *wanted: str, like: Path | None = None, in_hand: Collection
 
 
 def ended(lab: Path) -> list[str]:
-    """How each run stands, oldest first: `gen done 4/4`, `eval failed 0/20 submit`."""
+    """How each run stands: `eval failed 0/20 submit`, `gen done 4/4`; sorted."""
     runs, attempts, unknown = look(lab)
     assert not unknown
     newest = {attempt.fingerprint: attempt for attempt in attempts}
     reasons = [(newest[run.fingerprint].failure or {}).get("kind", "") for run in runs]
     lines = [f"{run.kind} {run.state} {run.done}/{run.items}" for run in runs]
-    return [f"{line} {reason}".rstrip() for line, reason in zip(lines, reasons, strict=True)]
+    return sorted(f"{line} {reason}".rstrip() for line, reason in zip(lines, reasons, strict=True))
 
 
 def attempt_of(lab: Path, run: RunRow, number: int = 1) -> AttemptFolder:
@@ -86,10 +86,9 @@ def attempt_of(lab: Path, run: RunRow, number: int = 1) -> AttemptFolder:
 
 
 def recorded(lab: Path, items: int) -> None:
-    """Wait until the oldest run's first shard has recorded so many items."""
-    run = look(lab)[0][0]
-    shard = attempt_of(lab, run).shard(0)
-    until(f"{items} items are recorded", lambda: len(list(shard.items())) >= items)
+    """Wait until so many items are recorded in first attempts."""
+    shards = [shard for run in look(lab)[0] for shard in attempt_of(lab, run).shards()]
+    until(f"{items} items are recorded", lambda: sum(len(list(shard.items())) for shard in shards) >= items)
 
 
 def job_of(lab: Path) -> str:

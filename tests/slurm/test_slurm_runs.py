@@ -106,10 +106,10 @@ TOOL = '#!/bin/bash\nprintf "%s\\n" "$0" "$@" >> "$SAID"\n'
 def test_nothing_a_lab_can_name_runs_as_a_command(
     cluster: Cluster, lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every text of the site file, a data folder, a scene and a variant with all that shells trip over: just text."""
+    """Every text of the site file, a data folder and a scene with all that shells trip over: just text."""
     tools = tmp_path / "tools"
-    scripts = {"module": TOOL, "conda": TOOL, f"in {NASTY}": WRAPPER, f"python {NASTY}": WRAPPER.replace('"$1"', "")}
-    scripts[f"python {NASTY}"] = f'#!/bin/bash\nexec "{sys.executable}" "$@"\n'
+    python = f'#!/bin/bash\nexec "{sys.executable}" "$@"\n'
+    scripts = {"module": TOOL, "conda": TOOL, f"in {NASTY}": WRAPPER, f"python {NASTY}": python}
     tools.mkdir()
     for name, text in scripts.items():
         (tools / name).write_text(text)
@@ -123,18 +123,17 @@ def test_nothing_a_lab_can_name_runs_as_a_command(
         assert on_slurm(lab, *words) == 2
         assert "sbatch: error:" in capsys.readouterr().err
     environment = {"PATH": f"{tools}:{os.environ['PATH']}", "SAID": str(tmp_path / "said"), "ODD": f"{NASTY}\nmore"}
-    text = dict.fromkeys(("account", "qos", "comment", "wckey", "conda"), NASTY)
-    lists = {"modules": [NASTY], "srun": [f"--comment={NASTY}"], "sbatch": [f"--mail-user={shlex.quote(NASTY)}"]}
-    container = [str(tools / f"in {NASTY}"), NASTY]
-    python = str(tools / f"python {NASTY}")
-    site(lab, {**text, **lists, "container": container, "python": python, "environment": environment})
+    options: dict[str, object] = {"environment": environment, "python": str(tools / f"python {NASTY}")}
+    options |= dict.fromkeys(("account", "qos", "comment", "wckey", "conda"), NASTY)
+    options |= {"modules": [NASTY], "container": [str(tools / f"in {NASTY}"), NASTY]}
+    options |= {"srun": [f"--comment={NASTY}"], "sbatch": [f"--mail-user={shlex.quote(NASTY)}"]}
+    site(lab, options)
     assert on_slurm(lab, *words) == 0
     settle(lab)
     check(lab, "gen done 1/1")
     assert not list(tmp_path.rglob("pwned"))
     assert not Path("pwned").exists()
-    said = (tmp_path / "said").read_text()
-    assert said.count(NASTY) == 4
+    assert (tmp_path / "said").read_text().count(NASTY) == 4  # module, conda, the container's own name and argument
 
 
 def test_ranks_find_each_other_and_their_gpus(cluster: Cluster, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
