@@ -145,7 +145,7 @@ def launch(
     executor = executor_for(workspace, how.executor)
     if how.canary and not executor[1].canaries:
         raise UserError(f"executor {executor[0]} knows no --canary", "leave it away, or name one: --executor slurm")
-    resolver = Resolver(workspace, stand_ins=executor[0] != "slurm")
+    resolver = Resolver(workspace, stand_ins=executor[0] != "slurm", remember=not how.dry_run)
     if not how.dry_run:
         workspace.require_writable()
     with contextlib.ExitStack() as stack:
@@ -185,6 +185,8 @@ def launch(
             max_failed=how.max_failed,
             canary=how.canary,
         )
+        for canary in dict.fromkeys(a.plan["canary"]["run"] for _, a in started.attempts if a.plan["canary"]):
+            say(f"canary: the first items of {canary} go first, the rest of its kind waits for them")
         for cell in started.taken:
             say(f"{cell.title}: another command started it a moment ago")
         followed = list(started.attempts)

@@ -124,6 +124,8 @@ def _live(registry: Registry, runs: Path, row: RunRow) -> dict[str, Any]:
     needs = [need for mark in (folder.plan["needs"] if folder.planned else ()) if (need := registry.run(mark))]
     open_ = [need for need in needs if need.state != "done"]
     told = attempt.reason or "not started yet"
+    if folder.planned and (canary := folder.plan.get("canary")) and "Dependency" in told:
+        told = f"behind the first items of {canary['run']}, its canary ({told})"
     if open_:
         told = f"behind {len(open_)} run{'s' if len(open_) > 1 else ''} that must end first ({told})"
     return {

@@ -69,16 +69,21 @@ def test_a_job_that_waits_runs_the_code_it_was_submitted_with(cluster: Cluster, 
     assert ended(lab) == ["gen done 4/4"]
 
 
-def test_two_items_go_first_and_nothing_is_done_twice(cluster: Cluster, lab: Path) -> None:
+def test_two_items_go_first_and_nothing_is_done_twice(
+    cluster: Cluster, lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The canary's items are part of the run: the array that follows does the others."""
     assert on_slurm(lab, *GEN, "--sampler", "random", "--seed", "0,1", "--canary") == 0
+    assert "go first, the rest of its kind waits" in capsys.readouterr().err
     runs = settle(lab)
     assert ended(lab) == ["gen done 4/4"] * len(runs)
     first = begun(lab)[:2]
-    folder = submission_folder(find(lab), attempt_of(lab, runs[0]).plan["submission"])
+    plans = {run.folder: attempt_of(lab, run).plan for run in runs}
+    carrier = plans[f"gen/{plans[runs[0].folder]['canary']['run']}"]
+    folder = submission_folder(find(lab), carrier["submission"])
     tasks = [len((read_json(folder / f"{k}.json") or {})["tasks"]) for k in range(2)]
     assert tasks == [1, len(runs)]
-    assert sorted(first) == sorted(i["id"] for i in attempt_of(lab, runs[0]).plan["shards"][0])
+    assert sorted(first) == sorted(item["id"] for item in carrier["shards"][0])
     assert len(begun(lab)) == 4 * len(runs)
 
 
@@ -91,9 +96,11 @@ def test_a_failed_canary_stops_what_waits_for_it(cluster: Cluster, lab: Path) ->
     failures = [a.failure for a in look(lab)[1]]
     assert sorted(f["kind"] for f in failures if f) == ["dependency", "python"]
     sampler(lab, WHOLE)
-    assert smx("-w", lab, "retry") == 0
+    assert smx("-w", lab, "retry", "--mem", "x99") == 2  # no node has so much
+    assert smx("-w", lab, "retry", "--mem", "x2") == 0
     settle(lab)
     assert ended(lab) == ["gen done 4/4"] * len(runs)
+    assert {attempt_of(lab, run, 2).plan["resources"]["memory"] for run in runs} == {"400M"}
 
 
 @pytest.mark.parametrize("which", ["by the tasks themselves", "by sync"])
