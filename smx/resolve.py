@@ -20,6 +20,7 @@ from smx.cell import Cell, Item
 from smx.datasets import BaseDataset, Scene
 from smx.digests import checkpoint_digest, remembering
 from smx.errors import SceneError, UserError, unknown
+from smx.geometry.view import GeometryOptions
 from smx.models import BaseVLM
 from smx.project import Workspace
 from smx.runfolder import read_json, write_json
@@ -38,7 +39,8 @@ from smx.spec import (
 from smx.yamlfile import read_yaml
 
 # Keys of a request that are no part of a spec: where something is on this machine, and what this call allows.
-PLACES = ("root", "checkpoint", "poses", "allow_position_mismatch")
+PLACES = ("root", "checkpoint", "poses", "vggt", "allow_position_mismatch")
+VGGT = "facebook/VGGT-1B"  # under this id the site file may say where its weights are
 
 
 @dataclass
@@ -57,14 +59,14 @@ class Resolver:
 
     def gen(self, request: Mapping[str, Any]) -> list[Cell]:
         """One gen cell."""
-        values, places = _split(request)
+        values, places = self._split(request)
         if "dataset" not in values:
             values["dataset"] = self._default_dataset(places)
         return [self._gen_cell(build("gen", values), places)]
 
     def train(self, request: Mapping[str, Any]) -> list[Cell]:
         """A train cell, after the gen cells that make its sample sets."""
-        values, places = _split(request)
+        values, places = self._split(request)
         _check_types("train", values)
         variant, values["model"], labels = self._variant(values.get("model", "tiny"), places, trains=True)
         variant = _allowing(variant, places)
@@ -110,7 +112,7 @@ class Resolver:
 
     def eval(self, request: Mapping[str, Any]) -> list[Cell]:
         """An eval cell, after the gen cell that makes its sample set (where the model looks at frames)."""
-        values, places = _split(request)
+        values, places = self._split(request)
         _check_types("eval", values)
         asked = values.get("bench", "rooms")
         bench_class = plugins.load("benches", asked)
@@ -163,6 +165,31 @@ class Resolver:
         """Base model of a variant, or of its stand-in where that would serve."""
         return self._variant(name, {})[0].base
 
+    def _split(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(what a spec is made of, `PLACES`). VGGT is known by its weights: their digest becomes part of the spec."""
+        values, places = _split(request)
+        geometry = values.get("geometry", {})
+        if not isinstance(geometry, Mapping) or geometry.get("source") != "vggt":
+            if "vggt" in places:
+                raise UserError(
+                    f"weights of VGGT ({places['vggt']}) are given", "--set geometry.source=vggt reads them"
+                )
+            return values, places
+        from smx.models._vggt_checkpoint import check
+
+        sites = self.workspace.site.checkpoints if self.workspace.site else {}
+        found = places.get("vggt") or sites.get(VGGT)
+        if not found:
+            raise UserError(
+                "geometry.source is 'vggt', but where are its weights?",
+                f"--vggt DIR, or in experiments/site.yaml:  checkpoints: {{{VGGT}: DIR}}",
+            )
+        folder = Path(found).expanduser().resolve()
+        wanted = GeometryOptions.parse(dict(geometry), "geometry")
+        check(folder, ("aggregator", "camera_head", wanted.points))
+        values["geometry"] = {**geometry, "content": checkpoint_digest(folder)}
+        return values, {**places, "vggt": str(folder)}
+
     def _gen_cell(self, spec: Any, places: Mapping[str, Any]) -> Cell:
         assert isinstance(spec, GenSpec)
         dataset: BaseDataset = plugins.load("datasets", spec.dataset).parse(
@@ -183,6 +210,7 @@ class Resolver:
             "samples": str(self.workspace.samples),
             "cache": str(self.workspace.cache),
             "poses": _text(poses),
+            "vggt": places["vggt"] if spec.geometry.source == "vggt" else None,
         }
         digest = self._digest(spec.dataset, dataset, root, chosen)
         items = tuple(Item(s, s) for s in chosen)
@@ -213,7 +241,8 @@ class Resolver:
                 scene = dataset.open(root, name)
                 if poses is not None:
                     scene = PosedScene(scene, poses, spec.geometry.poses, spec.geometry.metric)
-                problem = "" if dataset.has_cameras else lacks(scene, needs)
+                given = dataset.has_cameras or spec.geometry.source == "vggt"
+                problem = "" if given else lacks(scene, needs)
             except SceneError as error:
                 problems.append(str(error))
                 continue

@@ -16,7 +16,6 @@ from smx import plugins, sampleset
 from smx.datasets._ahead import DecodedOnce, ahead
 from smx.datasets._posed import PosedScene, digest
 from smx.errors import SceneError, UserError
-from smx.geometry import view as view_module
 from smx.geometry.cameras import centres, inverse, reprojection_error
 from smx.geometry.source import SourceOf
 from smx.geometry.view import GeometryOptions, SceneView
@@ -227,7 +226,6 @@ def vggt(monkeypatch: pytest.MonkeyPatch) -> list[NetworkGeometry]:
         return make
 
     monkeypatch.setitem(node_geometry.SOURCES, "vggt", maker)
-    monkeypatch.setattr(view_module, "WORKS_NOW", (*view_module.WORKS_NOW, "vggt"))
     return made
 
 

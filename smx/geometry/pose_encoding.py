@@ -41,6 +41,14 @@ def decode(encoding: np.ndarray, size: tuple[float, float]) -> tuple[np.ndarray,
     return w2c, K
 
 
+def encode(w2c: np.ndarray, fields: np.ndarray) -> np.ndarray:
+    """[n, 9] of w2c [n, 4, 4] and fields of view [n, 2] (vertical, horizontal), radians."""
+    from scipy.spatial.transform import Rotation
+
+    turns = Rotation.from_matrix(w2c[:, :3, :3]).as_quat()
+    return np.concatenate((w2c[:, :3, 3], turns, fields), axis=1)
+
+
 def _refuse(what: str, wrong: np.ndarray, expected: str, found: np.ndarray) -> None:
     frames = np.flatnonzero(wrong)
     if len(frames):

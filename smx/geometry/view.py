@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from smx.errors import SceneError, UserError
 from smx.geometry.source import CamerasLike, DepthSource, GeometrySource, SceneLike
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
     from smx.geometry.voxels import VoxelGrid, VoxelSets
 
-_OF_FILES = ("poses", "metric", "causal", "content")
-WORKS_NOW = ("dataset", "file")
+# Options that only some sources read.
+_READ_BY = {
+    **dict.fromkeys(("poses", "metric", "causal"), ("file",)),
+    **dict.fromkeys(("points", "precision", "together", "reference_rotation"), ("vggt",)),
+    "content": ("file", "vggt"),
+}
 
 
 class GeometryOptions(Options):
@@ -30,28 +34,28 @@ class GeometryOptions(Options):
     poses: Literal["auto", "tum", "open3d", "colmap", "nerfstudio", "posetxt", "cameras_json"] = "auto"
     metric: bool | None = None  # whether the file's translations are metres; None: as its format has it
     causal: bool = False  # made online: no pose knows of later frames. Recorded, so that tables keep them apart
-    content: str | None = None  # digest of the camera files; smx fills it in
-
-    @field_validator("source")
-    @classmethod
-    def _must_work_now(cls, source: str) -> str:
-        if source not in WORKS_NOW:
-            raise UserError(f"geometry source {source!r} does not work yet", f"works now: {', '.join(WORKS_NOW)}")
-        return source
+    # Of source `vggt` alone:
+    points: Literal["point_head", "depth_head"] = "point_head"  # who makes world points; depth is lifted
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the aggregator; the heads are float32
+    together: int = Field(default=128, ge=4)  # frames in one pass; more are joined by frames that passes share
+    reference_rotation: bool = False  # turn portrait frames by -90 degrees first, as the reference does
+    content: str | None = None  # digest of the camera files or of VGGT's weights; smx fills it in
 
     @model_validator(mode="after")
-    def _of_a_file_alone(self) -> GeometryOptions:
-        if self.source != "file":
-            for name in _OF_FILES:
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise UserError(f"geometry.{name} means something for geometry.source=file only", "--poses DIR")
+    def _of_this_source(self) -> GeometryOptions:
+        for name, sources in _READ_BY.items():
+            if self.source not in sources and getattr(self, name) != type(self).model_fields[name].default:
+                raise UserError(
+                    f"geometry.{name} means something for geometry.source={' or '.join(sources)} only",
+                    "--poses DIR" if "file" in sources else "--set geometry.source=vggt",
+                )
         return self
 
     @model_serializer(mode="wrap")
     def _what_counts(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Options that this source does not read are no part of what was done."""
         found: dict[str, Any] = serialize(self)
-        return found if self.source == "file" else {k: v for k, v in found.items() if k not in _OF_FILES}
+        return {name: value for name, value in found.items() if self.source in _READ_BY.get(name, (self.source,))}
 
 
 def candidates_of(frame_ids: np.ndarray, count: int) -> np.ndarray:

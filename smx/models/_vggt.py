@@ -37,14 +37,17 @@ class Aggregator(nn.Module):
         self.frame_blocks = nn.ModuleList(Block(width, heads, BLOCK_EPS, normed=True) for _ in range(layers))
         self.global_blocks = nn.ModuleList(Block(width, heads, BLOCK_EPS, normed=True) for _ in range(layers))
 
-    def forward(self, images: Tensor, keep: Collection[int]) -> dict[int, Tensor]:
+    def forward(self, images: Tensor, keep: Collection[int], few: int | None = None) -> dict[int, Tensor]:
         """`images` [B, S, 3, H, W] in 0..1, H and W multiples of the patch → layer: [B, S, 5 + patches, 2·width].
 
         Per frame the camera token, four registers, then the patches by row; the first half is the frame block's
         output, the second the global block's. The first frame has tokens of its own: frame order matters.
+        `few`: what frames do alone is done for as many at a time; memory then grows with tokens, not with their MLPs.
         """
         batch, frames = images.shape[:2]
-        patches, grid = self.patch_embed(images.flatten(0, 1))
+        few = few or batch * frames
+        embedded = [self.patch_embed(part) for part in images.flatten(0, 1).split(few)]
+        patches, grid = torch.cat([part for part, _ in embedded]), embedded[0][1]
         special = torch.cat(
             (_first_and_rest(self.camera_token, frames), _first_and_rest(self.register_token, frames)), 1
         )
@@ -53,8 +56,8 @@ class Aggregator(nn.Module):
         across = tuple(part.repeat(frames, 1) for part in within)
         found: dict[int, Tensor] = {}
         for layer, (frame, everywhere) in enumerate(zip(self.frame_blocks, self.global_blocks, strict=True)):
-            seen = frame(x, within)
-            x = everywhere(seen.view(batch, -1, x.shape[-1]), across).view_as(seen)
+            seen = torch.cat([frame(part, within) for part in x.split(few)])
+            x = everywhere(seen.view(batch, -1, x.shape[-1]), across, few * x.shape[1]).view_as(seen)
             if layer in keep:
                 found[layer] = torch.cat((seen, x), dim=-1).view(batch, frames, x.shape[1], -1)
         return found
@@ -152,10 +155,11 @@ class Block(nn.Module):
         self.mlp = Mlp(width, 4 * width, width)
         self.ls2 = Scale(width)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, ...] | None = None) -> Tensor:
+    def forward(self, x: Tensor, rotation: tuple[Tensor, ...] | None = None, few: int | None = None) -> Tensor:
+        """`few`: tokens that go through the MLP at a time; None: all."""
         x = x + self.ls1(self.attn(self.norm1(x), rotation))
-        out: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
-        return out
+        parts = x.split(few or x.shape[1], dim=1)
+        return torch.cat([part + self.ls2(self.mlp(self.norm2(part))) for part in parts], dim=1)
 
 
 class Attention(nn.Module):

@@ -29,7 +29,7 @@ def work(shard: Shard) -> None:
     assert root is not None
     index = sampleset.set_folder(root, spec.sampler, spec.frames, identity[:8])
     label = dataset_label(spec.dataset, spec.dataset_options)
-    geometry = source_of(spec.geometry, shard.path("poses"))
+    geometry = source_of(spec.geometry, shard.path("poses") or shard.path("vggt"))
 
     def make(item: Item) -> tuple[dict[str, Any], float]:
         started = shard.begin(item.id)

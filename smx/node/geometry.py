@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +19,9 @@ def from_dataset(scene: Scene, candidates: np.ndarray) -> GeometrySource:
     return DepthSource(scene)
 
 
-def source_of(options: GeometryOptions, poses: Path | None) -> SourceOf:
-    """What makes a scene's geometry. `poses`: where camera files are, for source `file`."""
-    return SOURCES[options.source](options, poses)
+def source_of(options: GeometryOptions, place: Path | None) -> SourceOf:
+    """What makes a scene's geometry. `place`: where camera files are, for `file`; the weights' folder, for `vggt`."""
+    return SOURCES[options.source](options, place)
 
 
 def _from_dataset(options: GeometryOptions, poses: Path | None) -> SourceOf:
@@ -38,8 +40,35 @@ def _from_files(options: GeometryOptions, poses: Path | None) -> SourceOf:
     return make
 
 
-# One line for each source that works (`smx.geometry.view.WORKS_NOW`).
+def _from_vggt(options: GeometryOptions, weights: Path | None) -> SourceOf:
+    """The network is loaded when the first scene looks at something, and shared by all scenes of the process."""
+    assert weights is not None
+    assert options.content is not None
+    loaded: list[Any] = []
+    loading = threading.Lock()
+
+    def network() -> Any:
+        import torch
+
+        from smx.models._vggt_source import Network
+
+        with loading:
+            if not loaded:
+                device = "cuda" if torch.cuda.is_available() else "cpu"
+                loaded.append(Network(weights, options.points, options.precision, device))
+        return loaded[0]
+
+    def make(scene: Scene, candidates: np.ndarray) -> GeometrySource:
+        from smx.models._vggt_source import VGGTSource
+
+        return VGGTSource(network, scene, candidates, options)
+
+    return make
+
+
+# One line for each `GeometryOptions.source`.
 SOURCES: dict[str, Callable[[GeometryOptions, Path | None], SourceOf]] = {
     "dataset": _from_dataset,
     "file": _from_files,
+    "vggt": _from_vggt,
 }
