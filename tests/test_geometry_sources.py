@@ -22,6 +22,9 @@ from smx.geometry.view import GeometryOptions, SceneView
 from smx.geometry.voxels import select_by_coverage
 from smx.node import geometry as node_geometry
 from smx.node.sampling import make_sample
+from smx.project import Workspace
+from smx.resolve import Resolver
+from smx.rooms import named_scene
 
 # --- camera files, written here the way other tools write them
 
@@ -175,6 +178,28 @@ def test_other_contents_are_another_digest_and_nothing_is_an_error(tmp_path: Pat
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(UserError, match=r"no camera file|nothing at"):
             digest(wrong)
+
+
+def test_an_eval_on_camera_files_has_them_made_into_samples_first(tmp_path: Path) -> None:
+    """Lost otherwise: eval evaluates frames chosen by the dataset's cameras under the name of SLAM's."""
+    rooms = {"scenes": 2, "train_scenes": 2, "frames": 24}
+    for name in ("test-000", "test-001"):
+        (tmp_path / "slam").mkdir(exist_ok=True)
+        room = named_scene(name, frames=24, width=320, height=240)
+        data = {"w2c": room.w2c.tolist(), "K": room.K.tolist(), "width": 320, "height": 240}
+        (tmp_path / "slam" / f"{name}.json").write_text(json.dumps(data))
+    asked = {"model": "tiny", "bench": "rooms", "sampler": "fps", "frames": 8, "bench_options": rooms}
+    resolver = Resolver(Workspace(tmp_path, "--workspace"))
+    usual, posed = (resolver.eval({**asked, **more}) for more in ({}, {"poses": tmp_path / "slam"}))
+    assert posed[0].kind == "gen"
+    assert posed[0].paths["poses"] == str(tmp_path / "slam")
+    assert posed[0].spec.model_dump()["geometry"]["content"] == digest(tmp_path / "slam")
+    assert posed[1].needs == (posed[0].fingerprint,)
+    assert not {cell.fingerprint for cell in usual} & {cell.fingerprint for cell in posed}
+    with pytest.raises(UserError, match=r"cameras of one scene, and 2 scenes"):
+        resolver.eval({**asked, "poses": tmp_path / "slam" / "test-000.json"})
+    with pytest.raises(UserError, match=r"geometry\.source is 'dataset'"):
+        resolver.eval({**asked, "poses": tmp_path / "slam", "geometry": {"source": "dataset"}})
 
 
 # --- a network

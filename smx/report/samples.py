@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from smx import plugins, sampleset
 from smx.errors import SceneError, UserError, unknown
 
+_GEOMETRY = ("source", "candidates", "voxel_size", "causal", "content")  # what sets samples of one sampler apart
 USUAL_MIN_OVERLAP = 0.5  # threshold for samplers that have none of their own
 
 
@@ -179,7 +180,7 @@ def _settings(record: Mapping[str, Any]) -> str:
 
 def _geometry(record: Mapping[str, Any]) -> dict[str, Any]:
     asked = record.get("geometry") or {}
-    return {name: asked.get(name) for name in ("source", "candidates", "voxel_size") if name in asked}
+    return {name: asked.get(name) for name in _GEOMETRY if name in asked}
 
 
 def _cell(record: Mapping[str, Any]) -> tuple[str, ...]:
