@@ -63,7 +63,7 @@ def _before(shard: ShardFolder, starts: int, limit: int) -> int | None:
     shard.path.mkdir(parents=True, exist_ok=True)
     job = {name: os.environ.get(f"SLURM_{name.upper()}", "") for name in ("array_job_id", "array_task_id", "job_id")}
     record = {"at": now(), "restart": starts, "node": os.environ.get("SLURMD_NODENAME", ""), **job}
-    record["items"] = len(list(shard.items()))
+    record["items"] = _recorded(shard)
     if starts and (signs := [said["at"] for said in (shard.heartbeat(), shard.exit()) if said]):
         record["until"] = max(signs)
     with (shard.path / "starts.jsonl").open("a", encoding="utf-8") as file:
@@ -83,7 +83,7 @@ def _before(shard: ShardFolder, starts: int, limit: int) -> int | None:
 
 def _in_vain(shard: ShardFolder, grace: int) -> bool:
     """Whether its time limit stopped it, and nothing was finished since this start: another would end the same way."""
-    if len(list(shard.items())) > shard.starts()[-1]["items"]:
+    if _recorded(shard) > shard.starts()[-1]["items"]:
         return False
     said = ask(["squeue", "--noheader", f"--jobs={os.environ['SLURM_JOB_ID']}", "--format=%S %e"]).out.split()
     if len(said) != 2 or not all(word.isdigit() for word in said):
@@ -91,6 +91,14 @@ def _in_vain(shard: ShardFolder, grace: int) -> bool:
     began, limit = map(int, said)
     # The signal comes up to a minute before the grace begins; where a limit is of minutes, it has hardly begun.
     return time.time() > max(limit - grace - 90, (began + limit) / 2)
+
+
+def _recorded(shard: ShardFolder) -> int:
+    """How many items it has recorded, done or failed."""
+    try:
+        return (shard.path / "items.jsonl").read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
 
 
 def _requeue(shard: ShardFolder, end: dict[str, Any]) -> int:

@@ -13,7 +13,8 @@ from slurm.cluster import Cluster, until
 from slurm.following import BEGUN, GEN, attempt_of, ended, job_of, look, on_slurm, settle, site
 from smx import plugins
 from smx.booking import submission_folder
-from smx.executors import _slurm_task
+from smx.executors import _slurm_brake, _slurm_task
+from smx.failures import streak
 from smx.project import find
 from smx.registry.rows import AttemptRow
 from smx.runfolder import ShardFolder, read_json
@@ -55,6 +56,51 @@ def begun(lab: Path) -> list[str]:
 def live(lab: Path) -> list[AttemptRow]:
     """Attempts that run or wait, after a look at them."""
     return [attempt for attempt in look(lab)[1] if attempt.live]
+
+
+OOM = {"kind": "oom-gpu", "line": "CUDA out of memory", "group": "oom"}
+OTHER = {"kind": "python", "line": "KeyError: 'x'", "group": "key"}
+DEAD = {"kind": "node-fail", "line": "its node failed", "group": "node"}
+
+
+@pytest.mark.parametrize(
+    ("ends", "count"),
+    [
+        ([OOM, OOM, OOM], 3),
+        ([OTHER, OOM, OOM], 2),
+        ([OOM, OOM, None, OOM], 1),
+        ([OOM, DEAD, OOM], 2),
+        ([OOM, OOM, None], 0),
+        ([DEAD, DEAD], 0),
+        ([], 0),
+    ],
+    ids=["the same", "another before", "one did well", "a node died in between", "the last did well", "nodes", "none"],
+)
+def test_only_the_same_failure_in_a_row_counts(ends: list[dict[str, str] | None], count: int) -> None:
+    """An array is not held for failures that have nothing to do with each other, or with the tasks to come."""
+    found = streak((f"2027-01-01T00:00:0{k}Z", end) for k, end in enumerate(ends))
+    assert (found.count if found else 0) == count
+
+
+@pytest.mark.parametrize(
+    ("items", "counts"),
+    [
+        ("FF", True),
+        ("F", False),
+        ("DF", False),
+        ("Fd", False),
+    ],
+    ids=["every item", "its only item", "one of two", "two of two in different ways"],
+)
+def test_single_bad_items_hold_nothing(tmp_path: Path, items: str, counts: bool) -> None:
+    """Five shards with a broken scene each are five broken scenes, not a broken experiment."""
+    shard = ShardFolder(tmp_path)
+    for number, how in enumerate(items):
+        error = {"kind": "python", "line": "KeyError", "group": how}
+        shard.append({"item": str(number), "ok": how == "D", "error": error})
+    shard.end("failed", kind="items", line="items failed")
+    found = _slurm_brake._failure(shard, shard.exit() or {})
+    assert (found is not None) is counts
 
 
 def test_a_job_that_waits_runs_the_code_it_was_submitted_with(cluster: Cluster, lab: Path) -> None:
