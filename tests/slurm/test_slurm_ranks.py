@@ -9,6 +9,7 @@ import pytest
 
 from slurm.cluster import Cluster
 from slurm.following import check, on_slurm, settle, site
+from smx.node import _FirstRank, _OtherRank
 from smx.project import find
 from smx.runfolder import run_folders
 
@@ -35,6 +36,21 @@ def test_ranks_train_one_model(
     settle(lab)
     check(lab, "gen done 1/1", "train done 2/2")
     assert _losses(lab) == pytest.approx(_losses(calm(TRAIN)), rel=1e-4)
+
+
+def test_the_first_failure_is_told_and_not_its_echo(tmp_path: Path) -> None:
+    """One rank fails, and the first one is stopped for it: what is recorded is the cause, and once."""
+    other, first = _OtherRank(tmp_path / "0"), _FirstRank(tmp_path / "0")
+    first.begin()
+    other.append({"item": "a"})
+    other.beat({})
+    other.end("preempted")
+    assert (list(first.items()), first.heartbeat(), first.exit()) == ([], None, None)
+    other.end("failed", line="the cause")
+    first.end("cancelled", reason="asked to stop")
+    said = first.exit()
+    assert said is not None
+    assert (said["how"], said["line"]) == ("failed", "the cause")
 
 
 def _losses(lab: Path) -> list[float]:
