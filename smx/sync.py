@@ -360,7 +360,8 @@ def _keep(registry: Registry, view: _View, found: _Seen | None) -> None:
     for shard in found.shards:
         if known.get(shard.shard) != shard:
             registry.put_shard(shard)
-    registry.update_attempt(row.fingerprint, row.attempt, **changes)
+    if changes:
+        registry.update_attempt(row.fingerprint, row.attempt, **changes)
     if changes or not known:
         registry.update_run(row.fingerprint, **found.run)
     if found.scores is not None:
