@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,13 @@ import torch
 from test_models import QUESTIONS, logits, plain, scene, sentence, tiny
 from torch import Tensor
 
-from smx.errors import SceneError
+from smx.errors import SceneError, UserError
 from smx.geometry import pose_attention as pa
 from smx.models import SceneInput
 from smx.models._options import Pose, Rope
 from smx.models._pose import PoseHooks, scene_cameras, token_transforms
 from smx.models._runner import QwenRunner
+from smx.models.tiny import Model as Tiny
 
 torch.set_num_threads(1)
 
@@ -267,6 +270,21 @@ def test_kinds_without_intrinsics_do_without_them() -> None:
         assert torch.isfinite(scene_cameras(blind, Pose.parse({"kind": kind}, "pose"), repeat=False)).all()
     with pytest.raises(SceneError, match=r"needs intrinsics \(K\)"):
         scene_cameras(blind, Pose(kind="prope"), repeat=False)
+
+
+def test_heads_that_do_not_divide_are_refused_before_loading(tmp_path: Path) -> None:
+    """What was found and what a pose needs; the same checkpoint without poses is not bothered."""
+    tiny(seed=4).save(tmp_path / "c")
+    config = json.loads((tmp_path / "c/config.json").read_text())
+    config["text_config"]["rope_parameters"]["mrope_section"] = [4, 6, 7]
+    (tmp_path / "c/config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"\[4, 6, 7\] is 17 rotary pairs, a head of 32 has 16"):
+        Tiny.parse({"pose": {"kind": "gta"}}, "m").check(tmp_path / "c")
+    Tiny.parse({"pose": {"kind": "geo_alibi"}}, "m").check(tmp_path / "c")
+    config["text_config"].update(num_attention_heads=8, hidden_size=196)
+    (tmp_path / "c/config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"text width 196 over 8 heads is 24\.5 per head"):
+        Tiny.parse({"pose": {"kind": "gta"}}, "m").check(tmp_path / "c")
 
 
 def test_cape_is_recorded_as_queries_and_keys() -> None:

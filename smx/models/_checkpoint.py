@@ -230,6 +230,13 @@ def refuse_pose(config: dict[str, Any], options: QwenOptions) -> None:
     pose = options.pose
     if pose.kind not in ("none", "geo_alibi"):
         sections = rope.get("mrope_section", [16, 24, 24])
+        head = text["hidden_size"] // text["num_attention_heads"]
+        if 2 * sum(sections) != head:
+            raise UserError(
+                f"config.json: mrope_section {sections} is {sum(sections)} rotary pairs, "
+                f"a head of {head} has {head / 2:g}",
+                "poses need to know which pairs are whose: is config.json the checkpoint's own?",
+            )
         blocks(sections, pose.dims, pose.fraction, options.rope.base, options.rope.layout)
 
 
