@@ -43,7 +43,10 @@ class Dataset(BaseDataset):
 
         found = self._find(root)
         assert root is not None
-        skies = [(scene, sky_directions(root, found[scene]).get(scene)) for scene in sorted(scenes or found)]
+        skies = [
+            (scene, sky_directions(root, found[scene]).get(scene))
+            for scene in sorted(found if scenes is None else set(scenes) & found.keys())
+        ]
         return hashlib.sha256(f"{digest_of(found, files, scenes)}{skies}".encode()).hexdigest()
 
     def _find(self, root: Path | None) -> dict[str, Path]:
