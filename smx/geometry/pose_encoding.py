@@ -28,9 +28,11 @@ def decode(encoding: np.ndarray, size: tuple[float, float]) -> tuple[np.ndarray,
     values = encoding.astype(np.float64)
     length = np.linalg.norm(values[:, 3:7], axis=1)
     views = values[:, 7:]
-    _refuse("pose encodings that are not finite", ~np.isfinite(values).all(1), "finite numbers", values)
+    unknown = np.asarray(~np.isfinite(values).all(axis=1))
+    shut = np.asarray(((views <= 0) | (views >= math.pi)).any(axis=1))
+    _refuse("pose encodings that are not finite", unknown, "finite numbers", values)
     _refuse("quaternions of length 0", length < 1e-12, "a rotation", values[:, 3:7])
-    _refuse("fields of view", ((views <= 0) | (views >= math.pi)).any(1), "two angles between 0 and π", views)
+    _refuse("fields of view", shut, "two angles between 0 and π", views)
     w2c = np.tile(np.eye(4), (len(values), 1, 1))
     w2c[:, :3, :3] = quaternion_to_rotation(values[:, 3:7])
     w2c[:, :3, 3] = values[:, :3]

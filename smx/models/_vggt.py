@@ -46,7 +46,7 @@ class Aggregator(nn.Module):
         """
         batch, frames = images.shape[:2]
         few = few or batch * frames
-        embedded = [self.patch_embed(part) for part in images.flatten(0, 1).split(few)]
+        embedded = [self.patch_embed(part) for part in torch.split(images.flatten(0, 1), few)]
         patches, grid = torch.cat([part for part, _ in embedded]), embedded[0][1]
         special = torch.cat(
             (_first_and_rest(self.camera_token, frames), _first_and_rest(self.register_token, frames)), 1
@@ -56,7 +56,7 @@ class Aggregator(nn.Module):
         across = tuple(part.repeat(frames, 1) for part in within)
         found: dict[int, Tensor] = {}
         for layer, (frame, everywhere) in enumerate(zip(self.frame_blocks, self.global_blocks, strict=True)):
-            seen = torch.cat([frame(part, within) for part in x.split(few)])
+            seen = torch.cat([frame(part, within) for part in torch.split(x, few)])
             x = everywhere(seen.view(batch, -1, x.shape[-1]), across, few * x.shape[1]).view_as(seen)
             if layer in keep:
                 found[layer] = torch.cat((seen, x), dim=-1).view(batch, frames, x.shape[1], -1)
@@ -158,7 +158,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, rotation: tuple[Tensor, ...] | None = None, few: int | None = None) -> Tensor:
         """`few`: tokens that go through the MLP at a time; None: all."""
         x = x + self.ls1(self.attn(self.norm1(x), rotation))
-        parts = x.split(few or x.shape[1], dim=1)
+        parts = torch.split(x, few or x.shape[1], dim=1)
         return torch.cat([part + self.ls2(self.mlp(self.norm2(part))) for part in parts], dim=1)
 
 

@@ -72,9 +72,21 @@ class Network:
             module.to(device=device, dtype=named_dtype(precision) if part == "aggregator" else torch.float32).eval()
         self.running = threading.Lock()
 
-    @torch.inference_mode()
     def see(self, images: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """[S, 3, H, W] float32 in 0..1 → encodings [S, 9], map [S, H, W, C] and its confidence [S, H, W]."""
+        """[S, 3, H, W] float32 in 0..1 → encodings [S, 9], map [S, H, W, C] and its confidence [S, H, W].
+
+        `SceneError` where the GPU has no room for so many frames.
+        """
+        try:
+            return self._see(images)
+        except torch.OutOfMemoryError as error:
+            fewer = len(images) // 2
+            raise SceneError(
+                f"VGGT over {len(images)} frames does not fit the GPU: --set geometry.together={fewer}"
+            ) from error
+
+    @torch.inference_mode()
+    def _see(self, images: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         read_layers = {self.config.depth - 1, *self.config.dpt_layers}
         with self.running:
             tokens = self.aggregator(images[None].to(self.device), read_layers, few=FEW)
@@ -108,7 +120,8 @@ class VGGTSource:
         encodings = np.stack([self._encodings[int(i)] for i in ids])
         w2c, K = pose_encoding.decode(encodings, self._size)
         cameras = [self._as_decoded(*camera) for camera in zip(w2c, K, strict=True)]
-        return Cameras(*(np.stack(each) for each in zip(*cameras, strict=True)), False, encodings)
+        poses, intrinsics = (np.stack(each) for each in zip(*cameras, strict=True))
+        return Cameras(poses, intrinsics, False, encodings)
 
     def point_map(self, frame_id: int) -> PointMap:
         """Of the network's size, not the frame's."""
@@ -202,9 +215,10 @@ def prepare(frame: np.ndarray, *, turned: bool = False) -> np.ndarray:
     if turned:
         frame = np.rot90(frame, k=-1)
     wide, high = resized(frame.shape[1], frame.shape[0])
-    image = resize(np.ascontiguousarray(frame)[None], wide, high)[0]
+    [image] = resize(np.ascontiguousarray(frame)[None], wide, high)
     top = max(0, (high - SIDE) // 2)
-    return image[top : top + SIDE]
+    seen: np.ndarray = image[top : top + SIDE]
+    return seen
 
 
 def lift(depth: np.ndarray, K: np.ndarray, w2c: np.ndarray) -> np.ndarray:
