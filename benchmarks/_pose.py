@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import importlib.util
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -100,8 +100,4 @@ def need_a_gpu() -> None:
 
 def flash() -> bool:
     """Whether flash-attention 2 can be measured beside sdpa."""
-    with contextlib.suppress(ImportError):
-        import flash_attn  # noqa: F401
-
-        return True
-    return False
+    return importlib.util.find_spec("flash_attn") is not None

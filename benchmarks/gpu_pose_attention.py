@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from _pose import KINDS, Layer, cameras, flash, layer, need_a_gpu
@@ -57,9 +58,8 @@ def compare(here: Layer, clip: Layout, attention: str, backward: bool) -> dict[s
     for name, (pose, rope) in KINDS.items():
         if name == "geo_alibi" and (attention != "sdpa" or here.x.shape[1] > 4000):
             continue  # flash attention takes no bias; a bias of 16 x 12,000 x 12,000 is no formulation
-        hooks = PoseHooks(here.model, pose, rope)
-        ways[name] = lambda hooks=hooks: here.posed(hooks)
-    ways["straightforward"] = lambda: straightforward(here, clip)
+        ways[name] = partial(here.posed, PoseHooks(here.model, pose, rope))
+    ways["straightforward"] = partial(straightforward, here, clip)
     times: dict[str, list[float]] = {name: [] for name in ways}
     here.x.requires_grad_(backward)
     for number in range(ROUNDS + 3):
@@ -90,12 +90,12 @@ def straightforward(here: Layer, clip: Layout) -> Tensor:
 
 def clocked(attend: Callable[[], Tensor], backward: bool) -> float:
     """Milliseconds of one pass on the GPU."""
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     start.record()
     with torch.set_grad_enabled(backward):
         out = attend()
         if backward:
-            out.float().sum().backward()
+            out.float().sum().backward()  # type: ignore[no-untyped-call]
     end.record()
     torch.cuda.synchronize()
     return float(start.elapsed_time(end))

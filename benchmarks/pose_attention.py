@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its threads
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from _pose import KINDS, layer
@@ -42,7 +43,7 @@ def main() -> None:
     for number in range(ROUNDS):
         plain = clocked(here.plain)
         for name in KINDS:
-            ratios[name].append(clocked(lambda name=name: here.posed(hooks[name])) / plain)
+            ratios[name].append(clocked(partial(here.posed, hooks[name])) / plain)
         print(f"{number:>5} {plain:>8.2f} " + " ".join(f"{ratios[name][-1]:>10.3f}" for name in KINDS))
     found = {name: round(statistics.median(values), 3) for name, values in ratios.items()}
     worst = max(value for name, value in found.items() if name != "geo_alibi")
