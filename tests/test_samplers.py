@@ -165,11 +165,10 @@ def test_frames_without_a_pose_are_not_chosen_for_what_they_see() -> None:
     assert not set(choice.ids) & set(range(10, 50))
 
 
-def test_a_geometry_source_that_does_not_work_yet_names_those_that_do() -> None:
-    """Lost otherwise: `geometry.source: vggt` silently uses the dataset's depth."""
-    with pytest.raises(UserError, match="vggt") as caught:
-        GeometryOptions.parse({"source": "vggt"}, "geometry")
-    assert "dataset" in caught.value.hint
+def test_an_unknown_geometry_source_names_those_there_are() -> None:
+    """Lost otherwise: `geometry.source: vgt` silently uses the dataset's depth."""
+    with pytest.raises(UserError, match="'dataset', 'file' or 'vggt' .*'vgt'"):
+        GeometryOptions.parse({"source": "vgt"}, "geometry")
 
 
 @pytest.mark.parametrize("folder", ["miniworld_threerooms", "redwood_livingroom1_micro"])

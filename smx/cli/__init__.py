@@ -1,6 +1,7 @@
 """The app, and the one place where errors become messages and exit codes.
 
-Commands are found by name and imported only when they run; `smx --help` reads the first lines of their docstrings from the files.
+Commands are found by name and imported only when they run; `smx --help` reads the first lines of their docstrings
+from the files.
 """
 
 from __future__ import annotations

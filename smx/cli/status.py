@@ -23,7 +23,9 @@ def status(
     since: Since = None,
     tag: Tag = None,
     no_sync: Annotated[bool, typer.Option("--no-sync", help="As last seen: ask no executor, read no folder.")] = False,
-    cost: Annotated[bool, typer.Option("--cost", help="Hours, GPUs and memory: asked, used, wasted; by experiment, user …")] = False,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Hours, GPUs and memory: asked, used, wasted; by experiment, user …")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What is going on: counts, what runs where, what waits and why, what failed and how.

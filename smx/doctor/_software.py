@@ -41,7 +41,9 @@ def _flash(found: dict[str, Any], gpus: list[str]) -> Finding:
     if "version" in found:
         return ok("flash-attn", found["version"])
     if found["missing"]:
-        return ok("flash-attn", "not installed: `attention: auto` is sdpa here, and every run says so (docs/attention.md)")
+        return ok(
+            "flash-attn", "not installed: `attention: auto` is sdpa here, and every run says so (docs/attention.md)"
+        )
     hint = "install the wheel for this torch (docs/attention.md), or remove it: attention: auto is then sdpa"
     text = f"installed, but cannot be imported: {found['error']}"
     return warning("flash-attn", text, hint) if gpus else ok("flash-attn", text)
