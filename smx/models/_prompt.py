@@ -25,6 +25,15 @@ SPECIAL = (
     "<|image_pad|>",
     "<|video_pad|>",
 )  # Qwen2.5-VL's, in its order
+KEYS = {
+    "<|endoftext|>": "pad_token_id",
+    "<|im_start|>": "bos_token_id",
+    "<|im_end|>": "eos_token_id",
+    "<|vision_start|>": "vision_start_token_id",
+    "<|vision_end|>": "vision_end_token_id",
+    "<|image_pad|>": "image_token_id",
+    "<|video_pad|>": "video_token_id",
+}  # where a config.json says their ids
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n" + SYSTEM + "<|im_end|>\n{% endif %}"
@@ -67,16 +76,7 @@ class Prompts:
         """For a checkpoint of a few thousand ids that has no tokenizer: a byte is a token, special ones by `config`."""
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-        keys = {
-            "<|endoftext|>": "pad_token_id",
-            "<|im_start|>": "bos_token_id",
-            "<|im_end|>": "eos_token_id",
-            "<|vision_start|>": "vision_start_token_id",
-            "<|vision_end|>": "vision_end_token_id",
-            "<|image_pad|>": "image_token_id",
-            "<|video_pad|>": "video_token_id",
-        }
-        ids = {token: config[key] for token, key in keys.items()}
+        ids = {token: config[key] for token, key in KEYS.items()}
         letters = sorted(pre_tokenizers.ByteLevel.alphabet())
         free = [number for number in range(len(letters) + len(ids)) if number not in ids.values()]
         vocabulary = dict(zip(letters, free, strict=False))

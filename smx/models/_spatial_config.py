@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from smx.errors import UserError, closest, unknown
 from smx.models import _checkpoint
 from smx.models._checkpoint import current_name, read_json
+from smx.models._prompt import KEYS
 from smx.models._vggt_config import PARTS, VGGTConfig, shapes
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ CONNECTORS = ("mlp_add", "spatial_merge")
 OWN_KEYS = ("model_type", "spatial_config", "connector_config")  # the rest of config.json is a Qwen2.5-VL's
 # The tracker, what DINOv2 was trained with, and what smx adds for features that were never published.
 UNREAD = (ENCODER + "track_head.", ENCODER + "aggregator.patch_embed.mask_token", CONNECTOR)
-WORDS = 4096  # a vocabulary up to this size cannot be Qwen's: such a checkpoint may lack a tokenizer
+WORDS = (512, 4096)  # a vocabulary so small cannot be Qwen's, but has room for bytes: it may lack a tokenizer
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class SpatialConfig:
     def speaks_bytes(self) -> bool:
         """Whether this is a toy without a tokenizer: then a byte is a token."""
         words = (self.qwen.get("text_config") or self.qwen).get("vocab_size", 0)
-        return words <= WORDS and not (self.folder / "tokenizer.json").is_file()
+        special = all(isinstance(self.qwen.get(key), int) for key in KEYS.values())
+        return special and WORDS[0] <= words <= WORDS[1] and not (self.folder / "tokenizer.json").is_file()
 
     @property
     def merge(self) -> int:
