@@ -23,7 +23,7 @@ from pathlib import Path
 
 NODES = ("n1", "n2", "n3", "n4")
 CLUSTER = "smxtest"
-_PATIENCE = 60.0  # seconds until something that should happen is given up
+_PATIENCE = 120.0  # seconds until something that should happen is given up
 
 
 def missing(accounting: bool) -> str:
@@ -133,7 +133,7 @@ class Cluster:
             found = re.search(r"Restarts=(\d+)", self.run("scontrol", "show", "job", job, check=False))
             return int(found[1]) if found else 0
 
-        until(f"{job} runs again", runs, 180, 0.3)
+        until(f"{job} runs again", runs, 300, 0.3)
 
     def start_accounting(self) -> None:
         """slurmdbd, and wait until it answers."""
