@@ -88,6 +88,16 @@ def test_a_record_of_a_spatial_mllm_covers_every_stage(golden: Path, tmp_path: P
     assert verdict.first_off is None
 
 
+def test_a_check_computes_as_the_record_was_made(tiny: Path, tmp_path: Path) -> None:
+    """A record in bfloat16 compared in float32 would be off everywhere, and nothing would have changed."""
+    verify.record(tiny, tmp_path / "r", device="cpu", dtype="bfloat16", attention="eager")
+    verdict = verify.check(tiny, tmp_path / "r", device="cpu")
+    assert verdict.first_off is None
+    assert (verdict.here["dtype"], verdict.here["attention"]) == ("bfloat16", "eager")
+    other = verify.check(tiny, tmp_path / "r", device="cpu", dtype="float32")
+    assert "dtype bfloat16 -> float32" in other.changed()
+
+
 @pytest.mark.parametrize(
     ("tensor", "first"),
     [

@@ -64,8 +64,14 @@ def check(
         typer.Option(help="Largest difference, in standard deviations of a stage.", show_default="2e-4"),
     ] = None,
     device: Device = "cpu",
-    dtype: Dtype = "float32",
-    attention: Attention = "sdpa",
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option(help="Precision to compute in.", show_default="the record's, else float32"),
+    ] = None,
+    attention: Annotated[
+        Literal["sdpa", "eager", "flash_attention_2"] | None,
+        typer.Option(help="Attention of the language model.", show_default="the record's, else sdpa"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare what a checkpoint computes here with a record, stage by stage.

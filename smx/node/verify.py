@@ -24,6 +24,9 @@ ABOUT = "record.json"
 NEEDED = ("input_ids", "pixel_values_videos", "video_grid_thw", "second_per_grid_ts", "text_only_ids")
 
 
+DEFAULT_DTYPE, DEFAULT_ATTENTION = "float32", "sdpa"
+
+
 class How(TypedDict):
     """Where and in what precision a model is computed."""
 
@@ -117,13 +120,28 @@ def record(checkpoint: Path, out: Path, *, seed: int = 0, **how: Unpack[How]) ->
     return [_compare(name, tensor, tensor, LIMIT) for name, tensor in expected.items()]
 
 
-def check(checkpoint: Path, folder: Path | None = None, *, limit: float = LIMIT, **how: Unpack[How]) -> Verdict:
+def check(
+    checkpoint: Path,
+    folder: Path | None = None,
+    *,
+    device: str,
+    dtype: str | None = None,
+    attention: str | None = None,
+    limit: float = LIMIT,
+) -> Verdict:
     """Compare what `checkpoint` computes with the record in `folder` (default: the checkpoint's own folder).
 
+    Precision and attention are the record's, where nothing else is asked for and it names them.
     `UserError` where there is no record, or it belongs to another architecture.
     """
     folder = checkpoint if folder is None else folder
     inputs, expected, about = read(folder)
+    made = about.get("made") or {}
+    how: How = {
+        "device": device,
+        "dtype": dtype or made.get("dtype", DEFAULT_DTYPE),
+        "attention": attention or made.get("attention", DEFAULT_ATTENTION),
+    }
     tokens = expected["generated_ids"].shape[1] if "generated_ids" in expected else 0
     found = _computed(checkpoint, inputs, about.get("rope"), tokens, how)
     order = [*found, *(name for name in expected if name not in found)]
