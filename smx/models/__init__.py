@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -40,12 +40,23 @@ class Query:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What an answer took. Questions answered together share their time, and a scene's questions that of its video."""
+
+    seconds: float
+    together: int  # questions answered at once, this one among them
+    peak_memory: int = 0  # bytes: of the GPU since the scene began, or of the process so far
+    halved: int = 0  # times that memory was not enough so far, and fewer were answered at once from then on
+
+
+@dataclass(frozen=True)
 class Reply:
     """What the model said, raw."""
 
     text: str
     prompt_tokens: int = 0
     new_tokens: int = 0
+    cost: Cost | None = field(default=None, compare=False)
 
 
 class Runner(ABC):
@@ -53,6 +64,7 @@ class Runner(ABC):
 
     untrained: bool = False  # weights are random: every table says so
     info: dict[str, Any]  # recorded with the run: effective temporal stride, attention, dtype, parameters …
+    share_prefix: bool = True  # False: every question by itself, its video computed again; the slow reference
 
     @abstractmethod
     def answer(self, scene: SceneInput | None, queries: Sequence[Query], max_new_tokens: int) -> Iterator[Reply]:
@@ -60,6 +72,24 @@ class Runner(ABC):
 
         An exception for one query must not spoil the next: the caller calls again with the remaining ones.
         """
+
+    def outcomes(
+        self, scene: SceneInput | None, queries: Sequence[Query], max_new_tokens: int
+    ) -> Iterator[Reply | Exception]:
+        """One outcome per query, in order: its answer, or what it raised."""
+        left = list(queries)
+        while left:
+            answers = self.answer(scene, left, max_new_tokens)
+            for _ in list(left):
+                left.pop(0)
+                try:
+                    yield next(answers)
+                except Exception as error:  # noqa: BLE001 - this query's outcome
+                    yield error
+                    break  # the iterator is spent; the rest is asked anew
+
+    def prepare(self, scene: SceneInput) -> None:  # noqa: B027 - most have nothing to do ahead
+        """Do what answers about `scene` need and the device is not needed for. Called from another thread, ahead."""
 
     # Only for models that can be trained:
 

@@ -17,7 +17,7 @@ from smx.models._positions import text_positions, video_positions
 from smx.models._prompt import Prompts
 from smx.models._qwen3_options import PATCH, Qwen3Options
 from smx.models._runner import Clip, VideoRunner, without_progress_bars
-from smx.models._vlm import PositionedVLM
+from smx.models._vlm import PositionedVLM, additive
 from smx.tokens import TEMPORAL_PATCH
 
 HALF = np.full(3, 0.5, dtype=np.float32)  # mean and standard deviation of its processor
@@ -62,8 +62,17 @@ class Qwen3VLM(PositionedVLM):
 
     @property
     def packs(self) -> bool:
-        """Its language model takes padding masks only."""
+        """Its language model takes padding masks only, with a video in the row."""
         return False
+
+    @property
+    def takes_block_mask(self) -> bool:
+        """A mask of four dimensions goes through as it is."""
+        return self.vlm.config.text_config._attn_implementation in ("sdpa", "eager")
+
+    def block_mask(self, seen: Tensor) -> Any:
+        """The same for every layer: there is one kind."""
+        return additive(seen, self.vlm.dtype)
 
 
 class Qwen3Runner(VideoRunner):

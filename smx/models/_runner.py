@@ -7,7 +7,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,21 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging as transformers_logging
 
-from smx.models import Query, Reply, Runner, SceneInput
+from smx.models import Cost, Query, Reply, Runner, SceneInput
 from smx.models._checkpoint import MEMORY
+from smx.models._memory import Watch, out_of_memory
 from smx.models._options import QwenOptions, VisionOptions
+from smx.models._packed import packed, padded
 from smx.models._pixels import MEAN, STD, prepare
 from smx.models._pose import hooks_for, scene_cameras
 from smx.models._positions import temporal_stride, text_positions, text_start, video_positions
 from smx.models._prompt import CHAT_TEMPLATE, Prompts
 from smx.models._vlm import IGNORED, PositionedVLM
 from smx.tokens import TEMPORAL_PATCH
+
+# Tokens of questions in one row. Each of them is masked for all the others, so a longer row costs more than it saves.
+PACK = 2048
+LETTERS, OPENING = 3, 8  # of a token of English; tokens around a question: an estimate is enough to fill a row by
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,7 @@ class Clip:
 
 
 class VideoRunner(Runner):
-    """A loaded model. `share_prefix = False` recomputes the video for every question: the slow reference."""
-
-    share_prefix: bool = True
+    """A loaded model."""
 
     def __init__(
         self,
@@ -56,7 +60,10 @@ class VideoRunner(Runner):
         self.model, self.prompts, self.options, self.base, self.info = model, prompts, options, base, info
         self._built = untrained
         self._clip: tuple[SceneInput, Clip] | None = None
+        self._ahead: tuple[SceneInput, Clip] | None = None  # as `_clip_of` made it on another thread
         self._prefix: tuple[SceneInput | None, int, DynamicCache, Clip] | None = None
+        self._most: int | None = None  # questions that fit into memory at once, once that has been met
+        self._halved = 0
 
     @property
     def untrained(self) -> bool:  # type: ignore[override]  # read-only here: the model knows
@@ -65,9 +72,39 @@ class VideoRunner(Runner):
 
     def answer(self, scene: SceneInput | None, queries: Sequence[Query], max_new_tokens: int) -> Iterator[Reply]:
         """Greedy answers, in order. The video's keys and values are computed once and kept for the next call."""
+        for outcome in self.outcomes(scene, queries, max_new_tokens):
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
+
+    def outcomes(
+        self, scene: SceneInput | None, queries: Sequence[Query], max_new_tokens: int
+    ) -> Iterator[Reply | Exception]:
+        """As many questions at once as `PACK` and memory allow; by half as many where memory is not enough."""
         self.model.eval()
-        for query in queries:
-            yield self._reply(scene, query, max_new_tokens)
+        watch = Watch(self.model.device)
+        broken = self._broken(scene) if self.share_prefix else None
+        if broken is not None:
+            watch.make_room()
+            yield from [broken] * len(queries)
+            return
+        video = watch.lap() / max(len(queries), 1)
+        left = list(queries)
+        while left:
+            batch = self._fitting(left)
+            found = self._tried(scene, batch, max_new_tokens)
+            if found is None:
+                self._most = len(batch) // 2
+                self._halved += 1
+                watch.make_room()
+                continue
+            left = left[len(batch) :]
+            cost = Cost(video + watch.lap() / len(batch), len(batch), watch.peak(), self._halved)
+            yield from [replace(each, cost=cost) if isinstance(each, Reply) else each for each in found]
+
+    def prepare(self, scene: SceneInput) -> None:
+        """Pixels, ids and positions of a scene's video, kept for `clip`."""
+        self._ahead = scene, self._clip_of(scene)
 
     def answer_together(self, asked: Sequence[tuple[SceneInput | None, Query]], max_new_tokens: int) -> list[Reply]:
         """Greedy answers to questions about several scenes (or about none) in one batch, padded on the left.
@@ -97,7 +134,7 @@ class VideoRunner(Runner):
             mask.to(self.model.device),
             **{key: value.to(self.model.device) for key, value in video.items()},
         )
-        return [Reply(self.prompts.decode(new), n, len(new)) for new, n in zip(said, lengths, strict=True)]
+        return [self._reply(n, new) for new, n in zip(said, lengths, strict=True)]
 
     def module(self) -> PositionedVLM:
         """The trainable module, its hooks attached for good: a checkpointed backward recomputes through them."""
@@ -179,25 +216,70 @@ class VideoRunner(Runner):
             ids = self.prompts.before(0)
             return Clip(ids, text_positions(0, len(ids)), len(ids), {})
         if self._clip is None or self._clip[0] is not scene:
-            self._clip = scene, self._clip_of(scene)
+            ahead = self._ahead
+            made = ahead[1] if ahead is not None and ahead[0] is scene else self._clip_of(scene)
+            self._clip = scene, self._completed(scene, made)
         return self._clip[1]
 
     @abstractmethod
     def _clip_of(self, scene: SceneInput) -> Clip:
-        """The prompt of a scene up to the question."""
+        """The prompt of a scene up to the question, as far as it can be made without the device."""
 
-    def _reply(self, scene: SceneInput | None, query: Query, limit: int) -> Reply:
+    def _completed(self, scene: SceneInput, clip: Clip) -> Clip:
+        """`clip` with what only the model can say."""
+        return clip
+
+    def _broken(self, scene: SceneInput | None) -> Exception | None:
+        """What the scene's video raises, which is the outcome of each of its questions."""
+        try:
+            self._prefix_of(scene)
+        except Exception as error:  # noqa: BLE001 - recorded for each question
+            return error
+        return None
+
+    def _fitting(self, queries: Sequence[Query]) -> list[Query]:
+        """The first of `queries` that are answered at once: one at least."""
+        if not self.share_prefix:
+            return list(queries[:1])
+        lengths = np.cumsum([len(query.text) // LETTERS + OPENING for query in queries])
+        return list(queries[: max(1, min(int((lengths <= PACK).sum()), self._most or len(queries)))])
+
+    def _tried(self, scene: SceneInput | None, batch: Sequence[Query], limit: int) -> list[Reply | Exception] | None:
+        """An outcome each; None where memory was not enough for all of them at once.
+
+        Anything else that is raised for several is found out one by one: only the question it is about fails.
+        """
+        try:
+            return self._at_once(scene, batch, limit)
+        except Exception as error:  # noqa: BLE001 - a question's outcome
+            if len(batch) == 1:
+                return [error]
+            if out_of_memory(error):
+                return None
+        alone = [self._tried(scene, [query], limit) for query in batch]
+        return [outcome for found in alone for outcome in found or ()]
+
+    def _at_once(self, scene: SceneInput | None, batch: Sequence[Query], limit: int) -> list[Reply | Exception]:
+        if not self.share_prefix:
+            return list(self.answer_together([(scene, query) for query in batch], limit))
         cache, clip = self._prefix_of(scene)
-        ids = self.prompts.question(query.text)
-        where = torch.from_numpy(text_positions(clip.next_position, len(ids)))[:, None].to(self.model.device)
-        [said] = self.model.greedy(self._tensor([ids]), where, cache, limit, self.prompts.stops)
-        return Reply(self.prompts.decode(said), len(clip.ids) + len(ids), len(said))
+        questions = [self.prompts.question(query.text) for query in batch]
+        asked = (self.model, cache, clip.next_position, questions, limit, self.prompts.stops)
+        said = packed(*asked) if self.model.takes_block_mask else padded(*asked, self.prompts.pad)
+        return [
+            each if isinstance(each, Exception) else self._reply(len(clip.ids) + len(question), each)
+            for question, each in zip(questions, said, strict=True)
+        ]
+
+    def _reply(self, prompt: int, said: list[int]) -> Reply:
+        return Reply(self.prompts.decode(said), prompt, len(said))
 
     @torch.inference_mode()
     def _prefix_of(self, scene: SceneInput | None) -> tuple[DynamicCache, Clip]:
         """A cache to go on from. What is kept is never written to: a layer's update makes new tensors."""
         now = scene, self.model.losses
-        if self._prefix is None or self._prefix[0] is not scene or self._prefix[1] != now[1] or not self.share_prefix:
+        if self._prefix is None or self._prefix[0] is not scene or self._prefix[1] != now[1]:
+            self._prefix = None  # the last scene's make room first
             clip, cache = self.clip(scene), DynamicCache(config=self.model.vlm.config.text_config)
             video = {key: value.to(self.model.device) for key, value in clip.video.items()}
             where = torch.from_numpy(clip.positions)[:, None].to(self.model.device)

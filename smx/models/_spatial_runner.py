@@ -78,9 +78,12 @@ class SpatialRunner(QwenRunner):
 
     def _clip_of(self, scene: SceneInput) -> Clip:
         clip = super()._clip_of(scene)
-        if self.options.pose.kind != "none" and self.options.pose.source == "vggt":
-            clip = replace(clip, video=clip.video | {"cameras": self._own_cameras(scene, clip)})
         return self._with_camera_tokens(scene, clip) if self.options.features == "camera" else clip
+
+    def _completed(self, scene: SceneInput, clip: Clip) -> Clip:
+        if self.options.pose.kind == "none" or self.options.pose.source != "vggt":
+            return clip
+        return replace(clip, video=clip.video | {"cameras": self._own_cameras(scene, clip)})
 
     @torch.inference_mode()
     def _own_cameras(self, scene: SceneInput, clip: Clip) -> Tensor:

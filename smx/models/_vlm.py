@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from smx.models._packed import not_finite
 from smx.models._pose import KEYWORD, PoseHooks, token_transforms
 
 IGNORED = -100  # label of tokens that carry no loss
@@ -87,12 +88,16 @@ class PositionedVLM(nn.Module):
 
         Rows follow what `cache` holds and are added to it. Shorter rows are padded on the left, which `mask` [B, held
         + L] says (0: padding). Hooks are on for the first step where there is video, and off for all others.
+        `FloatingPointError` where logits are not finite.
         """
         said: list[list[int]] = [[] for _ in input_ids]
         going = set(range(len(said)))
         for _ in range(limit):
             with self.hooks if self.hooks is not None and video else nullcontext():
-                tokens = self.next_logits(input_ids, position_ids, cache, attention_mask=mask, **video).argmax(-1)
+                logits = self.next_logits(input_ids, position_ids, cache, attention_mask=mask, **video)
+            if not torch.isfinite(logits[sorted(going)]).all():
+                raise not_finite(max(map(len, said)))
+            tokens = logits.argmax(-1)
             for row, token in enumerate(tokens.tolist()):
                 if row in going and token in stops:
                     going.discard(row)
@@ -151,6 +156,15 @@ class PositionedVLM(nn.Module):
         text = self.vlm.config.text_config
         return text._attn_implementation in ("sdpa", "eager") and set(text.layer_types) == {"full_attention"}
 
+    @property
+    def takes_block_mask(self) -> bool:
+        """Whether attention to what is cached can be said token by token (`block_mask`)."""
+        return self.packs
+
+    def block_mask(self, seen: Tensor) -> Any:
+        """What `hidden` takes as its mask for one row: `seen` [new tokens, cached and new tokens] bool."""
+        return {"full_attention": additive(seen, self.vlm.dtype)}
+
     def _mask(self, parts: Tensor) -> Tensor | dict[str, Tensor]:
         """Attention to what came before and is shared or of the same example, as the backend wants it."""
         if not self.packs:
@@ -164,6 +178,11 @@ class PositionedVLM(nn.Module):
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """As transformers' Trainer asks for it."""
         self.vlm.activation_checkpointing_enable(**options)
+
+
+def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """[1, 1, queries, keys] to add to logits: 0 where `seen` [queries, keys], else the lowest number."""
+    return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[None, None]
 
 
 def _filled(embeds: Tensor, video: Tensor, features: Tensor) -> Tensor:

@@ -1,0 +1,140 @@
+"""Many questions about one video, answered together behind its keys and values.
+
+packed: one row, question after question; a block mask lets each token see the video and its own question only. The
+video's keys and values are there once. padded: a row for each question, for attention backends that take no such mask.
+
+The mask is additive: a boolean one is read wrongly by eager attention, which adds it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers.cache_utils import DynamicCache
+
+    from smx.models._vlm import PositionedVLM
+
+SHARED = -1  # owner of keys that every question sees
+
+
+class Answers:
+    """What is said to each of several questions, and which of them go on."""
+
+    def __init__(self, questions: int, limit: int, stops: frozenset[int]) -> None:
+        self.said: list[list[int] | Exception] = [[] for _ in range(questions)]
+        self.going = list(range(questions))
+        self._limit, self._stops = limit, stops
+
+    def add(self, logits: Tensor) -> list[int]:
+        """Take the most likely id of each row [those going, vocabulary]; returns the rows that go on."""
+        broken = (~torch.isfinite(logits).all(-1)).tolist()
+        tokens = logits.argmax(-1).tolist()
+        on = []
+        for row, question in enumerate(self.going):
+            said = self.said[question]
+            assert isinstance(said, list)
+            if broken[row]:
+                self.said[question] = not_finite(len(said))
+            elif tokens[row] not in self._stops:
+                said.append(tokens[row])
+                if len(said) < self._limit:
+                    on.append(row)
+        self.going = [self.going[row] for row in on]
+        return on
+
+    def last(self) -> list[int]:
+        """The newest id of each question that goes on."""
+        return [said[-1] for question in self.going if isinstance(said := self.said[question], list)]
+
+
+def not_finite(steps: int) -> Exception:
+    """The error of a question whose logits are no numbers, after `steps` tokens."""
+    return FloatingPointError(f"the model's logits are not finite (NaN or inf) after {steps} tokens of the answer")
+
+
+@torch.inference_mode()
+def packed(
+    model: PositionedVLM,
+    cache: DynamicCache,
+    start: int,
+    questions: list[list[int]],
+    limit: int,
+    stops: frozenset[int],
+) -> list[list[int] | Exception]:
+    """Greedy ids for each of `questions`, which begin at position `start` behind what `cache` [1, …] holds.
+
+    `cache` is added to. A question whose logits are not finite has an exception instead; the others are as without it.
+    """
+    answers, device = Answers(len(questions), limit, stops), model.device
+    lengths = torch.tensor([len(ids) for ids in questions])
+    owners = torch.repeat_interleave(torch.arange(len(questions)), lengths)
+    places = torch.cat([torch.arange(len(ids)) for ids in questions]) + start
+    keys = torch.cat((torch.full((cache.get_seq_length(),), SHARED), owners)).to(device)
+    owners = owners.to(device)
+    seen = _sees(owners, keys)
+    seen[:, -len(owners) :].tril_()
+    ids = torch.tensor([[token for question in questions for token in question]], device=device)
+    where = places.to(device).expand(3, 1, -1)
+    hidden = model.hidden(ids, where, model.block_mask(seen), cache=cache)
+    answers.add(_logits(model, hidden[:, lengths.cumsum(0) - 1])[0])
+    positions = (lengths + start).tolist()
+    while answers.going:
+        owners = torch.tensor(answers.going, device=device)
+        keys = torch.cat((keys, owners))
+        where = torch.tensor([positions[question] for question in answers.going], device=device).expand(3, 1, -1)
+        for question in answers.going:
+            positions[question] += 1
+        ids = torch.tensor([answers.last()], device=device)
+        answers.add(_logits(model, model.hidden(ids, where, model.block_mask(_sees(owners, keys)), cache=cache))[0])
+    return answers.said
+
+
+@torch.inference_mode()
+def padded(
+    model: PositionedVLM,
+    cache: DynamicCache,
+    start: int,
+    questions: list[list[int]],
+    limit: int,
+    stops: frozenset[int],
+    pad: int,
+) -> list[list[int] | Exception]:
+    """The same with a row for each question, padded with `pad` between the video and the question."""
+    answers, device, rows = Answers(len(questions), limit, stops), model.device, len(questions)
+    held = cache.get_seq_length()
+    for layer in cache.layers:
+        layer.keys = layer.keys.expand(rows, *layer.keys.shape[1:])
+        layer.values = layer.values.expand(rows, *layer.values.shape[1:])
+    width = max(map(len, questions))
+    ids = torch.full((rows, width), pad)
+    places = torch.zeros(rows, width, dtype=torch.long)
+    mask = torch.ones(rows, held + width, dtype=torch.long)
+    for row, question in enumerate(questions):
+        ids[row, width - len(question) :] = torch.tensor(question)
+        places[row, width - len(question) :] = torch.arange(start, start + len(question))
+        mask[row, held : held + width - len(question)] = 0
+    ids, places, mask = ids.to(device), places.to(device), mask.to(device)
+    while True:
+        hidden = model.hidden(ids, places.expand(3, -1, -1), mask, cache=cache)
+        before = answers.going
+        answers.add(_logits(model, hidden[before, -1]))
+        if not answers.going:
+            return answers.said
+        newest = torch.full((rows, 1), pad)  # those that ended go on with nobody listening
+        newest[answers.going, 0] = torch.tensor(answers.last())
+        ids, places = newest.to(device), places[:, -1:] + 1
+        mask = torch.cat((mask, mask.new_ones(rows, 1)), dim=1)
+
+
+def _sees(owners: Tensor, keys: Tensor) -> Tensor:
+    """[queries, keys] bool: keys that are everyone's or the query's own."""
+    return (keys[None] == SHARED) | (keys[None] == owners[:, None])
+
+
+def _logits(model: PositionedVLM, hidden: Tensor) -> Tensor:
+    logits: Tensor = model.vlm.lm_head(hidden)
+    return logits
