@@ -94,9 +94,11 @@ class Resolver:
             inputs[f"data:{name}"] = bench.digest(root)
             paths[f"bench:{name}"] = _text(root)
             scenes = {q.scene for q in questions}
-            gen = self._gen_for(spec, bench, bench.training_dataset_options(), scenes, {**places, "root": _text(root)})
+            videos = self._videos(name, bench, root)
+            options = bench.training_dataset_options()
+            gen = self._gen_for(spec, bench, options, scenes, {**places, "root": _text(videos)})
             if model.wants_cameras():
-                self._require_cameras(spec, spec.model, bench.dataset, bench.training_dataset_options(), root)
+                self._require_cameras(spec, spec.model, bench.dataset, options, videos)
             gens.append(gen)
             needs.append(gen.fingerprint)
             inputs[f"frames:{name}"] = gen.inputs["dataset"]
@@ -128,8 +130,12 @@ class Resolver:
         if not labels["stand_in_for"]:
             del labels["stand_in_for"]
         model: BaseVLM = variant.options()
-        if not model.needs_frames:  # one run, whatever the sampler: nothing is looked at
+        sees = model.needs_frames and not values.get("blind")
+        if not sees:  # one run, whatever the sampler: nothing is looked at
             values |= {"sampler": "none", "frames": 0, "sampler_options": {}, "geometry": {}}
+            values = {k: v for k, v in values.items() if k not in ("input", "frame_order")}
+        if not model.needs_frames:
+            values = {k: v for k, v in values.items() if k not in ("blind", "loop")}
         values["variant"] = variant.resolved()
         spec = build("eval", values)
         assert isinstance(spec, EvalSpec)
@@ -141,6 +147,7 @@ class Resolver:
             labels["untrained"] = True
         # Weights made here differ with the seed, and so do their evaluations; weights given do not.
         by_seed = type(model).seeded or (type(model).trainable and (checkpoint is None or bool(needs)))
+        by_seed = by_seed or spec.frame_order == "shuffled"
         if not by_seed and (spec.sampler == "none" or not plugins.load("samplers", spec.sampler).seeded):
             spec = spec.model_copy(update={"seed": 0})
         bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
@@ -149,16 +156,18 @@ class Resolver:
         inputs = {"bench": bench.digest(root), **digests}
         paths = {"bench": _text(root), "samples": str(self.workspace.samples), "checkpoint": _text(checkpoint)}
         cells = []
-        if model.needs_frames:
+        if sees:
             scenes = {q.scene for q in questions}
-            gen = self._gen_for(spec, bench, bench.dataset_options(), scenes, {**places, "root": _text(root)})
+            videos = self._videos(spec.bench, bench, root)
+            gen = self._gen_for(spec, bench, bench.dataset_options(), scenes, {**places, "root": _text(videos)})
             if model.wants_cameras():
-                self._require_cameras(spec, spec.model, bench.dataset, bench.dataset_options(), root)
+                self._require_cameras(spec, spec.model, bench.dataset, bench.dataset_options(), videos)
             cells.append(gen)
             needs = (*needs, gen.fingerprint)
             inputs |= {"sample_set": sample_set(spec), "frames": gen.inputs["dataset"]}
         items = tuple(Item(q.id, q.scene) for q in questions)
-        name = f"{spec.model}-{spec.bench}" + (f"-{spec.sampler}-{spec.frames}f" if model.needs_frames else "")
+        name = f"{spec.model}-{spec.bench}" + (f"-{spec.sampler}-{spec.frames}f" if sees else "")
+        name += "-blind" if spec.blind else ""
         return [*cells, self._cell(spec, name, items, inputs, paths, labels, needs)]
 
     def base_of(self, name: str) -> str:
@@ -402,6 +411,12 @@ class Resolver:
                 f"{name!r}: there is no folder {str(root)!r}", "check --root or `data:` in experiments/site.yaml"
             )
         return root.resolve()
+
+    def _videos(self, name: str, bench: BaseBench, root: Path | None) -> Path | None:
+        """Where a bench's scenes are: the dataset's own folder where the site file has one, else its questions'."""
+        if root is None or bench.dataset == name or not self._site_root(bench.dataset):
+            return root
+        return self._root(bench.dataset, True, {})
 
     def _site_root(self, name: str) -> str | None:
         return self.workspace.site.data.get(name) if self.workspace.site else None

@@ -22,6 +22,7 @@ from smx.options import Options
 SCHEMA = 1  # raise when a field changes its meaning: every fingerprint changes with it
 
 KINDS = ("gen", "train", "eval")
+FrameOrder = Literal["given", "reversed", "shuffled"]
 
 
 class SampleSpec(Options):
@@ -79,6 +80,12 @@ class EvalSpec(SampleSpec):
     variant: dict[str, Any] = Field(default_factory=dict, description="the variant's content, resolved")
     bench: str = Field("rooms", description="benchmark; smx list benches")
     bench_options: dict[str, Any] = Field(default_factory=dict, description="options of the bench (prompt, where …)")
+    blind: bool = Field(False, description="asked without frames: what the questions alone give away")
+    input: Literal["video", "frames"] = Field("video", description="frames: a list of pictures, their times unknown")
+    frame_order: FrameOrder = Field("given", description="order in which pairs of frames are shown")
+    loop: Literal["shared", "plain"] = Field(
+        "shared", description="plain: question by question, its video anew each time"
+    )
     max_new_tokens: int = Field(16, ge=1, description="longest answer, in tokens")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
@@ -92,6 +99,8 @@ SPECS: dict[str, type[GenSpec] | type[TrainSpec] | type[EvalSpec]] = {
 
 # What is not identity: names for people.
 _NAMES = {"model"}
+# Keys that runs did not have at first, and what those did: saying so must not make them other runs.
+_LATER = {"blind": False, "input": "video", "frame_order": "given"}
 
 
 class Variant(Options):
@@ -181,6 +190,7 @@ def named_plugins(spec: AnySpec) -> dict[str, int]:
 def fingerprint(spec: AnySpec, inputs: Mapping[str, str]) -> str:
     """Identity of the run: 64 hex digits. `inputs`: role -> digest of sample set, checkpoint, data."""
     content = spec.model_dump(mode="json", exclude=_NAMES)
+    content = {key: value for key, value in content.items() if key not in _LATER or value != _LATER[key]}
     return digest({"schema": SCHEMA, "spec": content, "plugins": named_plugins(spec), "inputs": dict(inputs)})
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from licensed import arkitscenes, scannet_sens, scannetpp_iphone
 from media import moving
+from question_files import write_scanqa, write_sqa3d
 from walks import Walk
 
 from smx import plugins
@@ -154,7 +155,13 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         scannetpp_iphone(room, folder / "scannetpp" / "data" / room.name)
         arkitscenes(room, folder / "arkitscenes", room.name, sky="Left")
     write_vsibench(folder / "vsibench", rooms)
-    return {name: folder / name for name in ("frames", "vsibench", "scannet", "scannetpp", "arkitscenes")}
+    for name in ("sqa3d", "scanqa"):  # their scenes are ScanNet's
+        (folder / name / "scans").mkdir(parents=True)
+        for room in rooms:
+            (folder / name / "scans" / room.name).symlink_to(folder / "scannet" / room.name)
+    write_sqa3d(folder / "sqa3d", [room.name for room in rooms])
+    write_scanqa(folder / "scanqa", [room.name for room in rooms])
+    return {path.name: path for path in folder.iterdir()}
 
 
 SMALL = {"rooms": {"count": 2, "frames": 16, "width": 64, "height": 48}}

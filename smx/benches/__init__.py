@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +21,12 @@ class Question:
     text: str
     options: tuple[str, ...] | None
     truth: str
+    also: tuple[str, ...] = ()  # other answers that are as right
+
+    @property
+    def truths(self) -> tuple[str, ...]:
+        """Every answer that is right."""
+        return self.truth, *self.also
 
 
 @dataclass(frozen=True)
@@ -87,3 +93,14 @@ class BaseBench(Options):
         Works on any subset of types; a mean over nothing is None.
         """
         raise NotImplementedError
+
+    def tasks(self) -> Mapping[str, tuple[str, ...]]:
+        """Task -> its question types: what `summarize` averages by, so that intervals can be drawn for it.
+
+        Empty: no intervals.
+        """
+        return {}
+
+    def averages(self) -> Mapping[str, Collection[str]]:
+        """Name of an average (`all`, `acc` …) -> the question types it is over."""
+        return {}

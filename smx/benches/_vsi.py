@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from math import fsum
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
 from smx.benches import BaseBench, Question, Verdict
+from smx.benches._averages import summarize
 from smx.benches._scorers import official, positive, spatial_mllm
+from smx.benches._where import keep, parse_where
 from smx.errors import UserError, unknown
 
 # task -> its question types, in the order of the published tables
@@ -34,33 +35,8 @@ NUMERICAL = frozenset(TYPES[:4])  # scored by MRA; metres, cm, m², or a count
 CHOICE = frozenset(TYPES[4:])  # scored by accuracy; the answer is the letter of an option
 
 SCORERS = {"official": official, "spatial-mllm": spatial_mllm}
-WHERE_KEYS = ("dataset", "id", "question_type", "scene_name")
 
-
-def parse_where(value: Any) -> Any:
-    """`"question_type=a|b,dataset=c"` or a mapping into `{key: sorted tuple of allowed values}`."""
-    if isinstance(value, str):
-        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-        if any(not sign for _, sign, _ in pairs):
-            raise ValueError("expected KEY=VALUE,KEY=VALUE; alternatives as KEY=A|B")
-        value = {key.strip(): allowed for key, _, allowed in pairs}
-    if not isinstance(value, Mapping):
-        raise ValueError("expected KEY=VALUE,KEY=VALUE or a mapping")  # noqa: TRY004 (pydantic turns it into a UserError)
-    return {str(key): _alternatives(str(key), value[key]) for key in sorted(value, key=str)}
-
-
-def _alternatives(key: str, value: Any) -> tuple[str, ...]:
-    if key not in WHERE_KEYS:
-        raise unknown("filter", key, WHERE_KEYS, "filters look like question_type=room_size_estimation,dataset=scannet")
-    listed = value.split("|") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
-    allowed = tuple(sorted({str(item).strip() for item in listed}))
-    for name in allowed:
-        if key == "question_type" and name not in TYPES:
-            raise unknown("question type", name, TYPES)
-    return allowed
-
-
-Where = Annotated[dict[str, tuple[str, ...]], BeforeValidator(parse_where)]
+Where = Annotated[dict[str, tuple[str, ...]], BeforeValidator(partial(parse_where, types=TYPES))]
 
 
 class VsiBench(BaseBench):
@@ -98,28 +74,19 @@ class VsiBench(BaseBench):
         micro is the mean over items; macro the mean over the tasks present, a task being the mean of its types
         present (so the three of relative direction count as one). A mean over nothing is None.
         """
-        by_type: dict[str, list[float]] = defaultdict(list)
-        for question, verdict in scored:
-            by_type[question.type].append(verdict.score)
-        types = {t: {"score": _mean(by_type[t]), "n": len(by_type[t])} for t in TYPES if t in by_type}
-        tasks = {task: _task(types, members) for task, members in TASKS.items() if any(m in types for m in members)}
-        averages = {"acc": CHOICE, "mra": NUMERICAL, "all": CHOICE | NUMERICAL}
-        return {
-            "n": len(scored),
-            "unparsed": sum(verdict.parsed is None for _, verdict in scored),
-            "types": types,
-            "tasks": tasks,
-            **{name: _averages(by_type, tasks, members) for name, members in averages.items()},
-        }
+        return summarize(scored, self.tasks(), self.averages())
+
+    def tasks(self) -> Mapping[str, tuple[str, ...]]:
+        """The eight tasks of the published tables."""
+        return TASKS
+
+    def averages(self) -> Mapping[str, Collection[str]]:
+        """Choice by accuracy, numerical by MRA, and both."""
+        return {"acc": CHOICE, "mra": NUMERICAL, "all": CHOICE | NUMERICAL}
 
     def _keep(self, questions: Sequence[Question]) -> list[Question]:
         """Those that `where` lets through, sorted by (scene, id). `UserError` when none is left."""
-        kept = [q for q in questions if all(_field(q, key) in allowed for key, allowed in self.where.items())]
-        if questions and not kept:
-            shown = ",".join(f"{key}={'|'.join(allowed)}" for key, allowed in self.where.items())
-            here = [f"{key} here: {', '.join(_some(questions, key))}" for key in self.where]
-            raise UserError(f"no question has {shown}", "\n".join(here))
-        return sorted(kept, key=lambda q: (q.scene, q.id))
+        return keep(questions, self.where)
 
 
 def question_of(row: Mapping[str, Any], place: str, *, whole: bool) -> Question:
@@ -177,33 +144,3 @@ def _truth(value: Any, kind: str, options: tuple[str, ...] | None, place: str) -
         valid = f"valid: {', '.join(letters)}" if options else "expected one letter"
         raise UserError(f"{place}: ground truth {truth!r} is not the letter of an option", valid)
     return truth
-
-
-def _field(question: Question, key: str) -> str:
-    if key == "scene_name":
-        return question.scene.rpartition("/")[2]
-    return {"dataset": question.dataset, "id": question.id, "question_type": question.type}[key]
-
-
-def _some(questions: Sequence[Question], key: str) -> list[str]:
-    found = sorted({_field(q, key) for q in questions})
-    return found if len(found) <= 12 else [*found[:12], f"… ({len(found)} in all)"]
-
-
-def _task(types: Mapping[str, Mapping[str, Any]], members: tuple[str, ...]) -> dict[str, Any]:
-    present = [types[m] for m in members if m in types]
-    return {"score": _mean([t["score"] for t in present]), "n": sum(t["n"] for t in present)}
-
-
-def _averages(
-    by_type: Mapping[str, list[float]], tasks: Mapping[str, Mapping[str, Any]], members: frozenset[str]
-) -> dict[str, float | None]:
-    items = [score for kind in TYPES if kind in members for score in by_type.get(kind, ())]
-    return {
-        "micro": _mean(items),
-        "macro": _mean([task["score"] for name, task in tasks.items() if TASKS[name][0] in members]),
-    }
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return fsum(values) / len(values) if values else None  # exact, so that the order of items changes no digit

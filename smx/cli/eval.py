@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
     from smx.resolve import Resolver
 
 
+class Input(StrEnum):
+    """What a model is told about its frames."""
+
+    video = "video"
+    frames = "frames"
+
+
+class Order(StrEnum):
+    """In which order pairs of frames are shown."""
+
+    given = "given"
+    reversed = "reversed"
+    shuffled = "shuffled"
+
+
 def evaluate(
     model: Annotated[str, typer.Option(help="Variant, or several separated by commas: smx list models.")] = "tiny",
     bench: Annotated[str, typer.Option(help="Benchmark: smx list benches.")] = "rooms",
@@ -26,6 +42,11 @@ def evaluate(
     root: Annotated[Path | None, typer.Option(help="Where the bench's questions and videos are.")] = None,
     where: Annotated[str | None, typer.Option(help="Only some questions: question_type=…,dataset=… ")] = None,
     prompt: Annotated[str | None, typer.Option(help="Prompt of the bench, e.g. official or spatial-mllm.")] = None,
+    blind: Annotated[bool, typer.Option("--blind", help="Ask without frames: what the questions give away.")] = False,
+    input: Annotated[
+        Input, typer.Option(help="frames: as a list of pictures, two a second, not a video with its times.")
+    ] = Input.video,
+    frame_order: Annotated[Order, typer.Option(help="Show pairs of frames in another order.")] = Order.given,
     allow_position_mismatch: L.AllowMismatch = False,
     seed: L.Seeds = "0",
     executor: L.Executor = None,
@@ -50,6 +71,12 @@ def evaluate(
         given["allow_position_mismatch"] = True
     if options:
         given["bench_options"] = options
+    if blind:
+        given["blind"] = True
+    if input is not Input.video:
+        given["input"] = input.value
+    if frame_order is not Order.given:
+        given["frame_order"] = frame_order.value
     given = L.changed(given, L.settings(set_))
     how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
 

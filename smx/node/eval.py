@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import sys
+import time
 from itertools import groupby
 from typing import Any
 
 from smx import plugins, sampleset
 from smx.benches import BaseBench, Question
 from smx.errors import SceneError
-from smx.models import BaseVLM, Query, Reply, Runner, SceneInput
+from smx.models import BaseVLM, Cost, Query, Reply, Runner, SceneInput
 from smx.node import Shard
+from smx.node.parallel import ahead
+from smx.node.shown import shown
 from smx.spec import EvalSpec, SampleSpec, Variant, dataset_label, sample_set
 
 
@@ -36,10 +39,32 @@ def work(shard: Shard) -> None:
         dtype=spec.dtype,
         training=examples,
     )
+    runner.share_prefix = spec.loop == "shared"
+    if not runner.share_prefix:
+        info["questions"] = "one by one"
     shard.note({**runner.info, **info})
-    asked = [questions[item.id] for item in shard.items]
-    for scene, group in groupby(asked, key=lambda q: q.scene):
-        _ask_scene(shard, bench, runner, model, scene, list(group))
+    scenes = [(scene, list(group)) for scene, group in groupby(_asked(shard, questions), key=lambda q: q.scene)]
+    if not model.needs_frames or spec.blind:
+        for _, group in scenes:
+            _ask(shard, bench, runner, None, group, 0.0)
+        return
+
+    def look(part: tuple[str, list[Question]]) -> SceneInput:
+        label = dataset_label(bench.dataset, bench.dataset_options())
+        view = load_scene(shard, label, part[0], cameras=model.wants_cameras())
+        view = shown(view, spec.input, spec.frame_order, spec.seed)
+        runner.prepare(view)
+        return view
+
+    waited = time.perf_counter()
+    for (_, group), view in ahead(scenes, look):
+        if isinstance(view, Exception):  # the scene is missing for each of its questions
+            for question in group:
+                shard.begin(question.id)
+                shard.fail(question.id, view)
+        else:
+            _ask(shard, bench, runner, view, group, (time.perf_counter() - waited) / len(group))
+        waited = time.perf_counter()
 
 
 def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool) -> SceneInput:
@@ -73,43 +98,57 @@ def device(model: BaseVLM) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _ask_scene(
-    shard: Shard, bench: BaseBench, runner: Runner, model: BaseVLM, scene: str, questions: list[Question]
+def _asked(shard: Shard, questions: dict[str, Question]) -> list[Question]:
+    """The shard's questions that can be asked and scored; the others are recorded as what they are."""
+    asked = []
+    for item in shard.items:
+        question = questions.get(item.id)
+        if question is not None and question.truth:
+            asked.append(question)
+            continue
+        shard.begin(item.id)
+        lacks = "is not in the bench's question file any more" if question is None else "has no ground truth"
+        shard.fail(item.id, SceneError(f"question {item.id!r} {lacks}"))
+    return asked
+
+
+def _ask(
+    shard: Shard, bench: BaseBench, runner: Runner, view: SceneInput | None, questions: list[Question], waited: float
 ) -> None:
-    view = None
-    if model.needs_frames:
-        try:
-            label = dataset_label(bench.dataset, bench.dataset_options())
-            view = load_scene(shard, label, scene, cameras=model.wants_cameras())
-        except Exception as error:  # noqa: BLE001 - the scene is missing for each of its questions
-            for question in questions:
-                shard.begin(question.id)
-                shard.fail(question.id, error)
-            return
-    left = list(questions)
-    while left:
-        for question, started, reply in _replies(shard, runner, bench, view, left):
-            left.remove(question)
-            if isinstance(reply, Reply):
-                shard.succeed(question.id, _record(bench, question, reply), started)
-            else:
-                shard.fail(question.id, reply)
-                break  # the generator is spent; go on with the next question in a new one
-
-
-def _replies(
-    shard: Shard, runner: Runner, bench: BaseBench, view: SceneInput | None, questions: Sequence[Question]
-) -> Iterator[tuple[Question, float, Reply | Exception]]:
+    """Record an outcome for each of a scene's questions; `waited`: seconds each of them waited for the scene."""
     spec = shard.spec
     assert isinstance(spec, EvalSpec)
-    answers = runner.answer(view, [query(bench, q) for q in questions], spec.max_new_tokens)
-    for question in list(questions):
+    outcomes = runner.outcomes(view, [query(bench, question) for question in questions], spec.max_new_tokens)
+    halved = 0
+    for question in questions:
         started = shard.begin(question.id)
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            shard.fail(question.id, outcome)
+            continue
         try:
-            reply: Reply | Exception = next(answers)
-        except Exception as error:  # noqa: BLE001 - handed to the caller, who records it
-            reply = error
-        yield question, started, reply
+            data = _record(bench, question, outcome)
+        except Exception as error:  # noqa: BLE001 - what cannot be scored is an error, not a wrong answer
+            shard.fail(question.id, error)
+            continue
+        if (cost := outcome.cost) is None:
+            shard.succeed(question.id, data, started)
+            continue
+        if cost.halved > halved:
+            _say_halved(shard, cost)
+            halved = cost.halved
+        # Its share of the task's time: the seconds of all items add up to what the task took.
+        shard.succeed(question.id, data, time.perf_counter() - cost.seconds - waited, _used(cost))
+
+
+def _say_halved(shard: Shard, cost: Cost) -> None:
+    about = f"eval  {shard.attempt.run.path.name}"
+    sys.stderr.write(f"{about}: memory was not enough; {cost.together} questions at once from now on\n")
+
+
+def _used(cost: Cost) -> dict[str, Any]:
+    halved = {"halved": cost.halved} if cost.halved else {}
+    return {"together": cost.together, "peak_memory": cost.peak_memory, **halved}
 
 
 def _record(bench: BaseBench, question: Question, reply: Reply) -> dict[str, Any]:
@@ -122,6 +161,7 @@ def _record(bench: BaseBench, question: Question, reply: Reply) -> dict[str, Any
         "question": question.text,
         "options": None if question.options is None else list(question.options),
         "truth": question.truth,
+        **({"also": list(question.also)} if question.also else {}),
         "prompt": hashlib.sha256(bench.render(question).encode()).hexdigest()[:12],
         "text": reply.text,
         "scores": {name: {"parsed": v.parsed, "score": v.score} for name, v in verdicts.items()},

@@ -66,7 +66,8 @@ def _scores(spec: EvalSpec, outcome: Outcome) -> dict[str, Any]:
 
 def _question(item: str, data: dict[str, Any]) -> Question:
     options = None if data["options"] is None else tuple(data["options"])
-    return Question(item, data["dataset"], data["scene"], data["type"], data["question"], options, data["truth"])
+    also = tuple(data.get("also", ()))
+    return Question(item, data["dataset"], data["scene"], data["type"], data["question"], options, data["truth"], also)
 
 
 def _samples(outcome: Outcome) -> dict[str, Any]:

@@ -24,6 +24,12 @@ from smx.report.query import AXES, BREAKDOWNS, Query, metric_names
 Key = tuple[Any, ...]
 Slot = tuple[str, str, str]  # scorer, metric, task
 
+_SHOWN = {  # as canonical JSON has it -> in words
+    '"blind":true': "blind",
+    '"input":"frames"': "input=frames",
+    '"frame_order":"reversed"': "reversed",
+    '"frame_order":"shuffled"': "shuffled",
+}
 NEVER_HIDDEN = ("model", "sampler", "frames")
 
 
@@ -208,8 +214,10 @@ def as_runs(scores: Iterable[CellScore]) -> tuple[list[RunRow], list[CellScore]]
 
 
 def model_label(run: RunRow) -> str:
-    """The variant; random weights are part of its name."""
-    return f"{run.variant} (untrained)" if run.labels.get("untrained") else f"{run.variant}"
+    """The variant; random weights, and another way of showing it the frames, are part of its name."""
+    shown = [word for mark, word in _SHOWN.items() if mark in run.spec]
+    name = f"{run.variant} [{', '.join(shown)}]" if shown else f"{run.variant}"
+    return f"{name} (untrained)" if run.labels.get("untrained") else name
 
 
 def bench_label(run: RunRow) -> str:

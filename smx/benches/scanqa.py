@@ -1,0 +1,85 @@
+"""ScanQA: questions about rooms of ScanNet with short answers, several of which may be right.
+
+Read as published, `ScanQA_v1.0_{split}.json` with `scene_id, question_id, question, answers`. The answers of its
+test splits are not public, so `val` is what is asked. Scans are the dataset `scannet`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from smx.benches import Question
+from smx.benches._rows import read_rows
+from smx.benches._short import ShortAnswers, answers_of
+from smx.benches._where import keep, parse_where
+from smx.errors import UserError
+
+TYPES = ("what", "where", "how", "which", "is", "other")
+_NAME = "ScanQA_v1.0_{}.json"
+
+
+class Bench(ShortAnswers):
+    """ScanQA's validation split; exact match with any of a question's answers."""
+
+    dataset: ClassVar[str] = "scannet"
+    types: ClassVar[tuple[str, ...]] = TYPES
+
+    split: Literal["val", "train"] = "val"
+    where: Annotated[dict[str, tuple[str, ...]], BeforeValidator(partial(parse_where, types=TYPES))] = Field(
+        default_factory=dict, description="which questions are asked; empty: all"
+    )
+
+    def questions(self, root: Path | None) -> list[Question]:
+        """Questions of the split that `where` keeps."""
+        return keep(list(self._asked(_file(root, self.split))), self.where)
+
+    def training(self, root: Path | None) -> list[Question]:
+        """The training split where its file is there."""
+        found = [] if self.split == "train" else [p for p in _places(root, "train") if p.is_file()]
+        return sorted(self._asked(found[0]), key=lambda q: (q.scene, q.id)) if found else []
+
+    def digest(self, root: Path | None) -> str:
+        """SHA-256 of the split's file."""
+        with _file(root, self.split).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def render(self, question: Question) -> str:
+        """The question and the usual request for a short answer."""
+        return f"{question.text} Answer the question using a single word or phrase."
+
+    def _asked(self, path: Path) -> Iterator[Question]:
+        seen: set[str] = set()
+        for place, row in read_rows(path):
+            where = f"{path}, {place}"
+            for key in ("question_id", "scene_id", "question"):
+                if not isinstance(row.get(key), str | int) or not str(row[key]).strip():
+                    raise UserError(f"{where}: no {key!r}", f"fields here: {', '.join(map(str, row))}")
+            identity, text = str(row["question_id"]), str(row["question"]).strip()
+            if identity in seen:
+                raise UserError(f"{where}: question_id {identity} again")
+            seen.add(identity)
+            truths = answers_of(row, where)
+            scene = str(row["scene_id"])
+            yield Question(identity, "scannet", scene, self.type_of(text), text, None, truths[0], truths[1:])
+
+
+def _places(root: Path | None, split: str) -> list[Path]:
+    name = _NAME.format(split)
+    if root is None or not root.is_dir():
+        where = f"{root} is not a folder" if root else "no root is given"
+        raise UserError(f"bench scanqa: {where}", f"--root FOLDER: the one that holds {name}")
+    return [root / folder / name for folder in ("", "scanqa", "qa", "ScanQA")]
+
+
+def _file(root: Path | None, split: str) -> Path:
+    places = _places(root, split)
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise UserError(f"bench scanqa: no {places[0].name} in {root}", "the files are those of ScanQA's release")
+    return found
