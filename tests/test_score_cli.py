@@ -184,7 +184,8 @@ def test_a_row_without_a_known_text_field_lists_those_there_are(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("p.csv", "id,prediction", "cannot read files that end in '.csv'"),
+        ("p.xlsx", "id,prediction", "cannot read files that end in '.xlsx'"),
+        ("p.csv", "id,prediction", "holds no rows"),
         ("p.jsonl", "", "holds no rows"),
         ("p.jsonl", "[1, 2]", "line 1: expected an object"),
         ("p.json", '{"a": 1}\n{"a": 2}', "line 2, column 1: not valid JSON"),

@@ -1,7 +1,9 @@
-"""Read tables of rows (jsonl, json, parquet) with a name for every row, so that faults can be pointed at."""
+"""Read tables of rows (jsonl, json, csv, tsv, parquet) with a name for every row, so that faults can be pointed at."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,8 @@ Row = dict[str, Any]
 
 def read_rows(path: Path) -> list[tuple[str, Row]]:
     """Every row of `path` with its place ("line 12", "row 12"), counted from 1. `UserError` when unreadable."""
-    readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".parquet": _parquet}
+    readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv}
+    readers[".parquet"] = _parquet
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UserError(f"{path}: cannot read files that end in {path.suffix!r}", f"valid: {', '.join(readers)}")
@@ -62,6 +65,23 @@ def _list_in(path: Path, content: Any) -> list[Any]:
 
 def _is_rows(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _csv(path: Path) -> Iterator[tuple[str, Row]]:
+    """Columns by the first line; every cell is text. Places are lines of the file, as an editor counts them."""
+    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    try:
+        header = next(reader, [])
+        begin = reader.line_num + 1
+        for cells in reader:
+            place, begin = f"line {begin}", reader.line_num + 1
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise UserError(f"{path}, {place}: {len(cells)} cells under {len(header)} headings")
+            yield place, dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: not readable ({error})") from None
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Row]]:

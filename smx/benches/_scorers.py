@@ -1,7 +1,7 @@
-"""The two published readings of a VSI-Bench answer, to the last digit. Pure functions of text and ground truth.
+"""Readings of a VSI-Bench answer: the two published ones, to the last digit, and one that forgives.
 
-Both turn a relative error into mean relative accuracy (MRA): the share of ten thresholds θ = 0.5 … 0.95 whose
-tolerance 1 − θ the error stays within. They differ in how the answer is read, in `<=` or `<`, and in precision,
+Pure functions of text and ground truth. All turn a relative error into mean relative accuracy (MRA): the share of ten thresholds θ = 0.5 … 0.95 whose
+tolerance 1 − θ the error stays within. The published two differ in how the answer is read, in `<=` or `<`, and in precision,
 which is enough to move 44 of the 620 pairs (0..30, 1..20).
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,25 @@ def spatial_mllm(text: str, truth: str, *, numerical: bool) -> Verdict:
         return Verdict(number, float((error < _tolerances32()).mean()))
 
 
+def lenient(text: str, truth: str, options: Sequence[str] | None, *, numerical: bool) -> Verdict:
+    """Read what a person would: for telling a wrong answer from a badly worded one. No published number is made so.
+
+    Of the last `<answer>…</answer>`, or all of the text. A number: the first one anywhere, in digits or words,
+    scored as `official` does. A letter, by the first rule that fits: it stands alone; it is followed by `.`, `)`
+    or `:`; "answer is X"; exactly one option's text is in it (of options within each other, the longest).
+    """
+    found = _ANSWER.findall(text)
+    answer = (found[-1] if found else text).strip()
+    if not numerical:
+        letter = _chosen(answer, options or ())
+        return Verdict(letter, float(letter is not None and letter.lower() == truth.lower()))
+    target = positive(truth)
+    value = _first_number(answer)
+    if value is None:
+        return Verdict(None, 0.0)
+    return Verdict(f"{value:.12g}", float((abs(value - target) / target <= _tolerances64()).mean()))
+
+
 def positive(truth: str) -> float:
     """A numerical ground truth as float. `ValueError` unless it is finite and above zero.
 
@@ -89,7 +109,7 @@ def _tolerances32() -> np.ndarray:
 
 
 def _clean(text: str) -> str:
-    found = re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL)
+    found = _ANSWER.findall(text)
     words = (found[-1] if found else text).split()
     return " ".join(words).rstrip(".").lower().strip()
 
@@ -105,3 +125,59 @@ def _number(word: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def _chosen(answer: str, options: Sequence[str]) -> str | None:
+    """The letter that an answer chooses, upper case. Without options any letter is one."""
+    letters = _LETTERS[: len(options)] if options else _LETTERS
+    anyhow, upper = f"[{letters}{letters.lower()}]", f"[{letters}]"
+    rules = (
+        rf"\W*({anyhow})\W*",  # alone
+        rf"\W*({anyhow})[.):](?:\W.*)?",  # first; in the middle of a text a small letter is mostly "e.g."
+        rf".*?(?<!\w)({upper})[.):](?:\W.*)?",
+        rf"(?i:.*?\banswer\s*(?:is|:)\W*)(?:({upper})\b.*|({anyhow})\W*)",
+    )
+    for rule in rules:
+        if found := re.fullmatch(rule, answer, re.DOTALL):
+            return next(group for group in found.groups() if group).upper()
+    return _named(answer, options)
+
+
+def _named(answer: str, options: Sequence[str]) -> str | None:
+    """The letter of the one option whose text is in the answer."""
+    rest, letters = " ".join(answer.lower().split()), set()
+    texts = [" ".join(re.sub(r"^\W*[A-Za-z][.):]\s*", "", option).lower().split()) for option in options]
+    for letter, text in sorted(zip(_LETTERS, texts, strict=False), key=lambda pair: -len(pair[1])):
+        rest, times = re.subn(rf"(?<!\w){re.escape(text)}(?!\w)", " | ", rest) if text else (rest, 0)
+        if times:
+            letters.add(letter)
+    return letters.pop() if len(letters) == 1 else None
+
+
+def _first_number(answer: str) -> float | None:
+    """The first number, in digits or words; None where there is none (or none that is finite)."""
+    found = _NUMERAL.search(answer)
+    if found is None:
+        return None
+    if found["digits"]:
+        return _number(found["digits"].replace(",", "").replace("−", "-"))
+    value = 0
+    for word in re.split(r"[\s-]+", found["words"].lower()):
+        value = max(value, 1) * 100 if word == "hundred" else value + _VALUES.get(word, 0)
+    return float(value)
+
+
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_UNITS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_VALUES = {word: n for n, word in enumerate(_UNITS)} | {word: 10 * n for n, word in enumerate(_TENS, start=2)}
+_SMALL = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-]+(?:{'|'.join(_UNITS[1:10])}))?|{'|'.join(sorted(_UNITS, key=len)[::-1])})"
+_NUMERAL = re.compile(
+    r"(?P<digits>(?:(?<!\w)[-+−])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.?\d+)(?:[eE][-+]?\d+)?)"
+    rf"|\b(?P<words>{_SMALL}(?:[\s-]+hundred(?:(?:[\s-]+and)?[\s-]+{_SMALL})?)?|hundred)\b",
+    re.IGNORECASE,
+)

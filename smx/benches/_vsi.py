@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -11,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from smx.benches import BaseBench, Question, Verdict
 from smx.benches._averages import summarize
-from smx.benches._scorers import official, positive, spatial_mllm
+from smx.benches._scorers import lenient, official, positive, spatial_mllm
 from smx.benches._where import keep, parse_where
 from smx.errors import UserError, unknown
 
@@ -34,7 +36,8 @@ TYPES = tuple(t for types in TASKS.values() for t in types)
 NUMERICAL = frozenset(TYPES[:4])  # scored by MRA; metres, cm, m², or a count
 CHOICE = frozenset(TYPES[4:])  # scored by accuracy; the answer is the letter of an option
 
-SCORERS = {"official": official, "spatial-mllm": spatial_mllm}
+PUBLISHED = {"official": official, "spatial-mllm": spatial_mllm}
+SCORERS = (*PUBLISHED, "lenient")
 
 Where = Annotated[dict[str, tuple[str, ...]], BeforeValidator(partial(parse_where, types=TYPES))]
 
@@ -42,7 +45,7 @@ Where = Annotated[dict[str, tuple[str, ...]], BeforeValidator(partial(parse_wher
 class VsiBench(BaseBench):
     """A bench with VSI-Bench's ten question types; a subclass says where the questions come from."""
 
-    scorers: ClassVar[tuple[str, ...]] = tuple(SCORERS)
+    scorers: ClassVar[tuple[str, ...]] = SCORERS
 
     prompt: Literal["official", "spatial-mllm"] = "official"  # the latter has no line about the frames
     where: Where = Field(default_factory=dict)  # which questions are asked; empty: all
@@ -62,7 +65,10 @@ class VsiBench(BaseBench):
         """Score one raw answer. `ValueError` for a numerical ground truth that is not a positive number."""
         if scorer not in SCORERS:
             raise unknown("scorer", scorer, SCORERS)
-        return SCORERS[scorer](text, question.truth, numerical=question.type in NUMERICAL)
+        numerical = question.type in NUMERICAL
+        if scorer == "lenient":
+            return lenient(text, question.truth, question.options, numerical=numerical)
+        return PUBLISHED[scorer](text, question.truth, numerical=numerical)
 
     def question_of(self, row: Mapping[str, Any], place: str) -> Question:
         """A row of a file of predictions: only its type and ground truth must be there."""
@@ -122,11 +128,22 @@ def question_of(row: Mapping[str, Any], place: str, *, whole: bool) -> Question:
 
 
 def _options(value: Any, place: str) -> tuple[str, ...] | None:
+    if isinstance(value, str):  # a cell of a csv file
+        value = _list_in(value)
     if value is None:
         return None
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise UserError(f"{place}: options must be a list of texts, found {value!r}")
     return tuple(value) or None
+
+
+def _list_in(cell: str) -> Any:
+    """A list as JSON or Python writes it; None for an empty cell; else the text itself."""
+    if not cell.strip():
+        return None
+    with contextlib.suppress(ValueError, SyntaxError):
+        return ast.literal_eval(cell)
+    return cell
 
 
 def _truth(value: Any, kind: str, options: tuple[str, ...] | None, place: str) -> str:

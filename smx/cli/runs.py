@@ -172,7 +172,7 @@ def _say_result(result: dict[str, Any]) -> None:
             out(f"  {len(error['items'])} × {error['kind']}: {error['line']}  [{', '.join(error['items'][:5])}]")
     for scorer, found in (result.get("scores") or {}).items():
         out(f"scores, {scorer} (n {found['n']}, {found['unparsed']} unparsed)")
-        for name in ("all", "acc", "mra"):
+        for name in [name for name in ("all", "acc", "mra") if name in found]:
             shown = "  ".join(f"{k} {100 * v:.2f}" for k, v in found[name].items() if v is not None)
             out(f"  {name}: {shown or 'no such questions'}")
         for kind, entry in found["types"].items():

@@ -11,12 +11,17 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+_SHOWN = 20  # answers named where scorers differ
+
 
 def score(
-    file: Annotated[Path, typer.Argument(help="Predictions: .jsonl, .json or .parquet.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="Predictions: .jsonl, .json, .csv, .tsv or .parquet.", show_default=False)
+    ],
     bench: Annotated[str, typer.Option(help="Benchmark they answer: smx list benches.")] = "vsibench",
     scorer: Annotated[
-        str | None, typer.Option(help="Scorer of the bench.", show_default="the bench's first: official")
+        str | None,
+        typer.Option(help="Scorer of the bench; all: side by side.", show_default="the bench's first: official"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, scores in 0..1.")] = False,
 ) -> None:
@@ -27,6 +32,7 @@ def score(
     model_output, response or output. The result files of Spatial-MLLM, the
     sample logs of lmms-eval and smx's own items.jsonl are read as they are. A
     row that cannot be scored is an error naming its line, never a zero.
+    --scorer all names the answers that scorers do not score alike.
 
     Example: smx score results_spatial-mllm.json --bench vsibench --scorer spatial-mllm
     """
@@ -39,12 +45,46 @@ def score(
     if as_json:
         out_json(summary)
         return
+    if "scorers" in summary:
+        _side_by_side(summary)
+        return
     screen = console()
     answers = f"{summary['n']} answer" + ("" if summary["n"] == 1 else "s")
     unparsed = f", {summary['unparsed']} of them unparsed" if summary["unparsed"] else ""
     screen.print(f"{summary['bench']}, scorer {summary['scorer']}: {answers}{unparsed}. Scores in %.")
     screen.print(_by_task(summary))
     screen.print(_averages(summary))
+
+
+def _side_by_side(summary: Mapping[str, Any]) -> None:
+    """One column per scorer, and the answers that they do not score alike."""
+    from rich.table import Table
+
+    from smx.cli._common import console
+
+    screen, scorers = console(), summary["scorers"]
+    screen.print(f"{summary['bench']}: {summary['n']} answers. Scores in %.")
+    table = Table("", "n", *scorers)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    first = next(iter(scorers.values()))
+    for task, scored in first["tasks"].items():
+        table.add_row(task, str(scored["n"]), *(percent(found["tasks"][task]["score"]) for found in scorers.values()))
+    for key in [name for name in ("acc", "mra", "all") if name in first]:
+        for name in ("micro", "macro"):
+            table.add_row(f"{key}.{name}", "", *(percent(found[key][name]) for found in scorers.values()))
+    table.add_row("unparsed", "", *(str(found["unparsed"]) for found in scorers.values()))
+    screen.print(table)
+    differ = summary["differ"]
+    screen.print(f"{len(differ)} of {summary['n']} answers are not scored alike{':' if differ else '.'}")
+    for entry in differ[:_SHOWN]:
+        scores = ", ".join(f"{name} {percent(found['score'])}" for name, found in entry["scores"].items())
+        text = " ".join(entry["text"].split())
+        shown = text if len(text) <= 40 else text[:39] + "…"
+        line = f"  {entry['item']}  {shown!r} for {entry['truth']!r}: {scores}"
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+    if len(differ) > _SHOWN:
+        screen.print(f"  … and {len(differ) - _SHOWN} more: --json")
 
 
 def _by_task(summary: Mapping[str, Any]) -> Table:
@@ -69,6 +109,8 @@ def _averages(summary: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right")
     labels = {"acc": "acc (choice)", "mra": "mra (numerical)", "all": "all"}
     for key, label in labels.items():
+        if key not in summary:
+            continue
         table.add_row(label, percent(summary[key]["micro"]), percent(summary[key]["macro"]))
     return table
 

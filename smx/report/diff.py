@@ -123,7 +123,7 @@ def _scores(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[float | Non
         found: dict[str, float] = {}
         for scorer, summary in (result.get("scores") or {}).items():
             for name in ("all", "acc", "mra"):
-                found |= {f"{scorer} {name}.{k}": v for k, v in summary[name].items() if v is not None}
+                found |= {f"{scorer} {name}.{k}": v for k, v in summary.get(name, {}).items() if v is not None}
             found |= {f"{scorer} {k}": entry["score"] for k, entry in summary["types"].items()}
         return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins
+from smx.benches import BaseBench, Question
 from smx.benches._rows import read_rows
 from smx.errors import UserError, unknown
 
@@ -15,18 +16,50 @@ from smx.errors import UserError, unknown
 TEXT_FIELDS = ("prediction", "pred", "model_output", "response", "output", "filtered_resps", "resps")
 
 
+EVERY = "all"  # as a scorer: all of them, side by side
+
+
 def score_file(path: Path, bench_name: str, scorer: str | None = None) -> tuple[dict[str, Any], int]:
-    """Score every row of `path` (jsonl, json, parquet) with one scorer of a bench, by default its first.
+    """Score every row of `path` (jsonl, json, csv, tsv, parquet) with one scorer of a bench, by default its first.
 
     Returns the bench's `summarize` with `bench` and `scorer` in front, and how many rows are recorded failures
-    of smx's own `items.jsonl`, which are no wrong answers and not scored. Raises `UserError` naming file and
-    line for a row that cannot be scored: unknown question type, no ground truth, no text, the same id twice.
+    of smx's own `items.jsonl`, which are no wrong answers and not scored. For the scorer `all`: `{"bench", "n",
+    "scorers": {name: summary}, "differ": [...]}`, the latter the answers that not all scorers score alike.
+    Raises `UserError` naming file and line for a row that cannot be scored: unknown question type, no ground
+    truth, no text, the same id twice.
     """
-    bench = plugins.load("benches", bench_name)()
+    bench: BaseBench = plugins.load("benches", bench_name)()
     name = scorer or bench.scorers[0]
-    if name not in bench.scorers:
-        raise unknown("scorer", name, bench.scorers)
-    scored = []
+    if name not in (*bench.scorers, EVERY):
+        raise unknown("scorer", name, (*bench.scorers, EVERY))
+    answers, failed = _read(path, bench)
+    if name != EVERY:
+        scored = [(question, bench.judge(question, text, name)) for _, question, text in answers]
+        return {"bench": bench_name, "scorer": name, **bench.summarize(scored)}, failed
+    verdicts = [[bench.judge(question, text, each) for each in bench.scorers] for _, question, text in answers]
+    summaries = {
+        each: dict(bench.summarize([(q, found[k]) for (_, q, _), found in zip(answers, verdicts, strict=True)]))
+        for k, each in enumerate(bench.scorers)
+    }
+    differ = [
+        {
+            "item": question.id or place,
+            "type": question.type,
+            "truth": question.truth,
+            "text": text,
+            "scores": {
+                each: {"parsed": v.parsed, "score": v.score} for each, v in zip(bench.scorers, found, strict=True)
+            },
+        }
+        for (place, question, text), found in zip(answers, verdicts, strict=True)
+        if len({verdict.score for verdict in found}) > 1
+    ]
+    return {"bench": bench_name, "n": len(answers), "scorers": summaries, "differ": differ}, failed
+
+
+def _read(path: Path, bench: BaseBench) -> tuple[list[tuple[str, Question, str]], int]:
+    """(place, question, what the model said) of every answer, and how many rows are recorded failures."""
+    answers = []
     failed = 0
     first_seen: dict[str, str] = {}
     for place, row in read_rows(path):
@@ -43,8 +76,8 @@ def score_file(path: Path, bench_name: str, scorer: str | None = None) -> tuple[
                     "every question counts once; remove the older answer",
                 )
             first_seen[question.id] = place
-        scored.append((question, bench.judge(question, model_text(flat, where), name)))
-    return {"bench": bench_name, "scorer": name, **bench.summarize(scored)}, failed
+        answers.append((place, question, model_text(flat, where)))
+    return answers, failed
 
 
 def unfold(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,8 +89,10 @@ def unfold(row: Mapping[str, Any]) -> dict[str, Any]:
     data = row.get("data")
     if "item" in row and isinstance(data, Mapping) and {"type", "truth", "text"} <= data.keys():
         own = {"id": row["item"], "question_type": data["type"], "ground_truth": data["truth"]}
-        return {**own, "options": data.get("options"), "prediction": data["text"]}
-    inner = [value for value in row.values() if isinstance(value, Mapping) and "question_type" in value]
+        more = {"answers": [data["truth"], *data.get("also", ())], "options": data.get("options")}
+        return {**own, **more, "question": data.get("question", ""), "prediction": data["text"]}
+    known = {"question_type", "question", "answers"}
+    inner = [value for value in row.values() if isinstance(value, Mapping) and known & value.keys()]
     flat: dict[str, Any] = {}
     for fields in inner:
         flat |= fields
