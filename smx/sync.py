@@ -610,13 +610,17 @@ def score_rows(fingerprint: str, bench: str, scores: dict[str, Any]) -> list[Sco
     """`{"official@1": summary}` as rows of the registry."""
     rows = []
     for scorer, summary in scores.items():
+        ci = summary.get("ci", {})
         for name in ("all", "acc", "mra"):
             for average, value in summary.get(name, {}).items():
                 if value is not None:
-                    n, unparsed = summary["n"], summary["unparsed"]
-                    rows.append(ScoreRow(fingerprint, bench, scorer, f"{name}.{average}", value, n, unparsed=unparsed))
+                    n, unparsed, metric = summary["n"], summary["unparsed"], f"{name}.{average}"
+                    low, high = ci.get(metric, {}).get("", (None, None))
+                    rows.append(ScoreRow(fingerprint, bench, scorer, metric, value, n, "", unparsed, low, high))
         for metric, key in (("type", "types"), ("task", "tasks")):
             for name, entry in summary.get(key, {}).items():
                 if entry["score"] is not None:
-                    rows.append(ScoreRow(fingerprint, bench, scorer, metric, entry["score"], entry["n"], task=name))
+                    low, high = ci.get(metric, {}).get(name, (None, None))
+                    score, n = entry["score"], entry["n"]
+                    rows.append(ScoreRow(fingerprint, bench, scorer, metric, score, n, name, 0, low, high))
     return rows

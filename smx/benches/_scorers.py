@@ -1,8 +1,8 @@
 """Readings of a VSI-Bench answer: the two published ones, to the last digit, and one that forgives.
 
-Pure functions of text and ground truth. All turn a relative error into mean relative accuracy (MRA): the share of ten thresholds θ = 0.5 … 0.95 whose
-tolerance 1 − θ the error stays within. The published two differ in how the answer is read, in `<=` or `<`, and in precision,
-which is enough to move 44 of the 620 pairs (0..30, 1..20).
+Pure functions of text and ground truth. All turn a relative error into mean relative accuracy (MRA): the share of
+ten thresholds θ = 0.5 … 0.95 whose tolerance 1 − θ the error stays within. The published two differ in how the
+answer is read, in `<=` or `<`, and in precision, which is enough to move 44 of the 620 pairs (0..30, 1..20).
 """
 
 from __future__ import annotations

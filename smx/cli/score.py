@@ -15,9 +15,7 @@ _SHOWN = 20  # answers named where scorers differ
 
 
 def score(
-    file: Annotated[
-        Path, typer.Argument(help="Predictions: .jsonl, .json, .csv, .tsv or .parquet.", show_default=False)
-    ],
+    file: Annotated[Path, typer.Argument(help="Predictions: .jsonl, .json, .csv, .tsv, .parquet.", show_default=False)],
     bench: Annotated[str, typer.Option(help="Benchmark they answer: smx list benches.")] = "vsibench",
     scorer: Annotated[
         str | None,

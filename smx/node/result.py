@@ -12,6 +12,7 @@ from typing import Any
 
 from smx import plugins
 from smx.benches import BaseBench, Question
+from smx.benches._intervals import uncertainty
 from smx.runfolder import Outcome, RunFolder, read_json, write_json
 from smx.spec import SPECS, AnySpec, EvalSpec, GenSpec
 
@@ -56,12 +57,14 @@ def _scores(spec: EvalSpec, outcome: Outcome) -> dict[str, Any]:
     """`{"official@1": summary, …}` over the items that were answered; errors are no wrong answers."""
     bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
     asked = [(_question(item, outcome.done[item]["data"]), outcome.done[item]["data"]) for item in sorted(outcome.done)]
-    return {
-        f"{scorer}@{bench.scorer_version}": dict(
-            bench.summarize([(question, bench.judge(question, data["text"], scorer)) for question, data in asked])
-        )
-        for scorer in bench.scorers
-    }
+    found = {}
+    for scorer in bench.scorers:
+        scored = [(question, bench.judge(question, data["text"], scorer)) for question, data in asked]
+        found[f"{scorer}@{bench.scorer_version}"] = {
+            **bench.summarize(scored),
+            **uncertainty(bench, scored, scorer),
+        }
+    return found
 
 
 def _question(item: str, data: dict[str, Any]) -> Question:
