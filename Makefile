@@ -13,7 +13,7 @@ STAMP := $(VENV)/setup.stamp
 WANTED := $(shell cat pyproject.toml constraints.txt | cksum) in $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cluster docs lint types unit
+.PHONY: help setup demo test cluster browser docs lint types unit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -36,7 +36,7 @@ demo: setup
 	@$(BIN)/smx demo
 
 # Types are checked while the tests run. -k: a failure of one does not hide what the others say.
-test: setup cluster
+test: setup cluster browser
 	@$(MAKE) --no-print-directory -k -j2 lint types unit
 
 # A SLURM to test on, where SMX_REQUIRE names slurm and packages can be installed without asking.
@@ -50,6 +50,17 @@ cluster:
 	{ $$root apt-get -qq update && $$root env DEBIAN_FRONTEND=noninteractive \
 	  apt-get -qq install --yes --no-install-recommends $(SLURM); } >/dev/null 2>&1 || \
 	  echo "test: they cannot be installed here; tests on a cluster are left out" >&2
+
+# A browser to open pages in, where SMX_REQUIRE names browser, likewise. After cluster: one apt-get at a time.
+browser: cluster
+	@case ",$$SMX_REQUIRE," in *,browser,*) ;; *) exit 0 ;; esac; \
+	{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null && exit 0; \
+	command -v apt-get >/dev/null || exit 0; \
+	root=; [ "$$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && root="sudo -n"; } || exit 0; \
+	echo "test: installing chromium"; \
+	{ $$root apt-get -qq update && $$root env DEBIAN_FRONTEND=noninteractive \
+	  apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null 2>&1 || \
+	  echo "test: it cannot be installed here; tests of pages in a browser are left out" >&2
 
 docs: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python docs/generate.py

@@ -14,6 +14,8 @@ SUFFIXES = (".png", ".svg", ".html")
 # Told apart by colour-blind readers too (Okabe and Ito 2008), then darker ones of the same.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c6d1f", "#5b3f8c", "#3b3f46", "#a3303b")
 _PANEL_W, _PANEL_H, _GAP, _LEFT, _TOP, _FOOT = 400.0, 280.0, 90.0, 70.0, 70.0, 60.0
+_DOT, _RING = 4.5, 2.5  # radius of a mark, and what it grows by for each mark on top of it
+_ONE_SPOT = 0.006  # shares that differ by less are drawn on one spot
 _LINE = 19.0  # height of a line of the legend
 _SHADE = "#e4e7eb"
 
@@ -82,13 +84,23 @@ def _panel(
         a, b = fit["linear"]["a"], fit["linear"]["b"]
         ends = [at(n, min(1.0, max(0.0, a + b * n))) for n in (fit["points"][0][0], fit["points"][-1][0])]
         canvas.line(ends, _colour(label(fit, every), names), 1.2, dash=True)
-    for name in names:
-        mine = sorted((row["frames"], row[key]) for row in rows if label(row, every) == name and row[key] is not None)
-        points = [at(n, share) for n, share in mine]
-        if len(points) > 1 and not (key == "overlap" and fits):
-            canvas.line(points, _colour(name, names), 1.6)
-        for (px, py), (n, share) in zip(points, mine, strict=True):
-            canvas.circle(px, py, 4.5, _colour(name, names), f"{name}, {n} frames: {100 * share:.1f} %")
+    series = {
+        name: sorted((row["frames"], row[key]) for row in rows if label(row, every) == name and row[key] is not None)
+        for name in names
+    }
+    if not (key == "overlap" and fits):
+        for name, mine in series.items():
+            if len(mine) > 1:
+                canvas.line([at(n, share) for n, share in mine], _colour(name, names), 1.6)
+    for place, (name, mine) in enumerate(series.items()):
+        later = [point for others in list(series.values())[place + 1 :] for point in others]
+        for n, share in mine:
+            # What later ones would hide (tma_sa covers as much as sa) stands out behind them as a ring.
+            hidden = sum(m == n and abs(other - share) < _ONE_SPOT for m, other in later)
+            px, py = at(n, share)
+            canvas.circle(
+                px, py, _DOT + _RING * hidden, _colour(name, names), f"{name}, {n} frames: {100 * share:.1f} %"
+            )
 
 
 def _legend(canvas: Canvas, found: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -97,7 +109,7 @@ def _legend(canvas: Canvas, found: Mapping[str, Any], names: Sequence[str]) -> N
     canvas.text(_LEFT, y, dashed, 11, FAINT)
     for k, name in enumerate(names):
         line = y + 22 + k * _LINE
-        canvas.circle(_LEFT + 6, line - 4, 4.5, _colour(name, names))
+        canvas.circle(_LEFT + 6, line - 4, _DOT, _colour(name, names))
         canvas.text(_LEFT + 18, line, name, 12)
         fits = [fit for fit in found["fits"] if label(fit, found["rows"]) == name]
         canvas.text(_LEFT + _PANEL_W + _GAP, line, "; ".join(_fit_words(fit, found) for fit in fits), 12, FAINT)
