@@ -58,6 +58,11 @@ def report(
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
     runs: Annotated[bool, typer.Option("--runs", help="Name the runs behind each cell.")] = False,
+    intervals: Annotated[bool, typer.Option("--intervals", help="95 % intervals, by bootstrap over scenes.")] = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Two models, or two runs: what b gains on the same questions, and p."),
+    ] = None,
     imported: Annotated[bool, typer.Option("--imported", help="Also imported scores, in tables of their own.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
@@ -71,13 +76,19 @@ def report(
     Example: smx report --rows model --cols sampler,frames -o table.md
     """
     from smx.cli._common import say
+    from smx.errors import UserError
     from smx.report import parse, render
 
+    if compare is not None:
+        if any((rows, cols, metric, where, imported, runs, output)):
+            raise UserError("--compare has a table of its own", "with it go --bench, --scorer and --json")
+        _compare(*compare, bench, scorer, as_json=as_json or format is Format.json)
+        return
     chosen = Format.json if as_json else format or _ENDINGS.get(output.suffix.lower() if output else "", Format.table)
     query = parse(rows, cols, metric, bench, scorer, where or ())
     with _without_collector():
         found = _tables(query, imported=imported)
-        text = render(found, chosen.value, width=None if output else _width(), show_runs=runs)
+        text = render(found, chosen.value, width=None if output else _width(), show_runs=runs, intervals=intervals)
     if not found:
         say(_why_empty(query, imported=imported))
         if chosen in (Format.table, Format.md):
@@ -87,6 +98,19 @@ def report(
     else:
         _write(output, text)
         say(f"wrote {output}")
+
+
+def _compare(a: str, b: str, bench: str | None, scorer: str | None, *, as_json: bool) -> None:
+    from smx.cli._common import out, out_json, registry_as_it_is, workspace
+    from smx.report.paired import lines, pairs
+
+    place = workspace()
+    with registry_as_it_is(place) as registry:
+        found = pairs(registry, place.runs, a, b, bench, scorer)
+    if as_json:
+        out_json(found)
+    else:
+        out("\n\n".join("\n".join(lines(entry)) for entry in found))
 
 
 @contextlib.contextmanager

@@ -172,11 +172,14 @@ def _say_result(result: dict[str, Any]) -> None:
             out(f"  {len(error['items'])} × {error['kind']}: {error['line']}  [{', '.join(error['items'][:5])}]")
     for scorer, found in (result.get("scores") or {}).items():
         out(f"scores, {scorer} (n {found['n']}, {found['unparsed']} unparsed)")
+        ci = found.get("ci", {})
         for name in [name for name in ("all", "acc", "mra") if name in found]:
-            shown = "  ".join(f"{k} {100 * v:.2f}" for k, v in found[name].items() if v is not None)
+            means = [(k, v, ci.get(f"{name}.{k}", {}).get("")) for k, v in found[name].items() if v is not None]
+            shown = "  ".join(f"{k} {100 * v:.2f}{_interval(sure)}" for k, v, sure in means)
             out(f"  {name}: {shown or 'no such questions'}")
         for kind, entry in found["types"].items():
-            out(f"    {kind}: {100 * entry['score']:.2f} (n {entry['n']})")
+            sure = _interval(ci.get("type", {}).get(kind))
+            out(f"    {kind}: {100 * entry['score']:.2f}{sure} (n {entry['n']}){_floor(found, kind)}")
     if result.get("samples"):
         out("samples")
         for key, value in result["samples"].items():
@@ -186,6 +189,18 @@ def _say_result(result: dict[str, Any]) -> None:
         out(f"loss: {losses[0]:.3f} at the first step, {losses[-1]:.3f} at step {len(losses)}")
     for key, value in result["info"].items():
         out(f"  {key}: {_plain(value)}")
+
+
+def _interval(pair: list[float] | None) -> str:
+    return f" [{100 * pair[0]:.1f}, {100 * pair[1]:.1f}]" if pair else ""
+
+
+def _floor(found: dict[str, Any], kind: str) -> str:
+    """Whether always giving the most frequent answer would do as well."""
+    floor = found.get("floor", {}).get(kind)
+    if floor is None or floor["better"]:
+        return ""
+    return f", no better than always answering {floor['answer']!r} ({100 * floor['score']:.2f})"
 
 
 def _row_json(row: RunRow) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Pure reading of the run folder: the same items give the same bytes, on the node,
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from statistics import fmean
 from typing import Any
@@ -56,7 +57,8 @@ def _kind_of_result(spec: AnySpec, outcome: Outcome) -> dict[str, Any]:
 def _scores(spec: EvalSpec, outcome: Outcome) -> dict[str, Any]:
     """`{"official@1": summary, …}` over the items that were answered; errors are no wrong answers."""
     bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
-    asked = [(_question(item, outcome.done[item]["data"]), outcome.done[item]["data"]) for item in sorted(outcome.done)]
+    records = {item: outcome.done[item]["data"] for item in sorted(outcome.done)}
+    asked = [(question_of(item, data), data) for item, data in records.items()]
     found = {}
     for scorer in bench.scorers:
         scored = [(question, bench.judge(question, data["text"], scorer)) for question, data in asked]
@@ -67,7 +69,8 @@ def _scores(spec: EvalSpec, outcome: Outcome) -> dict[str, Any]:
     return found
 
 
-def _question(item: str, data: dict[str, Any]) -> Question:
+def question_of(item: str, data: Mapping[str, Any]) -> Question:
+    """An item's record as the question it answers."""
     options = None if data["options"] is None else tuple(data["options"])
     also = tuple(data.get("also", ()))
     return Question(item, data["dataset"], data["scene"], data["type"], data["question"], options, data["truth"], also)

@@ -58,8 +58,9 @@ class Svg:
         self._shape("polygon", f'points="{_points(points)}" fill="{fill}"', about)
 
     def rect(self, x: float, y: float, w: float, h: float, fill: str, about: str = "") -> None:
-        """A filled rectangle."""
-        self._shape("rect", f'x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{h:.2f}" fill="{fill}"', about)
+        """A filled rectangle. Crisp: browsers soften edges, and cells side by side would show a seam."""
+        place = f'x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{h:.2f}"'
+        self._shape("rect", f'{place} fill="{fill}" shape-rendering="crispEdges"', about)
 
     def circle(self, x: float, y: float, r: float, fill: str, about: str = "") -> None:
         """A filled disc."""
@@ -158,7 +159,7 @@ class Png:
 def page(title: str, svg: str, below: str = "") -> str:
     """A self-contained HTML page with one drawing, and what is `below` it (HTML)."""
     style = f"body{{margin:24px;font-family:{_FONT};color:{INK}}}svg{{max-width:100%;height:auto}}"
-    style += "table{border-collapse:collapse;font-size:13px;margin-top:16px}td,th{padding:3px 10px;text-align:right}"
+    style += "table{border-collapse:collapse;font-size:13px;margin:16px 28px}td,th{padding:3px 10px;text-align:right}"
     style += f"th{{border-bottom:1px solid {FAINT}}}td:first-child,th:first-child{{text-align:left}}"
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     head = f"<head>{meta}<title>{html.escape(title)}</title><style>{style}</style></head>"

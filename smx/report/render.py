@@ -12,7 +12,7 @@ import io
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from smx.report.layout import lay_out
 from smx.report.notes import explanation, heading, notes, wording
@@ -25,33 +25,48 @@ _PAGE = 100  # characters of prose a line, where nothing says how wide the page 
 _STANDING_STILL = ("excluded", "no items", "unscored")  # states whose progress is beside the point
 
 
-def render(tables: Sequence[Table], format: str, *, width: int | None = None, show_runs: bool = False) -> str:
+class Extras(NamedTuple):
+    """What cells say besides their score."""
+
+    runs: bool = False  # fingerprints of the runs behind it
+    intervals: bool = False  # 95 %, by bootstrap over scenes
+
+
+def render(
+    tables: Sequence[Table],
+    format: str,
+    *,
+    width: int | None = None,
+    show_runs: bool = False,
+    intervals: bool = False,
+) -> str:
     """`tables` in one of `FORMATS`; nothing for no tables. `width`: text tables are cut to so many characters."""
     if format == "json":
         return json.dumps({"tables": [_as_json(table) for table in tables]}, indent=2, ensure_ascii=False) + "\n"
     if format == "csv":
         return _as_csv(tables)
+    extras = Extras(show_runs, intervals)
     if format == "md":
-        parts = ["\n".join(_as_markdown(table, show_runs)) for table in tables]
+        parts = ["\n".join(_as_markdown(table, extras)) for table in tables]
         return "\n\n".join(parts) + "\n" if parts else ""
     said = dict.fromkeys(note for table in tables for note in notes(table, MISSING))
     below = "\n".join(textwrap.fill(note, width or _PAGE, subsequent_indent="   ") for note in said)
-    parts = ["\n".join(_as_text(table, width, show_runs)) for table in tables] + ([below] if below else [])
+    parts = ["\n".join(_as_text(table, width, extras)) for table in tables] + ([below] if below else [])
     return "\n\n".join(parts) + "\n" if parts else ""
 
 
-def cell_text(table: Table, row: Key, col: Key, *, show_runs: bool = False) -> str:
+def cell_text(table: Table, row: Key, col: Key, extras: Extras) -> str:
     """`48.4`, `48.4 (237/240)`, `48.4 ± 0.6`, `running 12/240`, `failed`, `—`; empty where nothing could be run."""
     cell = table.cell(row, col)
     if not cell.entries:
         return MISSING if table.applies(row, col) else ""
     shown = cell.scored or cell.groups
-    text = " or ".join(dict.fromkeys(_group_text(table, group, show_runs) for group in shown))
+    text = " or ".join(dict.fromkeys(_group_text(table, group, extras) for group in shown))
     others = [_state_text(entry) for group in cell.groups if group not in shown for entry in group.entries]
     return text + "".join(f" +{state}" for state in dict.fromkeys(others))
 
 
-def _group_text(table: Table, group: Group, show_runs: bool) -> str:
+def _group_text(table: Table, group: Group, extras: Extras) -> str:
     scored = [entry for entry in group.entries if entry.value is not None]
     states = list(dict.fromkeys(_state_text(entry) for entry in group.entries if entry.value is None))
     if group.mean is None:
@@ -60,12 +75,22 @@ def _group_text(table: Table, group: Group, show_runs: bool) -> str:
         text = f"{100 * group.mean:.1f}"
         text += "?" if any(entry.score and entry.score.doubtful for entry in scored) else ""
         text += f" ± {100 * group.sd:.1f}" if group.sd is not None else ""
+        if extras.intervals and (interval := _interval(group)):
+            text += f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
         remarks = _remarks(table, group, scored)
         text += f" ({', '.join(remarks)})" if remarks else ""
         text += "".join(f" +{state}" for state in states)
-    if show_runs and not table.imported:
+    if extras.runs and not table.imported:
         text += f" [{' '.join(entry.run.fingerprint[:8] for entry in group.entries)}]"
     return text
+
+
+def _interval(group: Group) -> tuple[float, float] | None:
+    """Of a group of one run; seeds have their spread instead."""
+    scores = [entry.score for entry in group.entries if entry.score]
+    if len(scores) != 1 or scores[0].ci_low is None or scores[0].ci_high is None:
+        return None
+    return scores[0].ci_low, scores[0].ci_high
 
 
 def _remarks(table: Table, group: Group, scored: Sequence[Entry]) -> list[str]:
@@ -86,20 +111,20 @@ def _state_text(entry: Entry) -> str:
     return f"{entry.state} {entry.run.done}/{entry.run.items}" if progress else entry.state
 
 
-def _as_text(table: Table, width: int | None, show_runs: bool) -> list[str]:
+def _as_text(table: Table, width: int | None, extras: Extras) -> list[str]:
     stubs = [wording(table.rows, row) for row in table.row_keys]
     heads = [wording(table.cols, col) for col in table.col_keys]
-    grid = lay_out(table.rows, stubs, table.cols, heads, _body(table, show_runs), width)
+    grid = lay_out(table.rows, stubs, table.cols, heads, _body(table, extras), width)
     return [heading(table), textwrap.fill(explanation(table), width or _PAGE), "", *grid]
 
 
-def _as_markdown(table: Table, show_runs: bool) -> list[str]:
+def _as_markdown(table: Table, extras: Extras) -> list[str]:
     """A caption, a pipe table whose column headings say all their levels, the notes."""
     heads = [", ".join(filter(None, wording(table.cols, col, alone=True))) or "score" for col in table.col_keys]
     stubs = [wording(table.rows, row) for row in table.row_keys]
     lines = [
         [*table.rows, *heads],
-        *([*stub, *cells] for stub, cells in zip(stubs, _body(table, show_runs), strict=True)),
+        *([*stub, *cells] for stub, cells in zip(stubs, _body(table, extras), strict=True)),
     ]
     lines = [[text.replace("|", "\\|") for text in line] for line in lines]
     sizes = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
@@ -116,8 +141,8 @@ def _as_markdown(table: Table, show_runs: bool) -> list[str]:
     return [f"**{heading(table)}** ({explanation(table)})", "", *pipes, *([""] if below else []), *below]
 
 
-def _body(table: Table, show_runs: bool) -> list[list[str]]:
-    return [[cell_text(table, row, col, show_runs=show_runs) for col in table.col_keys] for row in table.row_keys]
+def _body(table: Table, extras: Extras) -> list[list[str]]:
+    return [[cell_text(table, row, col, extras) for col in table.col_keys] for row in table.row_keys]
 
 
 # For programs
@@ -130,7 +155,10 @@ def _as_json(table: Table) -> dict[str, Any]:
 
 
 _CSV_AXES = ("bench", "scorer", "metric", "type", "model", "sampler", "frames", "seed")
-_CSV_FIELDS = ("untrained", "state", "value", "sd", "seeds", "n", "unparsed", "done", "items", "failed", "doubtful")
+_CSV_FIELDS = (
+    *("untrained", "state", "value", "sd", "ci_low", "ci_high", "seeds", "n"),
+    *("unparsed", "done", "items", "failed", "doubtful"),
+)
 
 
 def _as_csv(tables: Sequence[Table]) -> str:
@@ -162,11 +190,14 @@ def _records(table: Table) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 def _record(cell: Cell, group: Group) -> dict[str, Any]:
     entries = group.entries
     scores = [entry.score for entry in entries if entry.score]
+    interval = _interval(group)
     return {
         "untrained": any(entry.run.labels.get("untrained") for entry in entries),
         "state": group.state if entries else "missing",
         "value": group.mean,
         "sd": group.sd,
+        "ci_low": interval[0] if interval else None,
+        "ci_high": interval[1] if interval else None,
         "seeds": len(group.values),
         "n": sum(score.n for score in scores),
         "unparsed": sum(score.unparsed for score in scores),

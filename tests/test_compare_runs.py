@@ -1,0 +1,60 @@
+"""`smx report --compare`: a difference is only shown for what both were asked, with how sure it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from commands import QUESTIONS, data, smx
+
+
+@pytest.fixture
+def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert smx("eval", "--model", "chance,frequency", *QUESTIONS, "--max-failed", "99") == 0
+    return tmp_path
+
+
+def test_two_baselines_are_compared_by_average_and_task(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [found] = data(capsys, "report", "--compare", "chance", "frequency", "--bench", "rooms")
+    assert (found["bench"], found["scorer"], found["scenes"], found["draws"]) == ("rooms", "official@1", 2, 10_000)
+    rows = {row["task"] or row["metric"]: row for row in found["rows"]}
+    assert {"all.micro", "all.macro", "acc.micro", "mra.macro"} <= rows.keys()
+    scores = {cell["model"]: cell for cell in data(capsys, "report", "--metric", "all.micro")["tables"][0]["cells"]}
+    assert rows["all.micro"]["a"] == scores["chance"]["value"]
+    assert rows["all.micro"]["b"] == scores["frequency"]["value"]
+    low, high = rows["all.micro"]["gain"]
+    assert low <= rows["all.micro"]["b"] - rows["all.micro"]["a"] <= high
+    [swapped] = data(capsys, "report", "--compare", "frequency", "chance")
+    assert swapped["rows"][0]["gain"] == [-high, -low]
+    assert smx("report", "--compare", "chance", "frequency") == 0
+    assert "95 % intervals by 10000 draws of scenes" in capsys.readouterr().out
+
+
+def test_intervals_stand_in_tables_and_files(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert smx("report", "--metric", "all.micro", "--intervals", "--format", "csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert all(float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"]) for row in rows)
+    assert smx("report", "--metric", "all.micro", "--intervals") == 0
+    shown = capsys.readouterr().out
+    for row in rows:
+        assert f"[{100 * float(row['ci_low']):.1f}, {100 * float(row['ci_high']):.1f}]" in shown
+
+
+def test_what_cannot_be_compared_is_said(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert smx("report", "--compare", "chence", "frequency") == 2
+    assert "did you mean chance?" in capsys.readouterr().err
+    assert smx("report", "--compare", "chance", "frequency", "--rows", "frames") == 2
+    other = [part.replace("scenes=2", "scenes=1") for part in QUESTIONS]
+    assert smx("eval", "--model", "frequency", *other, "--set", "bench_options.where.question_type=x") == 2
+    assert smx("report", "--compare", "chance", "frequency", "--scorer", "oficial") == 2
+    assert "did you mean official?" in capsys.readouterr().err
+
+
+def test_an_answer_that_never_changes_is_said_to_be_no_better_than_itself(
+    space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert smx("show", "chance-rooms") == 0
+    assert "no better than always answering" in capsys.readouterr().out
