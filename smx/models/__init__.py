@@ -79,8 +79,8 @@ class Runner(ABC):
         """One outcome per query, in order: its answer, or what it raised."""
         left = list(queries)
         while left:
-            answers = self.answer(scene, left, max_new_tokens)
-            for _ in list(left):
+            answers = self.answer(scene, tuple(left), max_new_tokens)
+            for _ in tuple(left):
                 left.pop(0)
                 try:
                     yield next(answers)

@@ -25,34 +25,29 @@ class Answers:
     """What is said to each of several questions, and which of them go on."""
 
     def __init__(self, questions: int, limit: int, stops: frozenset[int]) -> None:
-        self.said: list[list[int] | Exception] = [[] for _ in range(questions)]
+        self.said: list[list[int]] = [[] for _ in range(questions)]
         self.going = list(range(questions))
         self._limit, self._stops = limit, stops
 
-    def add(self, logits: Tensor) -> list[int]:
-        """Take the most likely id of each row [those going, vocabulary]; returns the rows that go on."""
-        broken = (~torch.isfinite(logits).all(-1)).tolist()
-        tokens = logits.argmax(-1).tolist()
-        on = []
-        for row, question in enumerate(self.going):
-            said = self.said[question]
-            assert isinstance(said, list)
-            if broken[row]:
-                self.said[question] = not_finite(len(said))
-            elif tokens[row] not in self._stops:
-                said.append(tokens[row])
-                if len(said) < self._limit:
-                    on.append(row)
-        self.going = [self.going[row] for row in on]
-        return on
+    def add(self, logits: Tensor) -> None:
+        """Take the most likely id of each row [those going, vocabulary]; who has ended goes on no more."""
+        if not torch.isfinite(logits).all():
+            raise not_finite(len(self.said[self.going[0]]))
+        going = []
+        for question, token in zip(self.going, logits.argmax(-1).tolist(), strict=True):
+            if token not in self._stops:
+                self.said[question].append(token)
+                if len(self.said[question]) < self._limit:
+                    going.append(question)
+        self.going = going
 
     def last(self) -> list[int]:
         """The newest id of each question that goes on."""
-        return [said[-1] for question in self.going if isinstance(said := self.said[question], list)]
+        return [self.said[question][-1] for question in self.going]
 
 
 def not_finite(steps: int) -> Exception:
-    """The error of a question whose logits are no numbers, after `steps` tokens."""
+    """The error of logits that are no numbers, after `steps` tokens."""
     return FloatingPointError(f"the model's logits are not finite (NaN or inf) after {steps} tokens of the answer")
 
 
@@ -64,10 +59,11 @@ def packed(
     questions: list[list[int]],
     limit: int,
     stops: frozenset[int],
-) -> list[list[int] | Exception]:
+) -> list[list[int]]:
     """Greedy ids for each of `questions`, which begin at position `start` behind what `cache` [1, …] holds.
 
-    `cache` is added to. A question whose logits are not finite has an exception instead; the others are as without it.
+    `cache` is added to. `FloatingPointError` where logits are not finite: as a masked value that is no number still
+    makes every sum over it none, it cannot be said here which question is to blame.
     """
     answers, device = Answers(len(questions), limit, stops), model.device
     lengths = torch.tensor([len(ids) for ids in questions])
@@ -102,7 +98,7 @@ def padded(
     limit: int,
     stops: frozenset[int],
     pad: int,
-) -> list[list[int] | Exception]:
+) -> list[list[int]]:
     """The same with a row for each question, padded with `pad` between the video and the question."""
     answers, device, rows = Answers(len(questions), limit, stops), model.device, len(questions)
     held = cache.get_seq_length()

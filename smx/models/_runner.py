@@ -58,6 +58,7 @@ class VideoRunner(Runner):
         info: dict[str, Any],
     ) -> None:
         self.model, self.prompts, self.options, self.base, self.info = model, prompts, options, base, info
+        self.info["questions"] = "packed" if model.takes_block_mask else "padded"
         self._built = untrained
         self._clip: tuple[SceneInput, Clip] | None = None
         self._ahead: tuple[SceneInput, Clip] | None = None  # as `_clip_of` made it on another thread
@@ -266,10 +267,7 @@ class VideoRunner(Runner):
         questions = [self.prompts.question(query.text) for query in batch]
         asked = (self.model, cache, clip.next_position, questions, limit, self.prompts.stops)
         said = packed(*asked) if self.model.takes_block_mask else padded(*asked, self.prompts.pad)
-        return [
-            each if isinstance(each, Exception) else self._reply(len(clip.ids) + len(question), each)
-            for question, each in zip(questions, said, strict=True)
-        ]
+        return [self._reply(len(clip.ids) + len(ids), each) for ids, each in zip(questions, said, strict=True)]
 
     def _reply(self, prompt: int, said: list[int]) -> Reply:
         return Reply(self.prompts.decode(said), prompt, len(said))

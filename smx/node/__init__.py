@@ -61,10 +61,11 @@ class Shard:
             probe(f"{self.fingerprint[:8]} {item}")
         return time.perf_counter()
 
-    def succeed(self, item: str, data: dict[str, Any], started: float) -> None:
-        """Record a finished item."""
+    def succeed(self, item: str, data: dict[str, Any], started: float, used: dict[str, Any] | None = None) -> None:
+        """Record a finished item; `used`: what it took besides time, which is another each time it is done."""
         seconds = round(time.perf_counter() - started, 4)
-        self.folder.append({"item": item, "ok": True, "at": now(), "seconds": seconds, "data": data})
+        took = {"used": used} if used else {}
+        self.folder.append({"item": item, "ok": True, "at": now(), "seconds": seconds, **took, "data": data})
         self.done += 1
         self.beat(item)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -44,9 +45,10 @@ def work(shard: Shard) -> None:
         info["questions"] = "one by one"
     shard.note({**runner.info, **info})
     scenes = [(scene, list(group)) for scene, group in groupby(_asked(shard, questions), key=lambda q: q.scene)]
+    asking = _Asking(shard, bench, runner)
     if not model.needs_frames or spec.blind:
         for _, group in scenes:
-            _ask(shard, bench, runner, None, group, 0.0)
+            asking.about(None, group)
         return
 
     def look(part: tuple[str, list[Question]]) -> SceneInput:
@@ -63,7 +65,7 @@ def work(shard: Shard) -> None:
                 shard.begin(question.id)
                 shard.fail(question.id, view)
         else:
-            _ask(shard, bench, runner, view, group, (time.perf_counter() - waited) / len(group))
+            asking.about(view, group, time.perf_counter() - waited)
         waited = time.perf_counter()
 
 
@@ -112,38 +114,43 @@ def _asked(shard: Shard, questions: dict[str, Question]) -> list[Question]:
     return asked
 
 
-def _ask(
-    shard: Shard, bench: BaseBench, runner: Runner, view: SceneInput | None, questions: list[Question], waited: float
-) -> None:
-    """Record an outcome for each of a scene's questions; `waited`: seconds each of them waited for the scene."""
-    spec = shard.spec
-    assert isinstance(spec, EvalSpec)
-    outcomes = runner.outcomes(view, [query(bench, question) for question in questions], spec.max_new_tokens)
-    halved = 0
-    for question in questions:
-        started = shard.begin(question.id)
-        outcome = next(outcomes)
-        if isinstance(outcome, Exception):
-            shard.fail(question.id, outcome)
-            continue
-        try:
-            data = _record(bench, question, outcome)
-        except Exception as error:  # noqa: BLE001 - what cannot be scored is an error, not a wrong answer
-            shard.fail(question.id, error)
-            continue
-        if (cost := outcome.cost) is None:
-            shard.succeed(question.id, data, started)
-            continue
-        if cost.halved > halved:
-            _say_halved(shard, cost)
-            halved = cost.halved
-        # Its share of the task's time: the seconds of all items add up to what the task took.
-        shard.succeed(question.id, data, time.perf_counter() - cost.seconds - waited, _used(cost))
+@dataclass
+class _Asking:
+    """Asks about one scene after the other and records an outcome for each question."""
 
+    shard: Shard
+    bench: BaseBench
+    runner: Runner
+    halved: int = 0  # as often as the runner said so far
 
-def _say_halved(shard: Shard, cost: Cost) -> None:
-    about = f"eval  {shard.attempt.run.path.name}"
-    sys.stderr.write(f"{about}: memory was not enough; {cost.together} questions at once from now on\n")
+    def about(self, view: SceneInput | None, questions: list[Question], waited: float = 0.0) -> None:
+        """`waited`: seconds until the scene was there."""
+        spec = self.shard.spec
+        assert isinstance(spec, EvalSpec)
+        queries = [query(self.bench, question) for question in questions]
+        outcomes = self.runner.outcomes(view, queries, spec.max_new_tokens)
+        for question in questions:
+            started = self.shard.begin(question.id)
+            outcome = next(outcomes)
+            if isinstance(outcome, Exception):
+                self.shard.fail(question.id, outcome)
+                continue
+            if outcome.cost is not None:
+                # Its share of the task's time: the seconds of all items add up to what the task took.
+                started = time.perf_counter() - outcome.cost.seconds - waited / len(questions)
+                self._say_halved(outcome.cost)
+            try:
+                data = _record(self.bench, question, outcome)
+            except Exception as error:  # noqa: BLE001 - what cannot be scored is an error, not a wrong answer
+                self.shard.fail(question.id, error)
+            else:
+                self.shard.succeed(question.id, data, started, _used(outcome.cost) if outcome.cost else None)
+
+    def _say_halved(self, cost: Cost) -> None:
+        if cost.halved > self.halved:
+            about = f"eval  {self.shard.attempt.run.path.name}"
+            sys.stderr.write(f"{about}: memory was not enough; {cost.together} questions at once from now on\n")
+        self.halved = cost.halved
 
 
 def _used(cost: Cost) -> dict[str, Any]:

@@ -74,6 +74,41 @@ def finished(
             thread.join(max(0.0, patience - time.monotonic()))
 
 
+def ahead(items: Iterable[Item], work: Callable[[Item], Result]) -> Iterator[tuple[Item, Result | Exception]]:
+    """(item, what `work` returned or raised), in order; while one is dealt with, a thread works on the next.
+
+    No more than that one is done ahead, so that memory does not depend on how many there are. Ends early as
+    `finished` does.
+    """
+    ended: SimpleQueue[Result | BaseException] = SimpleQueue()
+
+    def run(item: Item) -> None:
+        try:
+            ended.put(work(item))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            ended.put(error)
+
+    def begin(item: Item) -> threading.Thread:
+        thread = threading.Thread(target=run, args=(item,), daemon=True, name="ahead")
+        thread.start()
+        return thread
+
+    waiting = iter(items)
+    in_hand = [(item, begin(item)) for item in islice(waiting, 1)]
+    try:
+        while in_hand:
+            item, _ = in_hand.pop()
+            made = ended.get()
+            if isinstance(made, BaseException) and not isinstance(made, Exception):
+                raise made
+            in_hand += [(item, begin(item)) for item in islice(waiting, 1)]
+            yield item, made
+            del made
+    finally:
+        for _, thread in in_hand:
+            thread.join(_MOMENT)
+
+
 def workers_for(count: int, bytes_each: int) -> int:
     """How many of `count` items to have in hand: no more than there are cores, nor than memory holds."""
     return max(1, min(count, cores(), memory() // bytes_each))
