@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,11 +61,23 @@ def ls(
 
 def show(
     run: Annotated[str, typer.Argument(help="Run: its name, or the start of its fingerprint.", show_default=False)],
+    items: Annotated[bool, typer.Option("--items", help="Its items: questions, answers, truth.")] = False,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Only such items: right, wrong, unparsed, failed; type=, scene=, dataset=, item=a|b."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many items.")] = 20,
+    scorer: Annotated[
+        str | None, typer.Option(help="Judge items by this scorer.", show_default="the bench's first")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Everything about one run: spec, inputs, attempts, failures, scores, paths.
 
-    Example: smx show tiny-rooms-uniform-16f-1a2b3c4d
+    With --items, what it was asked, what it said and what is right, read from
+    its records; nothing is run again.
+
+    Example: smx show tiny-rooms-uniform-16f-1a2b3c4d --items --where wrong
     """
     from smx.cli._common import out, out_json, registry_as_it_is, say, workspace
     from smx.runfolder import RunFolder
@@ -79,6 +92,10 @@ def show(
         inputs = registry.inputs(row.fingerprint)
         notes, tags = registry.notes(row.fingerprint), registry.tags(row.fingerprint)
     folder = RunFolder(space.runs / row.folder)
+    if items or where or scorer:
+        excluded = frozenset(a.attempt for a in attempts if a.mark == "excluded")
+        _say_items(folder, excluded, where or (), scorer, limit, as_json)
+        return
     result = folder.result()
     if as_json:
         tries = [
@@ -115,6 +132,22 @@ def show(
         _say_result(result)
     out("paths")
     out(f"  {folder.path}")
+
+
+def _say_items(
+    folder: RunFolder, excluded: frozenset[int], where: Sequence[str], scorer: str | None, limit: int, as_json: bool
+) -> None:
+    from smx.cli._common import counted, out, out_json, say
+    from smx.cli._following import width
+    from smx.report.items import items, lines
+
+    found = items(folder, excluded, where, scorer)
+    if as_json:
+        out_json(found[:limit])
+    elif found:
+        out("\n".join(lines(found[:limit], width())))
+    more = f", {len(found) - limit} more: --limit {len(found)}" if len(found) > limit else ""
+    say(f"{counted(len(found), 'item')}{' fit' if where else ''}{more}")
 
 
 def _machines(folder: RunFolder, attempt: int) -> list[dict[str, Any]]:

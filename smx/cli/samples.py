@@ -92,31 +92,45 @@ def view(
         Path | None,
         typer.Option("--output", "-o", help="Where to draw: .png or .html. Default: a .png named after both, here."),
     ] = None,
+    answers: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RUN", help="Also what this eval run said about the scene, as .html. Repeatable."),
+    ] = None,
 ) -> None:
     """Draw one sample: a contact sheet of its frames, and the scene from above.
 
     The frames in their order, pairs joined and coloured by overlap; a map of
     the scene with the cameras, and the voxels that the frames see; and the
-    overlap of every two frames. An .html page holds everything in itself.
+    overlap of every two frames. An .html page holds everything in itself;
+    with --answers also each question, what runs answered, and the truth.
 
     Example: smx samples view mergeaware_sa/16 test-000 -o sheet.png
     """
     from smx import sampleset
-    from smx.cli._common import out, workspace
+    from smx.cli._common import out, registry_as_it_is, workspace
     from smx.errors import SceneError, UserError
+    from smx.report.answers import answered
     from smx.report.sets import find_sample
     from smx.report.sheet import as_html, as_png, sheet_of
 
+    if answers and output is not None and output.suffix.lower() != ".html":
+        raise UserError(f"{output.name!r} is a picture, and --answers are text", "a page with answers ends in .html")
     if output is not None and output.suffix.lower() not in (".png", ".html"):
         raise UserError(f"{output.name!r} ends in {output.suffix or 'nothing'}", "a sheet ends in .png or .html")
-    folder = find_sample(workspace().samples, sample_set, scene)
+    space = workspace()
+    folder = find_sample(space.samples, sample_set, scene)
+    said = ""
+    if answers:
+        with registry_as_it_is(space) as registry:
+            said = answered(registry, space, folder, answers)
     try:
         sheet = sheet_of(sampleset.read(folder))
     except SceneError as error:
         raise UserError(str(error)) from None
     if output is None:
-        output = Path(f"{sheet.sample.record['sampler']}-{len(sheet.sample.ids)}f-{folder.name}.png")
-    _write(output, as_html(sheet).encode() if output.suffix.lower() == ".html" else as_png(sheet))
+        ending = "html" if answers else "png"
+        output = Path(f"{sheet.sample.record['sampler']}-{len(sheet.sample.ids)}f-{folder.name}.{ending}")
+    _write(output, as_html(sheet, said).encode() if output.suffix.lower() == ".html" else as_png(sheet))
     out(str(output))
 
 

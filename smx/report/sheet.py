@@ -68,15 +68,18 @@ def as_png(sheet: Sheet) -> bytes:
     return canvas.render()
 
 
-def as_html(sheet: Sheet) -> str:
-    """The sheet as one HTML page with everything in it: a drawing with notes under the mouse, and the numbers."""
+def as_html(sheet: Sheet, answers: str = "") -> str:
+    """The sheet as one HTML page with everything in it: a drawing with notes under the mouse, and the numbers.
+
+    `answers`: HTML that goes between the two.
+    """
     canvas = Svg(*_size(sheet))
     draw(sheet, canvas)
     rows = [
         [f"{2 * k + 1}, {2 * k + 2}", *map(str, pair["ids"]), _percent(pair["overlap"]), _percent(pair.get("iou"))]
         for k, pair in enumerate(sheet.sample.pairs)
     ]
-    return page(sheet.title, canvas.render(), table(["pair", "frame", "frame", "overlap", "IoU"], rows))
+    return page(sheet.title, canvas.render(), answers + table(["pair", "frame", "frame", "overlap", "IoU"], rows))
 
 
 def draw(sheet: Sheet, canvas: Canvas) -> None:
