@@ -64,6 +64,9 @@ def report(
         typer.Option(metavar="A B", help="Two models, or two runs: what b gains on the same questions, and p."),
     ] = None,
     imported: Annotated[bool, typer.Option("--imported", help="Also imported scores, in tables of their own.")] = False,
+    with_published: Annotated[
+        bool, typer.Option("--with-published", help="Also published numbers of these benches, in tables of their own.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Compare models, samplers and frame counts in tables fit for a paper.
@@ -80,14 +83,14 @@ def report(
     from smx.report import parse, render
 
     if compare is not None:
-        if any((rows, cols, metric, where, imported, runs, output)):
+        if any((rows, cols, metric, where, imported, runs, output, intervals, with_published)):
             raise UserError("--compare has a table of its own", "with it go --bench, --scorer and --json")
         _compare(*compare, bench, scorer, as_json=as_json or format is Format.json)
         return
     chosen = Format.json if as_json else format or _ENDINGS.get(output.suffix.lower() if output else "", Format.table)
     query = parse(rows, cols, metric, bench, scorer, where or ())
     with _without_collector():
-        found = _tables(query, imported=imported)
+        found = _tables(query, imported=imported, published=with_published)
         text = render(found, chosen.value, width=None if output else _width(), show_runs=runs, intervals=intervals)
     if not found:
         say(_why_empty(query, imported=imported))
@@ -125,9 +128,9 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _tables(query: Query, *, imported: bool) -> list[Table]:
+def _tables(query: Query, *, imported: bool, published: bool) -> list[Table]:
     from smx.cli._common import registry_as_it_is, say, workspace
-    from smx.report import imported_tables, tables
+    from smx.report import imported_tables, published_tables, tables
 
     place = workspace()
     with registry_as_it_is(place) as registry:
@@ -136,7 +139,11 @@ def _tables(query: Query, *, imported: bool) -> list[Table]:
 
             for line in sync(place, registry):
                 say(f"unknown: {line}")
-        return [*tables(registry, query), *(imported_tables(registry, query) if imported else [])]
+        found = [*tables(registry, query), *(imported_tables(registry, query) if imported else [])]
+        if published:
+            asked = {run.bench for run in registry.runs(kind="eval") if run.bench}
+            found += published_tables(query, {query.bench} if query.bench else asked)
+        return found
 
 
 def _why_empty(query: Query, *, imported: bool) -> str:

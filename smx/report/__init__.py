@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from smx import plugins
 from smx.errors import unknown
+from smx.registry.rows import CellScore
 from smx.registry.store import Registry
+from smx.report.published import cell_scores
 from smx.report.query import Query, metric_names, parse
 from smx.report.render import render
 from smx.report.table import Table, as_runs, build
 
-__all__ = ["Query", "Table", "imported_tables", "parse", "render", "tables"]
+__all__ = ["Query", "Table", "imported_tables", "parse", "published_tables", "render", "tables"]
 
 
 EVERY = "all"  # as a scorer: each in a table of its own
@@ -61,6 +64,26 @@ def imported_tables(registry: Registry, query: Query) -> list[Table]:
     found = build(*as_runs(score for score in every if score.origin == "imported"), query)
     for table in found:
         table.imported = True
+    return found
+
+
+def published_tables(query: Query, benches: Collection[str]) -> list[Table]:
+    """Tables of numbers that others published about `benches`, in the same cut; each names its sources."""
+    metrics = metric_names(query.metrics)
+    numbers = [pair for bench in sorted(benches) for pair in cell_scores(bench, metrics)]
+    sources = {(s.bench, s.variant, s.sampler, s.frames, s.metric): source for s, source in numbers}
+    if query.scorer not in (None, EVERY):
+        numbers = [pair for pair in numbers if pair[0].scorer in (str(query.scorer).split("@")[0], "scorer not said")]
+    apart: dict[tuple[str, str, str], list[CellScore]] = {}
+    for score, _ in numbers:
+        apart.setdefault((score.bench, score.scorer, score.metric), []).append(score)
+    found = []
+    for scores in apart.values():  # what one source gives, another may lack: a table of each, without holes
+        made = build(*as_runs(scores), replace(query, scorer=None, where={}))
+        own = dict.fromkeys(sources[s.bench, s.variant, s.sampler, s.frames, s.metric] for s in scores)
+        for table in made:
+            table.imported, table.sources = True, tuple(own)
+            found += [table] if any(cell.scored for cell in table.cells.values()) else []
     return found
 
 

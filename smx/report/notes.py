@@ -32,7 +32,7 @@ def wording(axes: Sequence[str], key: Sequence[Any], *, alone: bool = False) -> 
 
 def heading(table: Table) -> str:
     """Bench, scorer and metric, whatever of them holds for the whole table."""
-    parts = ["imported"] if table.imported else []
+    parts = ["published" if table.sources else "imported"] if table.imported else []
     if "bench" in table.fixed:
         parts.append(str(table.fixed["bench"]))
     if scorer := table.fixed.get("scorer"):
@@ -67,12 +67,14 @@ def notes(table: Table, missing: str) -> list[str]:
     """Lines below the table, only those that apply. `missing` is how a cell without runs is written."""
     found = []
     entries = list(_entries(table))
-    if table.imported:
+    if table.sources:
+        found.append(f"published by others, no run of smx: {'; '.join(table.sources)}")
+    elif table.imported:
         found.append("imported: kept by hand before smx, or published elsewhere; no run of smx is behind these numbers")
     if any(
         table.applies(row, col) and not table.cell(row, col).entries for row in table.row_keys for col in table.col_keys
     ):
-        found.append(f"{missing}: no such run yet")
+        found.append(f"{missing}: {'not published there' if table.sources else 'no such run yet'}")
     if any(entry.run.labels.get("untrained") for entry in entries):
         found.append("untrained: the weights are random; such a score says nothing about the model")
     found += _stand_ins(entries)

@@ -151,7 +151,8 @@ def _body(table: Table, extras: Extras) -> list[list[str]]:
 def _as_json(table: Table) -> dict[str, Any]:
     named = {axis: _plain(axis, value) for axis, value in table.fixed.items()}
     cells = [{**place, **record} for place, record in _records(table)]
-    return {**named, "rows": table.rows, "cols": table.cols, "imported": table.imported, "cells": cells}
+    origin = {"imported": table.imported, "sources": table.sources}
+    return {**named, "rows": table.rows, "cols": table.cols, **origin, "cells": cells}
 
 
 _CSV_AXES = ("bench", "scorer", "metric", "type", "model", "sampler", "frames", "seed")

@@ -123,6 +123,7 @@ class Table:
     cells: Mapping[tuple[Key, Key], Cell]
     added: tuple[str, ...] = ()  # axes on the rows that were not asked for
     imported: bool = False
+    sources: tuple[str, ...] = ()  # where published numbers come from; empty for all others
 
     def cell(self, row: Key, col: Key) -> Cell:
         """The cell there; an empty one where nothing was run."""
