@@ -328,8 +328,8 @@ def wait(workspace: Workspace, registry: Registry, attempts: Sequence[tuple[Cell
         pause.wait(0.5)
 
 
-def summary(workspace: Workspace, launch: Launch) -> None:
-    """One line per run that was asked for: how it stands, and where it is."""
+def summary(workspace: Workspace, launch: Launch, more: Callable[[RunRow], None] = lambda row: None) -> None:
+    """One line per run that was asked for: how it stands, and where it is. `more` prints what else there is to say."""
     from smx.runfolder import RunFolder
 
     for row in launch.rows:
@@ -342,6 +342,7 @@ def summary(workspace: Workspace, launch: Launch) -> None:
             out(f"          {len(error['items'])} × {error['kind']}: {error['line']}  [{named}]")
         if row.state not in ("done", "running", "waiting", "pending"):
             out(f"          why: smx show {folder.name}")
+        more(row)
 
 
 def _standing(attempt: AttemptFolder) -> tuple[int, int, str]:

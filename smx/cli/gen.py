@@ -75,19 +75,24 @@ def _say_result(space: Any, done: L.Launch) -> None:
     from smx.plan import sample_folder
     from smx.runfolder import RunFolder
 
-    L.summary(space, done)
-    for decision in done.decisions:
-        result = RunFolder(decision.cell.folder).result()
-        if result and result["samples"]:
-            numbers = result["samples"]
-            shown = [f"{label} {numbers[key]:.3f}" for key, label in SHOWN.items() if key in numbers]
-            place = sample_folder(decision.cell, decision.cell.items[0].id)
-            depth = decision.cell.items[0].id.count("/") + 1
-            if shown:  # nothing is known of a scene without depth and cameras
-                out(f"          {', '.join(shown)}")
-            out(f"          frames in {place.parents[depth - 1]}")
-            for scene, (there, claimed) in list(result["ends_early"].items())[:5]:
-                out(f"          {scene}: its video has {there} frames, its header claims {claimed}")
+    decisions = {decision.cell.fingerprint: decision for decision in done.decisions}
+
+    def samples_of(row: Any) -> None:
+        cell = decisions[row.fingerprint].cell
+        result = RunFolder(cell.folder).result()
+        if not result or not result["samples"]:
+            return
+        numbers = result["samples"]
+        shown = [f"{label} {numbers[key]:.3f}" for key, label in SHOWN.items() if key in numbers]
+        place = sample_folder(cell, cell.items[0].id)
+        depth = cell.items[0].id.count("/") + 1
+        if shown:  # nothing is known of a scene without depth and cameras
+            out(f"          {', '.join(shown)}")
+        out(f"          frames in {place.parents[depth - 1]}")
+        for scene, (there, claimed) in list(result["ends_early"].items())[:5]:
+            out(f"          {scene}: its video has {there} frames, its header claims {claimed}")
+
+    L.summary(space, done, samples_of)
 
 
 SHOWN = {"overlap": "pair overlap", "coverage": "coverage"}  # of what result.json says of a sample set

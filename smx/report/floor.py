@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,9 +105,8 @@ def floor_of(sample: Sample) -> tuple[Floor | None, str]:
     c2w = np.full_like(w2c, np.nan)
     known = np.isfinite(w2c).all(axis=(1, 2))
     c2w[known] = np.linalg.inv(w2c[known])
-    right, ahead = _plane(c2w[known])
-    plane = np.stack([right, ahead])
     voxels = sample.voxels
+    plane = _lying(np.stack(_plane(c2w[known])), c2w[known, :3, 3], voxels)
     columns, share, origin, edge = np.empty((0, 2), np.int64), np.empty(0), np.zeros(2), 1.0
     if voxels is not None:
         edge = float(voxels["edge"])
@@ -140,6 +139,17 @@ def _plane(c2w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     right = aside - (aside @ up) * up
     right /= np.linalg.norm(right)
     return right, np.cross(up, right)
+
+
+def _lying(plane: np.ndarray, places: np.ndarray, voxels: Mapping[str, np.ndarray] | None) -> np.ndarray:
+    """The plane turned so that what is drawn is wider than high: there is more room that way."""
+    import numpy as np
+
+    drawn = places @ plane.T
+    if voxels is not None:
+        drawn = np.concatenate([drawn, (voxels["low"] + voxels["cells"] * voxels["edge"]) @ plane.T])
+    wide, high = np.ptp(drawn, axis=0)
+    return np.stack([plane[1], -plane[0]]) if high > wide else plane
 
 
 def _round_length(length: float) -> float:
