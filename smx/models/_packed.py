@@ -8,6 +8,8 @@ The mask is additive: a boolean one is read wrongly by eager attention, which ad
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from smx.models._vlm import PositionedVLM
 
 SHARED = -1  # owner of keys that every question sees
+# Tokens of questions that are read at once: each is masked for the others', so more in a row costs more than it saves,
+# once that row is long beside the video's.
+ROW = 256
 
 
 class Answers:
@@ -66,18 +71,19 @@ def packed(
     makes every sum over it none, it cannot be said here which question is to blame.
     """
     answers, device = Answers(len(questions), limit, stops), model.device
-    lengths = torch.tensor([len(ids) for ids in questions])
-    owners = torch.repeat_interleave(torch.arange(len(questions)), lengths)
-    places = torch.cat([torch.arange(len(ids)) for ids in questions]) + start
-    keys = torch.cat((torch.full((cache.get_seq_length(),), SHARED), owners)).to(device)
-    owners = owners.to(device)
-    seen = _sees(owners, keys)
-    seen[:, -len(owners) :].tril_()
-    ids = torch.tensor([[token for question in questions for token in question]], device=device)
-    where = places.to(device).expand(3, 1, -1)
-    hidden = model.hidden(ids, where, model.block_mask(seen), cache=cache)
-    answers.add(_logits(model, hidden[:, lengths.cumsum(0) - 1])[0])
-    positions = (lengths + start).tolist()
+    held = cache.get_seq_length()
+    logits, new = [], []
+    for row in _rows(questions, max(ROW, held // 2)):
+        branch = fork(cache)
+        logits.append(_read(model, branch, start, row))
+        new.append([(layer.keys[..., held:, :], layer.values[..., held:, :]) for layer in branch.layers])
+    for number, layer in enumerate(cache.layers):
+        layer.keys = torch.cat((layer.keys, *(row[number][0] for row in new)), dim=-2)
+        layer.values = torch.cat((layer.values, *(row[number][1] for row in new)), dim=-2)
+    answers.add(torch.cat(logits))
+    lengths = [len(ids) for ids in questions]
+    keys = torch.cat((torch.full((held,), SHARED), _owners(lengths))).to(device)
+    positions = [length + start for length in lengths]
     while answers.going:
         owners = torch.tensor(answers.going, device=device)
         keys = torch.cat((keys, owners))
@@ -124,6 +130,42 @@ def padded(
         newest[answers.going, 0] = torch.tensor(answers.last())
         ids, places = newest.to(device), places[:, -1:] + 1
         mask = torch.cat((mask, mask.new_ones(rows, 1)), dim=1)
+
+
+def _rows(questions: list[list[int]], most: int) -> Iterator[list[list[int]]]:
+    """`questions` in rows of about `most` tokens."""
+    row: list[list[int]] = []
+    for question in questions:
+        if row and sum(map(len, row)) + len(question) > most:
+            yield row
+            row = []
+        row.append(question)
+    yield row
+
+
+def _read(model: PositionedVLM, cache: DynamicCache, start: int, questions: list[list[int]]) -> Tensor:
+    """[questions, vocabulary] after each of the questions in one row, which is added to `cache`."""
+    lengths = [len(ids) for ids in questions]
+    owners = _owners(lengths)
+    seen = _sees(owners, torch.cat((torch.full((cache.get_seq_length(),), SHARED), owners)))
+    seen[:, -len(owners) :].tril_()
+    ids = torch.tensor([[token for question in questions for token in question]])
+    where = torch.cat([torch.arange(start, start + length) for length in lengths]).expand(3, 1, -1)
+    mask = model.block_mask(seen.to(model.device))
+    hidden = model.hidden(ids.to(model.device), where.to(model.device), mask, cache=cache)
+    return _logits(model, hidden[0, torch.tensor(lengths).cumsum(0) - 1])
+
+
+def _owners(lengths: list[int]) -> Tensor:
+    """Whose each token is."""
+    return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+
+
+def fork(cache: DynamicCache) -> DynamicCache:
+    """One to go on from: what `cache` holds is never written to, a layer's update makes new tensors."""
+    branch = copy.copy(cache)
+    branch.layers = [copy.copy(layer) for layer in cache.layers]
+    return branch
 
 
 def _sees(owners: Tensor, keys: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from smx.models import Cost, Query, Reply, Runner, SceneInput
 from smx.models._checkpoint import MEMORY
 from smx.models._memory import Watch, out_of_memory
 from smx.models._options import QwenOptions, VisionOptions
-from smx.models._packed import packed, padded
+from smx.models._packed import fork, packed, padded
 from smx.models._pixels import MEAN, STD, prepare
 from smx.models._pose import hooks_for, scene_cameras
 from smx.models._positions import temporal_stride, text_positions, text_start, video_positions
@@ -29,9 +28,7 @@ from smx.models._prompt import CHAT_TEMPLATE, Prompts
 from smx.models._vlm import IGNORED, PositionedVLM
 from smx.tokens import TEMPORAL_PATCH
 
-# Tokens of questions in one row. Each of them is masked for all the others, so a longer row costs more than it saves.
-PACK = 2048
-LETTERS, OPENING = 3, 8  # of a token of English; tokens around a question: an estimate is enough to fill a row by
+PACK = 4096  # tokens of questions that are answered at once: what they take beside the video stays bounded
 
 
 @dataclass(frozen=True)
@@ -242,8 +239,14 @@ class VideoRunner(Runner):
         """The first of `queries` that are answered at once: one at least."""
         if not self.share_prefix:
             return list(queries[:1])
-        lengths = np.cumsum([len(query.text) // LETTERS + OPENING for query in queries])
+        lengths = np.cumsum([self._length(query) for query in queries])
         return list(queries[: max(1, min(int((lengths <= PACK).sum()), self._most or len(queries)))])
+
+    def _length(self, query: Query) -> int:
+        try:
+            return len(self.prompts.question(query.text))
+        except Exception:  # noqa: BLE001 - what is no text raises again where it is asked
+            return 0
 
     def _tried(self, scene: SceneInput | None, batch: Sequence[Query], limit: int) -> list[Reply | Exception] | None:
         """An outcome each; None where memory was not enough for all of them at once.
@@ -262,6 +265,7 @@ class VideoRunner(Runner):
 
     def _at_once(self, scene: SceneInput | None, batch: Sequence[Query], limit: int) -> list[Reply | Exception]:
         if not self.share_prefix:
+            self._clip = self._ahead = None
             return list(self.answer_together([(scene, query) for query in batch], limit))
         cache, clip = self._prefix_of(scene)
         questions = [self.prompts.question(query.text) for query in batch]
@@ -288,7 +292,7 @@ class VideoRunner(Runner):
             else:
                 self.model.hidden(self._tensor([clip.ids]), where, cache=cache, **video)
             self._prefix = *now, cache, clip
-        return _fork(self._prefix[2]), self._prefix[3]
+        return fork(self._prefix[2]), self._prefix[3]
 
     def _tensor(self, ids: list[list[int]]) -> Tensor:
         return torch.tensor(ids, device=self.model.device)
@@ -334,12 +338,6 @@ def without_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
-
-
-def _fork(cache: DynamicCache) -> DynamicCache:
-    fork = copy.copy(cache)
-    fork.layers = [copy.copy(layer) for layer in cache.layers]
-    return fork
 
 
 def _row(examples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
