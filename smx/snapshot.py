@@ -59,7 +59,8 @@ class _File:
 def snapshot(workspace: Workspace, *, write: bool = True) -> Snapshot:
     """The running smx and the workspace's plugins under `runs/.code`; with `write` false, where they would be."""
     files = _files()
-    digest = _digest({name: file.data or str(file.source).encode() for name, file in files.items()})
+    contents = {n: str(f.source).encode() if f.data is None else f.data for n, f in files.items()}
+    digest = _digest(contents)
     place = workspace.runs.resolve() / ".code" / digest
     if write and _holds(place, digest):
         with contextlib.suppress(OSError):

@@ -10,6 +10,7 @@ import pytest
 from commands import data, smx
 
 from smx import plugins
+from smx.errors import UserError
 from smx.executors.slurm import Executor
 from smx.node.meter import Meter, _visible
 from smx.node.usage import usage
@@ -59,6 +60,8 @@ def test_what_a_site_file_asks_for_is_in_the_plan_of_each_kind() -> None:
     shared = {"partition": "gpu", "nodes": 1, "tasks": 1, "gpu_type": "a100", "time": "12:00:00"}
     assert executor.asks("eval") == {**shared, "gpus": 4, "memory": "64G"}
     assert executor.asks("gen", {"memory": "x2"}) == {**shared, "gpus": 0, "memory": "131072M"}
+    with pytest.raises(UserError, match="time x0 is nothing"):  # SLURM takes no time as no limit
+        executor.asks("gen", {"time": "x0"})
 
 
 def test_a_shard_notes_its_machine_and_what_it_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

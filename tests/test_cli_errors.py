@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -76,6 +78,7 @@ TYPED: dict[str, tuple[str, str]] = {
     "train --model chance": ("model 'chance' has no weights to train", "smx list models"),
     "train --data sqa3": ("unknown bench 'sqa3'", ""),
     "train --set recipe.lr=0": ("recipe.lr: Input should be greater than 0 (got 0)", ""),
+    "train --data ,": ("no training data is named", "--data rooms"),
     "run there-is-none": ("unknown experiment 'there-is-none'", "smx new NAME"),
     "show sa-8f-rooms-12345678": ("unknown run 'sa-8f-rooms-12345678'", "smx"),
     "note x text": ("no registry", "smx init"),
@@ -326,3 +329,31 @@ def test_a_bug_keeps_its_traceback_and_says_which_versions(
     assert "This is a bug in smx" in said
     assert "'torch'" in said
     assert left(place) == []
+
+
+def test_an_experiment_that_cannot_be_written_is_no_bug(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A colleague's workspace is often read-only; here a file is in the way, which stops root as well."""
+    (place / "registry.db").touch()
+    (place / "experiments").touch()
+    assert "cannot write" in refused(capsys, "-w", place, "new", "mine")
+
+
+def test_an_empty_tag_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It comes from an unset variable in a script, and no filter finds it again."""
+    assert "an empty tag" in refused(capsys, "-w", place, "tag", "some-run", "")
+
+
+def test_threads_left_behind_by_ctrl_c_cannot_change_the_exit_code() -> None:
+    """Taking Python down around native code ends in an abort, exit code 134 and a core file, instead of 130."""
+    code = (
+        "import atexit, threading, smx.cli as cli\n"
+        "def run(arguments):\n"
+        "    threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "    print('said')\n"
+        "    return 130\n"
+        "cli.run = run\n"
+        "atexit.register(print, 'taken down')\n"
+        "cli.main([])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (130, "said\n")

@@ -46,6 +46,15 @@ def test_the_same_code_is_kept_once_and_other_code_beside_it(lab: Workspace) -> 
     assert sorted(p.name for p in first.path.parent.iterdir()) == sorted([first.digest, second.digest])
 
 
+def test_an_empty_file_beside_a_plugin_changes_nothing(lab: Workspace) -> None:
+    """Or each submission would replace the copy under the jobs that run it, and no two digests would be the same."""
+    (lab.experiments / "plugins" / "samplers" / "_shared.py").touch()
+    kept = snapshot(lab)
+    made = kept.path.stat().st_ino
+    assert snapshot(lab) == kept
+    assert kept.path.stat().st_ino == made
+
+
 def test_a_copy_that_somebody_changed_is_made_again(lab: Workspace) -> None:
     """What an attempt's digest names is what its job ran, or the digest would be a lie."""
     kept = snapshot(lab)

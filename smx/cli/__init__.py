@@ -6,11 +6,14 @@ from the files.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
+import os
 import re
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -57,6 +60,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gc": ("gc", "gc"),
     "db": ("db", "app"),
 }
+
+
+_INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
@@ -140,7 +146,14 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without the lines of a table still shows its numbers
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    if code == _INTERRUPTED and threading.active_count() > 1:
+        # Items in hand are left behind in threads, and native code aborts when Python is taken down around it.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -157,7 +170,7 @@ def run(arguments: list[str]) -> int:
         _complain(error.format_message(), f"{context.command_path} --help" if context else "smx --help")
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left (| head): nothing more to say
         return 0

@@ -49,8 +49,11 @@ def new(
     target = workspace().experiments / f"{name}.yaml"
     if target.exists():
         raise UserError(f"{target} is there already", "choose another name, or edit that file")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(templates[template], target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(templates[template], target)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror}", "mend its rights, or --workspace") from None
     out(f"{target}\nedit it, then: smx run {name} --dry-run")
 
 

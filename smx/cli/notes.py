@@ -41,9 +41,12 @@ def tag(
     Example: smx tag tiny-rooms-uniform-16f-1a2b3c4d paper baseline
     """
     from smx.cli._common import out, workspace
+    from smx.errors import UserError
     from smx.registry.export import append_tags
     from smx.registry.store import Registry
 
+    if not all(tag.strip() for tag in tags):
+        raise UserError("an empty tag finds nothing", f"for example smx tag {run} paper")
     space = workspace()
     with Registry.open(space.registry, create=False) as registry:
         row = registry.find(run)

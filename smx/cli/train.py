@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smx.cli import _launch as L
+from smx.errors import UserError
 
 if TYPE_CHECKING:
     from smx.cell import Cell
@@ -37,6 +38,8 @@ def train(
     """
     from smx.cli._common import workspace
 
+    if not L.choices(data):
+        raise UserError("no training data is named", "for example --data rooms; smx list benches")
     given = L.changed({"data": L.choices(data), "checkpoint": checkpoint}, L.settings(set_))
     if allow_position_mismatch:
         given["allow_position_mismatch"] = True

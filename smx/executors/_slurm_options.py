@@ -87,6 +87,8 @@ class Resources(Options):
         values: dict[str, Any] = {name: getattr(self, name) for name in Resources.model_fields}
         for key, value in changes.items():
             times = re.fullmatch(r"x(\d+(?:\.\d+)?)", value) if isinstance(value, str) else None
+            if times and not float(times[1]):  # to SLURM, no time is no limit, and no memory a whole node's
+                raise UserError(f"{what}: {key} {value} is nothing", f"{key} x2 means twice as much")
             if not times:
                 values[key] = value
             elif values.get(key) is None:
