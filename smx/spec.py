@@ -100,7 +100,7 @@ SPECS: dict[str, type[GenSpec] | type[TrainSpec] | type[EvalSpec]] = {
 # What is not identity: names for people.
 _NAMES = {"model"}
 # Keys that runs did not have at first, and what those did: saying so must not make them other runs.
-_LATER = {"blind": False, "input": "video", "frame_order": "given"}
+_LATER = {"blind": False, "input": "video", "frame_order": "given", "loop": "shared"}
 
 
 class Variant(Options):

@@ -32,7 +32,7 @@ INPUTS = {"dataset": "d" * 64, "bench": "b" * 64}
 STORED = {
     "gen": "3643d6a45487eeb7bd3d228baf9b23fc124619cc2b2424e85f3b47c86eaffd33",
     "train": "8ac3cf60b3ed356611076845b0a2071fbfd6f09be40104b6c20aa2d6345acd46",
-    "eval": "b14a8491411fa6b09ce90d3dd0c6e2ff97abab4ef7b8f605aab3b57837d07133",
+    "eval": "2f7061c513afae48f652d0aa76f99307f849e28df44decdbec0b811dbbf35763",
 }
 STORED_SAMPLE_SET = "b6644925b6dc9c1a02853d366854eb7a514e6074ecd1ae3551e364edc7ab54c9"
 
