@@ -57,7 +57,7 @@ def test_a_partner_chosen_by_overlap_needs_depth_before_the_queue() -> None:
     """Lost otherwise: every scene of a dataset without depth fails one by one, hours later."""
     cls: type[BaseSampler] = plugins.load("samplers", "mergeaware_uniform")
     assert cls.parse({}, "sampler").requires() == frozenset()
-    assert cls.parse({"partner": "least"}, "sampler").requires() == {"voxels"}
+    assert cls.parse({"partner": "least"}, "sampler").requires() == {"cameras", "voxels"}
 
 
 def test_a_scene_that_is_added_changes_no_run_of_the_others(tmp_path: Path) -> None:

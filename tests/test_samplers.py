@@ -145,12 +145,16 @@ def test_seeds_differ_only_where_something_is_drawn() -> None:
         assert len(differ) == 1 or sampler.seeded, name
 
 
-@pytest.mark.parametrize("name", ["sa", "mergeaware_sa"])
+@pytest.mark.parametrize(
+    ("name", "options"), [("sa", {}), ("mergeaware_sa", {}), ("mergeaware_uniform", {"partner": "least"})]
+)
 @pytest.mark.parametrize("lacking", ["cameras", "depth"])
-def test_a_scene_without_geometry_says_what_is_missing_and_which_samplers_work(name: str, lacking: str) -> None:
+def test_a_scene_without_geometry_says_what_is_missing_and_which_samplers_work(
+    name: str, options: dict[str, Any], lacking: str
+) -> None:
     """Lost otherwise: a user of plain videos sees a traceback instead of the way out."""
     with pytest.raises(SceneError, match=rf"walk/30x1.*{lacking}.*needs cameras and voxels.*uniform"):
-        pick(name, Walk(30, without=lacking), 8)
+        pick(name, Walk(30, without=lacking), 8, **options)
 
 
 @pytest.mark.parametrize("name", ["uniform", "random", "mergeaware_uniform"])
@@ -167,7 +171,7 @@ def test_frames_without_a_pose_are_not_chosen_for_what_they_see() -> None:
 
 def test_an_unknown_geometry_source_names_those_there_are() -> None:
     """Lost otherwise: `geometry.source: vgt` silently uses the dataset's depth."""
-    with pytest.raises(UserError, match="'dataset', 'file' or 'vggt' .*'vgt'"):
+    with pytest.raises(UserError, match=r"'dataset', 'file' or 'vggt' .*'vgt'"):
         GeometryOptions.parse({"source": "vgt"}, "geometry")
 
 

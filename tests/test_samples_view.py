@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -222,6 +223,34 @@ def test_points_stand_at_their_values(here: Path) -> None:
     (a, y_a), (b, y_b), *others = height.items()
     for share, y in others:
         assert y == pytest.approx(y_a + (y_b - y_a) * (share - a) / (b - a), abs=0.6)
+
+
+def test_a_mark_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tma_sa` covers what `sa` covers. Lost otherwise: a curve of the legend that is nowhere in the figure."""
+    for name in ("sa", "tma_sa"):
+        for n in (8, 16):
+            put(tmp_path, name, n, "one", Walk(60))
+    monkeypatch.setenv("SMX_WORKSPACE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    run("stats", "--plot", "o.svg")
+    drawing = ElementTree.fromstring((tmp_path / "o.svg").read_text(encoding="utf-8"))
+    spots: dict[tuple[str, str], list[float]] = {}
+    for circle in drawing.iter(f"{NAMESPACE}circle"):
+        if circle.find(f"{NAMESPACE}title") is not None:
+            spots.setdefault((circle.get("cx", ""), circle.get("cy", "")), []).append(float(circle.get("r", "")))
+    shared = [radii for radii in spots.values() if len(radii) > 1]
+    assert len(shared) >= 2
+    assert all(a > b for radii in shared for a, b in pairwise(radii)), "drawn under one of the same size"
+
+
+def test_a_map_lies_along_its_longer_side(space: Path) -> None:
+    """Lost otherwise: a long flat is drawn as a thin strip beside an empty page."""
+    for n in (8, 16):
+        floor, _ = floor_of(sampleset.read(space / f"samples/sa/{n}f-0123abcd/walks/one"))
+        assert floor is not None
+        drawn = np.concatenate([floor.places, floor.origin + floor.columns * floor.edge])
+        wide, high = np.ptp(drawn, axis=0)
+        assert wide >= high
 
 
 def test_a_plot_with_another_ending_or_of_nothing_is_refused(

@@ -31,7 +31,7 @@ class Sampler(BaseSampler):
 
     def requires(self) -> frozenset[str]:
         """Overlap, where the partner is chosen by it."""
-        return frozenset({"voxels"}) if self.partner == "least" else self.needs
+        return frozenset({"cameras", "voxels"}) if self.partner == "least" else self.needs
 
     def choose(self, view: View, n: int, seed: int) -> Choice:
         """`random` differs with the seed, `least` does not."""
