@@ -8,7 +8,7 @@ questions see the same draws.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +137,7 @@ def _weights(scenes: int) -> np.ndarray:
     return counts.astype(np.float64)
 
 
-def _most_frequent(truths: Any) -> str:
+def _most_frequent(truths: Iterable[str]) -> str:
     """Of equally frequent ones the first in alphabetical order, so that the order of items means nothing."""
     counts = Counter(truths)
     return min(counts, key=lambda truth: (-counts[truth], truth))

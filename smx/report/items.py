@@ -83,7 +83,8 @@ def _judge(run: RunFolder, scorer: str | None) -> tuple[BaseBench | None, str]:
 
 
 def _parsed(where: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    words, filters = [], {}
+    words: list[str] = []
+    filters: dict[str, list[str]] = {}
     for part in (piece.strip() for text in where for piece in text.split(",") if piece.strip()):
         key, sign, value = part.partition("=")
         if sign and key in KEYS:

@@ -91,11 +91,11 @@ def cell_scores(bench: str | None, metrics: tuple[str, ...]) -> Iterator[tuple[C
     for number in PUBLISHED:
         if bench in (None, number.bench) and number.metric in metrics:
             n = 0 if number.task else _QUESTIONS[number.bench]
-            yield (
-                CellScore(
-                    *("eval", number.model, number.sampler, number.frames, number.bench, None, 0),
-                    *(number.scorer or "scorer not said", number.metric, number.task, number.value, n, 0, None, None),
-                    *("done", n, n, 0, "{}", 0, "imported", None, None),
-                ),
-                number.source,
-            )
+            score = CellScore(
+                kind="eval", variant=number.model, sampler=number.sampler, frames=number.frames, bench=number.bench,
+                dataset=None, seed=0, scorer=number.scorer or "scorer not said", metric=number.metric,
+                task=number.task, value=number.value, n=n, unparsed=0, ci_low=None, ci_high=None,
+                state="done", items=n, done=n, failed=0, labels="{}", doubtful=0, origin="imported",
+                fingerprint=None, created=None,
+            )  # fmt: skip
+            yield score, number.source
