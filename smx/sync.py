@@ -590,8 +590,8 @@ def _run_changes(run: RunFolder, rows: Sequence[AttemptRow]) -> dict[str, Any]:
         state = "done" if failed <= planned[-1].plan["max_failed"] else "failed"
     elif done:
         state = "partial"
-    else:
-        state = rows[-1].state
+    else:  # an attempt that counts no more does not make the run done
+        state = next((r.state for r in reversed(rows) if r.attempt not in excluded), "new")
     # Of the run, not of this look at it: a rebuilt registry says the same.
     updated = max((r.ended or r.started or r.created for r in rows), default=run.spec["created"])
     return {"state": state, "items": of or None, "done": done, "failed": failed, "updated": updated}

@@ -338,6 +338,16 @@ def test_an_experiment_that_cannot_be_written_is_no_bug(place: Path, capsys: pyt
     assert "cannot write" in refused(capsys, "-w", place, "new", "mine")
 
 
+def test_a_report_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`-o .` and an unset variable are slips, and no bug."""
+    store = tmp_path / "lab"
+    assert smx("init", store) == 0
+    assert smx("-w", store, "eval", "--model", "chance", *QUESTIONS) == 0
+    capsys.readouterr()
+    for place in (".", "/", ""):
+        assert "-o names no file" in refused(capsys, "-w", store, "report", "-o", place)
+
+
 def test_an_empty_tag_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It comes from an unset variable in a script, and no filter finds it again."""
     assert "an empty tag" in refused(capsys, "-w", place, "tag", "some-run", "")

@@ -423,6 +423,7 @@ def test_an_excluded_attempt_counts_in_no_table(lab: Path, capsys: pytest.Captur
     run = only(lab, "eval")
     before = data(capsys, "report")
     assert smx("mark", run.path.name, "excluded") == 0
+    assert data(capsys, "ls", "--kind", "eval")[0]["state"] == "new", "done, it says, and has nothing to show"
     told = said(capsys, "report")
     assert "excluded" in told
     (cell,) = data(capsys, "report")["tables"][0]["cells"]

@@ -164,6 +164,8 @@ def _write(path: Path, text: str) -> None:
     """Whole or not at all."""
     from smx.errors import UserError
 
+    if not path.name:
+        raise UserError(f"-o names no file: {path}", "for example -o table.md")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_text(text, encoding="utf-8", newline="")

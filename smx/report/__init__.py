@@ -41,7 +41,7 @@ def tables(registry: Registry, query: Query) -> list[Table]:
         if query.scorer not in known | {scorer.split("@")[0] for scorer in known}:
             _refuse("scorer", query.scorer, known)
     scored = {score.fingerprint for score in scores}
-    silent = [run.fingerprint for run in runs if run.state == "done" and run.fingerprint not in scored]
+    silent = [run.fingerprint for run in runs if run.state in ("done", "new") and run.fingerprint not in scored]
     excluded = {f for f in silent if any(attempt.mark == "excluded" for attempt in registry.attempts(f))}
     found = registry.query(
         "select fingerprint, group_concat(input, ' ') from (select fingerprint, input from run_inputs "
