@@ -241,13 +241,19 @@ def test_no_letter_and_no_text_is_a_winning_answer(kind: str) -> None:
         for turn in ("Turn left", "Turn right", "Turn back"):
             assert np.mean([chosen(row).endswith(turn) for row in rows]) <= 1 / 3 + 0.13
     if kind == "object_rel_distance":
-        for name in CATEGORIES:
-            offered = [row for row in rows if name in named(row.question)[1:]]
-            if len(offered) >= 15:
-                assert np.mean([chosen(row) == name for row in offered]) < 0.55
         assert np.mean([named(row.question)[1] == chosen(row) for row in rows]) <= allowed
     if kind == "obj_appearance_order":
         assert np.mean([named(row.question) == chosen(row).split(", ") for row in rows]) <= allowed
+
+
+def test_no_piece_is_a_winning_answer_to_what_is_nearest() -> None:
+    """Lost otherwise: always naming the table beats a model that looks."""
+    scenes = [named_scene(f"train-{i:03d}", frames=24, width=40, height=30) for i in range(120)]
+    rows = [row for scene in scenes for row in questions(scene) if row.question_type == "object_rel_distance"]
+    for name in CATEGORIES:
+        offered = [row for row in rows if name in named(row.question)[1:]]
+        if len(offered) >= 40:
+            assert np.mean([chosen(row) == name for row in offered]) < 0.45
 
 
 @pytest.mark.parametrize("kind", NUMERICAL)

@@ -34,7 +34,7 @@ class Category:
     period: float  # metres of one repeat of the pattern
     parts: tuple[Part, ...]
     rooms: tuple[RoomKind, ...]
-    several: bool = False  # may stand more than once in a scene
+    several: tuple[int, int] | None = None  # fewest and most of a scene that has more than one
 
 
 @dataclass(frozen=True)
@@ -65,30 +65,30 @@ CATEGORIES: dict[str, Category] = {
             "chair", "chairs", (0.38, 0.40, 0.78), (0.52, 0.54, 1.00), False,
             ((236, 122, 28), (120, 58, 12)), STRIPES, 0.12,
             ((0, 1, 0, 1, 0.44, 0.51, 0), (0, 1, 0, 0.13, 0.51, 1, 0), *_legs(0.44, 1, 0.12, 0.12)),
-            ("living room", "bedroom", "kitchen", "study"), several=True,
+            ("living room", "bedroom", "kitchen", "study"), several=(4, 6),
         ),
         Category(
             "stool", "stools", (0.30, 0.30, 0.40), (0.40, 0.40, 0.66), False,
             ((246, 214, 40), (120, 100, 20)), DOTS, 0.10,
             ((0, 1, 0, 1, 0.86, 1, 0), *_legs(0.86, 1, 0.16, 0.16)),
-            ("bathroom", "kitchen", "study", "living room"), several=True,
+            ("bathroom", "kitchen", "study", "living room"), several=(2, 3),
         ),
         Category(
             "plant", "plants", (0.32, 0.32, 0.60), (0.60, 0.60, 1.30), False,
             ((70, 178, 50), (150, 70, 40)), CHECKS, 0.09,
             ((0.25, 0.75, 0.25, 0.75, 0, 0.3, 1), (0, 1, 0, 1, 0.3, 0.75, 0), (0.2, 0.8, 0.2, 0.8, 0.75, 1, 0)),
-            ("living room", "bedroom", "bathroom", "study"), several=True,
+            ("living room", "bedroom", "bathroom", "study"), several=(2, 4),
         ),
         Category(
             "lamp", "lamps", (0.30, 0.30, 1.25), (0.46, 0.46, 1.75), False,
             ((255, 244, 170), (40, 36, 30)), PLAIN, 0.2,
             ((0.2, 0.8, 0.2, 0.8, 0, 0.03, 1), (0.44, 0.56, 0.44, 0.56, 0.03, 0.78, 1), (0, 1, 0, 1, 0.78, 1, 0)),
-            ("living room", "bedroom", "study"), several=True,
+            ("living room", "bedroom", "study"), several=(2, 3),
         ),
         Category(
             "box", "boxes", (0.30, 0.30, 0.25), (0.62, 0.50, 0.52), False,
             ((222, 44, 176), (150, 20, 120)), BANDS, 0.16, (_BLOCK,),
-            ("living room", "bedroom", "bathroom", "kitchen", "study"), several=True,
+            ("living room", "bedroom", "bathroom", "kitchen", "study"), several=(3, 6),
         ),
         Category(
             "table", "tables", (1.00, 0.70, 0.68), (1.90, 1.00, 0.80), False,

@@ -126,7 +126,7 @@ def _doorway(rng: np.random.Generator, rooms: Sequence[Room], a: int, b: int) ->
 def _furnish(
     rng: np.random.Generator, rooms: Sequence[Room], doorways: Sequence[Doorway], plan: FloorPlan
 ) -> tuple[Piece, ...]:
-    """Each single category at most once a scene; two or three categories two to six times."""
+    """Each single category at most once a scene; two or three categories as often as such things stand about."""
     pieces: list[Piece] = []
     singles: set[str] = set()
     several = [c.name for c in CATEGORIES.values() if c.several]
@@ -142,7 +142,7 @@ def _furnish(
 
     for room in rng.permutation(len(rooms)):
         own = [c.name for c in CATEGORIES.values() if rooms[room].kind in c.rooms and c.name not in many]
-        own.sort(key=lambda name: (CATEGORIES[name].several, len(CATEGORIES[name].rooms), rng.random()))
+        own.sort(key=lambda name: (CATEGORIES[name].several is not None, len(CATEGORIES[name].rooms), rng.random()))
         wanted = 3 + int(rooms[room].area / 4.5)
         for name in own:
             if name not in singles and wanted and put(name, int(room)):
@@ -150,7 +150,8 @@ def _furnish(
                 wanted -= 1
     for name in sorted(many):
         homes = [i for i, r in enumerate(rooms) if r.kind in CATEGORIES[name].rooms] or list(range(len(rooms)))
-        for _ in range(int(rng.integers(2, 7))):
+        fewest, most = CATEGORIES[name].several or (1, 1)
+        for _ in range(int(rng.integers(fewest, most + 1))):
             put(name, int(rng.choice(homes)))
     return tuple(pieces)
 
