@@ -117,21 +117,17 @@ class Cluster:
                     os.kill(pid, signal.SIGKILL)
         (self.folder / f"{node}.pid").unlink(missing_ok=True)
 
-    def hurry(self, job: str) -> None:
-        """Start a requeued job now: SLURM leaves it `cred_expire` seconds, counted from when its last process is gone.
+    def runs_again(self, job: str) -> None:
+        """Wait for a requeued job: SLURM leaves it `cred_expire` seconds, counted from when its last process is gone.
 
-        That may take long here: a time limit is looked at every 30 s, and Python starts slowly beside other tests.
+        That may take long here: a time limit is looked at every 30 s, and Python starts slowly beside other tests. It
+        is not shortened by `scontrol update starttime=now`: SLURM would take the old start's end for the new one's.
         """
 
         def runs() -> bool:
+            restarts = re.search(r"Restarts=(\d+)", self.run("scontrol", "show", "job", job, check=False))
             state = self.run("squeue", "-h", "-j", job, "-o", "%t", check=False).split()
-            if "PD" in state:
-                self.run("scontrol", "update", f"jobid={job}", "starttime=now", check=False)
-            return "R" in state and restarts() > 0
-
-        def restarts() -> int:
-            found = re.search(r"Restarts=(\d+)", self.run("scontrol", "show", "job", job, check=False))
-            return int(found[1]) if found else 0
+            return "R" in state and restarts is not None and int(restarts[1]) > 0
 
         until(f"{job} runs again", runs, 300, 0.3)
 

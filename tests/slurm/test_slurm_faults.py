@@ -57,7 +57,7 @@ def test_a_node_that_dies_costs_the_item_in_hand(
     *_, in_hand = gate.shut_after(2)
     job = job_of(lab)
     cluster.kill_node(node_of(cluster, job))
-    cluster.hurry(job)
+    cluster.runs_again(job)
     gate.open()
     settle(lab)
     assert started(lab) == 2
@@ -76,7 +76,7 @@ def test_a_stopped_job_goes_on_where_it_was(cluster: Cluster, lab: Path, calm: C
         cluster.run("scontrol", "requeue", job)
     assert look(lab)[0][0].state in ("pending", "running")
     assert on_slurm(lab, *ONE) == 0  # nobody else starts it meanwhile
-    cluster.hurry(job)
+    cluster.runs_again(job)
     gate.open()
     settle(lab)
     assert len(look(lab)[1]) == 1
@@ -91,7 +91,7 @@ def test_the_time_limit_only_interrupts(cluster: Cluster, lab: Path, calm: Calm,
     *_, in_hand = gate.shut_after(2)
     job = job_of(lab)
     cluster.run("scontrol", "update", f"jobid={job}", "endtime=now+2minutes")
-    cluster.hurry(job)
+    cluster.runs_again(job)
     cluster.run("scontrol", "update", f"jobid={job}", "endtime=now+30minutes")
     gate.open()
     settle(lab)
