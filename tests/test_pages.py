@@ -17,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from smx import plugins, sampleset
+from smx.cli._common import choose_workspace
 from smx.cli.samples import app
 from smx.datasets.rooms import Dataset
 from smx.geometry.view import GeometryOptions
@@ -80,6 +81,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def workspace(space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMX_WORKSPACE", str(space))
+    choose_workspace(None)  # another test may have chosen one
 
 
 def test_a_sheet_in_a_browser_shows_the_frames_and_their_pairs(browser: list[str], space: Path, tmp_path: Path) -> None:
