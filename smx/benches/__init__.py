@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,9 @@ class BaseBench(Options):
         """Options for the dataset plugin, so that both speak of the same scenes."""
         return {}
 
+    @abstractmethod
     def questions(self, root: Path | None) -> list[Question]:
         """All questions that `where` keeps, sorted by (scene, id). `UserError` with file and line when broken."""
-        raise NotImplementedError
 
     def training(self, root: Path | None) -> list[Question]:
         """Training questions (for train and for chance/frequency); empty where the bench has none."""
@@ -71,28 +72,28 @@ class BaseBench(Options):
             return training, "answers of the training split"
         return self.questions(root), "answers of the test split, as in the VSI-Bench paper"
 
+    @abstractmethod
     def question_of(self, row: Mapping[str, Any], place: str) -> Question:
         """A row of a file of predictions (`smx score`) as a question. `UserError` starting with `place`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def digest(self, root: Path | None) -> str:
         """Identity of the question file(s), hex."""
-        raise NotImplementedError
 
+    @abstractmethod
     def render(self, question: Question) -> str:
         """The user prompt that follows the video."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judge(self, question: Question, text: str, scorer: str) -> Verdict:
         """Score one raw answer with one named scorer. Pure."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summarize(self, scored: Sequence[tuple[Question, Verdict]]) -> Mapping[str, Any]:
         """`{"n", "unparsed", "types": {type: {"score", "n"}}, "tasks": {...}, "acc": {"micro", "macro"}, ...}`.
 
         Works on any subset of types; a mean over nothing is None.
         """
-        raise NotImplementedError
 
     def tasks(self) -> Mapping[str, tuple[str, ...]]:
         """Task -> its question types: what `summarize` averages by, so that intervals can be drawn for it.

@@ -74,18 +74,18 @@ class BaseDataset(Options):
     selectors: ClassVar[frozenset[str]] = frozenset()  # options that only choose scenes; their ids tell them apart
     has_cameras: ClassVar[bool] = False  # cameras are part of the layout (else: detected per scene)
 
+    @abstractmethod
     def scenes(self, root: Path | None) -> list[str]:
         """Ids of all scenes, sorted. `UserError` when `root` is missing or not of this layout."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, root: Path | None, scene_id: str) -> Scene:
         """Open one scene. `SceneError` when it is broken, `UserError` when there is none of that name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
         """Identity of these scenes' data under `root` (None: of all), hex; cheap (names, sizes, heads and tails).
 
         No path in it. Files of which more than the name and size counts go through `smx.digests.file_digest`, which
         remembers them.
         """
-        raise NotImplementedError
