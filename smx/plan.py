@@ -9,7 +9,7 @@ from smx import sampleset
 from smx.cell import Cell, Decision, Item
 from smx.failures import clipped
 from smx.registry.store import Registry
-from smx.runfolder import RunFolder
+from smx.runfolder import Outcome, RunFolder
 from smx.spec import GenSpec, dataset_label, sample_set
 
 _LONGEST = 80  # characters of a reason
@@ -61,12 +61,24 @@ def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decisio
             return Decision(
                 cell, "skip", f"done, {n - len(todo)}/{n} items; --retry tries the {len(todo)} failed again"
             )
-        return Decision(cell, "run", f"done before, but {len(gone)} of its outputs are gone", gone, tried)
+        because = _damage(outcome, gone) or f"{len(gone)} of its outputs are gone"
+        return Decision(cell, "run", f"done before, but {because}", gone, tried)
     if row is None or not attempts:
         return Decision(cell, "run", "new", todo, tried)
     because = f" ({failure['kind']}: {clipped(failure['line'], _LONGEST)})" if (failure := attempts[-1].failure) else ""
     left = f"{len(todo)} of {len(cell.items)} items left"
+    if damage := _damage(outcome, todo):
+        left += f", as {damage}"
     return Decision(cell, "run", f"{row.state} before{because}: {left}", todo, tried)
+
+
+def _damage(outcome: Outcome, todo: Sequence[Item]) -> str:
+    """The damaged records that items to do may have had, in words: their items are done again. "" without any."""
+    missing = any(item.id not in outcome.failed and item.id not in outcome.done for item in todo)
+    if not missing or not outcome.damage:
+        return ""
+    more = f" and {len(outcome.damage) - 1} more" if len(outcome.damage) > 1 else ""
+    return f"{outcome.damage[0]}{more}: done again"
 
 
 def _kept(cell: Cell, item: Item, done: object) -> bool:

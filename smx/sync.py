@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any
 from smx import hooks
 from smx.booking import executor_for, run_row, submission_folder
 from smx.cell import Cell, Item
-from smx.errors import UserError
+from smx.errors import UserError, no_space
 from smx.executors import End, Fact, Job, Word
 from smx.failures import MOST_EVIDENCE, classify, group
 from smx.node.result import derive
@@ -29,6 +30,8 @@ _WORST = ("lost", "failed", "cancelled", "preempted", "done")
 _QUEUED = ("waiting", "pending")
 _FRESH = 120.0  # seconds; a heartbeat (every 15 s) this young is a sign of life
 _MOST_LOG = 8 << 20  # bytes of a log that are searched for the first error
+# What reading a run folder that somebody damaged ends with: no JSON, other JSON than was written, nobody's to read.
+_DAMAGE = (UserError, LookupError, TypeError, ValueError, OSError)
 
 
 def sync(workspace: Workspace, registry: Registry) -> list[str]:
@@ -71,8 +74,14 @@ def adopt(workspace: Workspace, registry: Registry, cells: Iterable[Cell]) -> No
 
 def ask_all(workspace: Workspace) -> dict[Path, Sequence[Fact]]:
     """What executors say of every attempt that has not ended by its own word, for `rebuild`; each is asked once."""
-    attempts = [attempt for run in run_folders(workspace.runs) for attempt in run.attempts()]
-    return _ask(workspace, [_View(attempt, _row(attempt)) for attempt in attempts])
+    views = []
+    for run in run_folders(workspace.runs):
+        with contextlib.suppress(*_DAMAGE):  # `rebuild` names it
+            these = [_View(attempt, _row(attempt)) for attempt in run.attempts()]
+            for view in these:
+                _kept_facts(view.folder)
+            views += these
+    return _ask(workspace, views)
 
 
 def ask_one(workspace: Workspace, run: RunFolder, row: AttemptRow) -> dict[Path, Sequence[Fact]]:
@@ -80,19 +89,24 @@ def ask_one(workspace: Workspace, run: RunFolder, row: AttemptRow) -> dict[Path,
     return _ask(workspace, [_View(run.attempt(row.attempt), row)])
 
 
-def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequence[Fact]]) -> int:
-    """Fold every run folder into an (empty) registry; returns how many there were.
+def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequence[Fact]]) -> dict[Path, str]:
+    """Fold every run folder into an (empty) registry; returns those left out, with what is wrong with each.
 
     What a run scored is derived from its items again: a scorer may be another since. `said`: of `ask_all`.
     """
-    count = 0
+    left_out = {}
     for run in run_folders(workspace.runs):
-        if (run.path / "result.json").exists():
-            with contextlib.suppress(UserError):  # a bench that is gone since: what it scored stays
-                derive(run)
-        take_in(workspace, registry, run, said)
-        count += 1
-    return count
+        try:
+            if (run.path / "result.json").exists():
+                with contextlib.suppress(UserError):  # a bench that is gone since: what it scored stays
+                    derive(run)
+            take_in(workspace, registry, run, said)
+        except _DAMAGE as error:
+            if no_space(error) or isinstance(error.__cause__, sqlite3.Error):
+                raise  # a matter of the registry, not of this run
+            plain = error.message if isinstance(error, UserError) else ""
+            left_out[run.path] = plain or f"it does not hold what it should ({error!r})"
+    return left_out
 
 
 def take_in(workspace: Workspace, registry: Registry, run: RunFolder, said: Mapping[Path, Sequence[Fact]]) -> None:
@@ -599,7 +613,7 @@ def _run_changes(run: RunFolder, rows: Sequence[AttemptRow]) -> dict[str, Any]:
 
 def _current_result(run: RunFolder, excluded: frozenset[int], done: int, failed: int) -> dict[str, Any]:
     """result.json, made again when it is missing or speaks of other items."""
-    with contextlib.suppress(ValueError):  # a damaged file is derived again
+    with contextlib.suppress(UserError):  # a damaged file is derived again
         result = run.result()
         if result and not excluded and (result["done"], result["failed"]) == (done, failed):
             return result

@@ -11,7 +11,6 @@ import pytest
 from commands import QUESTIONS, SCENES, data, smx
 from media import make_video
 
-from smx.errors import UserError
 from smx.runfolder import ShardFolder
 
 GEN = ("gen", "--sampler", "uniform", "--frames", "4")
@@ -80,16 +79,97 @@ def test_a_damaged_result_is_named_and_a_rebuild_derives_it_again(
     assert (run / "result.json").read_bytes() == whole
 
 
-def test_a_damaged_line_of_items_is_named_by_file_and_number(tmp_path: Path) -> None:
-    """In thousands of run folders nobody finds it otherwise."""
+def test_a_damaged_line_of_items_is_named_by_file_and_number_and_the_others_count(tmp_path: Path) -> None:
+    """In thousands of run folders nobody finds it otherwise, and one line must not take the others along."""
     shard = ShardFolder(tmp_path)
-    for item in ("a", "b"):
+    for item in ("a", "b", "c", "d"):
         shard.append({"item": item, "ok": True})
     path = tmp_path / "items.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'{"item": "b"', b"{garbage"))
-    with pytest.raises(UserError, match=r"items\.jsonl, line 2, is damaged") as caught:
-        list(shard.items())
-    assert "remove that line" in caught.value.hint
+    path.write_bytes(path.read_bytes().replace(b'{"item": "b"', b"{garbage").replace(b'"ok": true}\n', b"4}\n", 1))
+    assert [record["item"] for record in shard.items()] == ["c", "d"]
+    path.write_bytes(path.read_bytes().replace(b'{"item": "c", "ok": true}', b"17"))
+    (tmp_path / "exit.json").write_text("")
+    assert [line.partition(" (")[0] for line in shard.damage()] == [
+        *(f"{path}, line {number}, is damaged" for number in (1, 2, 3)),
+        f"{tmp_path / 'exit.json'} is damaged",
+    ]
+    assert (shard.exit(), [record["item"] for record in shard.items()]) == (None, ["d"])
+
+
+BROKEN = {
+    "spec.json": "{",
+    "spec.json of another tool": "{}",
+    "attempts/1/plan.json": "",
+    "attempts/1/handle.json": "[]",
+    "attempts/1/shards/0/usage.json": "\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_one_damaged_run_does_not_keep_a_rebuild_from_the_others(
+    lab: Path, capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    """A registry lost together with one file of a thousand run folders would stay lost."""
+    assert smx("-w", lab, "gen", "--sampler", "uniform", "--frames", "4,6", *SCENES) == 0
+    first, second = sorted((lab / "runs/gen").iterdir())
+    file = first / broken.partition(" ")[0]
+    whole = file.read_bytes()
+    file.write_text(BROKEN[broken])
+    capsys.readouterr()
+    assert smx("-w", lab, "db", "rebuild") == 1
+    said = capsys.readouterr().err
+    assert f"left out: gen/{first.name}: " in said
+    assert str(file) in said or broken == "spec.json of another tool"
+    assert [run["run"] for run in data(capsys, "-w", lab, "ls")] == [second.name]
+    assert file.read_text() == BROKEN[broken], "evidence stays"
+    file.write_bytes(whole)
+    assert smx("-w", lab, "db", "rebuild") == 0
+    assert {run["state"] for run in data(capsys, "-w", lab, "ls")} == {"done"}
+    assert len(data(capsys, "-w", lab, "ls")) == 2
+
+
+def test_a_damaged_record_is_one_scene_to_do_again_and_is_said(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One bad block on a disk must cost one scene, not every command that names its run."""
+    assert smx("-w", lab, *GEN, *SCENES) == 0
+    (run,) = (lab / "runs/gen").iterdir()
+    items = run / "attempts/1/shards/0/items.jsonl"
+    lines = items.read_bytes().splitlines(keepends=True)
+    items.write_bytes(b"\0" * (len(lines[0]) - 1) + b"\n" + lines[1])
+    assert smx("-w", lab, "db", "check") == 1
+    capsys.readouterr()
+    assert smx("-w", lab, *GEN, *SCENES, "--dry-run") == 0
+    reason = capsys.readouterr().out
+    assert f"{items}, line 1, is damaged" in reason
+    assert "1 item" in reason
+    assert smx("-w", lab, "db", "rebuild") == 1
+    assert f"done without: {items}, line 1, is damaged" in capsys.readouterr().err
+    assert [(row["state"], row["done"]) for row in data(capsys, "-w", lab, "ls")] == [("partial", 1)]
+    assert smx("-w", lab, *GEN, *SCENES) == 0
+    again = (run / "attempts/2/shards/0/items.jsonl").read_text().splitlines()
+    assert [json.loads(line)["item"] for line in again] == [json.loads(lines[0])["item"]]
+    assert [(row["state"], row["done"]) for row in data(capsys, "-w", lab, "ls")] == [("done", 2)]
+    assert items.read_bytes().startswith(b"\0"), "nothing is lost: what is left of the record may be looked at"
+    capsys.readouterr()
+    assert smx("-w", lab, *GEN, *SCENES) == 0
+    assert "damaged" not in capsys.readouterr().err, "done again, it is no matter any more"
+
+
+def test_a_damaged_result_does_not_refuse_the_command_that_made_the_run(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It holds nothing that the items do not."""
+    assert smx("-w", lab, "gen", "--sampler", "uniform", "--frames", "4,6", *SCENES) == 0
+    results = sorted((lab / "runs/gen").glob("*/result.json"))
+    whole = results[0].read_bytes()
+    for damage in (b"{", b""):
+        results[0].write_bytes(damage)
+        capsys.readouterr()
+        assert smx("-w", lab, "gen", "--sampler", "uniform", "--frames", "4,6", *SCENES) == 0
+        said = capsys.readouterr()
+        assert f"{results[0]} is damaged" in said.err
+        assert "made again from its items" in said.err
+        assert said.out.count("coverage") == 2
+        assert results[0].read_bytes() == whole
 
 
 @pytest.mark.parametrize("command", ["show", "open"])

@@ -171,6 +171,8 @@ def launch(
                 say(f"unknown: {line}")
         decisions = decide(cells, registry, asked=asked, retry=how.retry)
         show_decisions(decisions, asked, dry=how.dry_run, as_json=how.as_json)
+        if not how.dry_run:
+            _mend_results(registry, [d.cell for d in decisions if d.action == "skip"])
         if how.dry_run:
             jobs = planned(workspace, registry, decisions, shards=how.shards, canary=how.canary)
             if jobs and not how.as_json and (text := executor[1].preview(jobs)):
@@ -209,6 +211,21 @@ def launch(
     if how.as_json:
         out_json([_as_json(workspace, row) for row in rows])
     return Launch(decisions, rows)
+
+
+def _mend_results(registry: Registry, cells: Sequence[Cell]) -> None:
+    """Derive a damaged result.json from its items again, and say so: it must not refuse what needs it."""
+    from smx.node.result import derive
+    from smx.runfolder import RunFolder
+
+    for cell in cells:
+        run = RunFolder(cell.folder)
+        try:
+            run.result()
+        except UserError as damaged:
+            marked = (a.attempt for a in registry.attempts(cell.fingerprint) if a.mark == "excluded")
+            derive(run, frozenset(marked))
+            say(f"{damaged.message}: made again from its items")
 
 
 def show_decisions(decisions: Sequence[Decision], asked: set[str], *, dry: bool, as_json: bool) -> None:

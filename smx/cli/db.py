@@ -69,12 +69,13 @@ def export(
 def rebuild() -> None:
     """Make the registry again from the run folders, the imported history and the notes.
 
-    The new one takes the old one's place only when it is complete; the old one is kept as registry.db.bak.
+    The new one takes the old one's place only when it is complete; the old one is kept as registry.db.bak. A run
+    whose folder is damaged is left out and named, and the exit code is 1; its folder stays as it is.
 
     Example: smx db rebuild
     """
     from smx.registry.export import rebuilding, restore
-    from smx.runfolder import RunFolder
+    from smx.runfolder import RunFolder, run_folders
     from smx.sync import ask_all, fold
     from smx.sync import rebuild as take_in_all
 
@@ -84,7 +85,7 @@ def rebuild() -> None:
     replaced = place.registry.exists()
     said = ask_all(place)  # before the registry is locked: a scheduler may take its time to answer
     with rebuilding(place.registry) as registry:
-        take_in_all(place, registry, said)
+        left_out = take_in_all(place, registry, said)
         for attempt in restore(registry, place.experiments):
             run = registry.run(attempt.fingerprint)
             assert run is not None
@@ -99,3 +100,12 @@ def rebuild() -> None:
     say(f"{place.registry}: {made}, {kept}.")
     if replaced:
         say(f"The old one is {place.registry}.bak.")
+    done_without = [line for run in run_folders(place.runs) if run.path not in left_out for line in run.damage()]
+    for run, problem in left_out.items():
+        say(f"left out: {run.relative_to(place.runs)}: {problem}")
+    for line in done_without:
+        say(f"done without: {line}")
+    if left_out:
+        say(f"{counted(len(left_out), 'run')} left out: put those files back from a copy, then smx db rebuild again.")
+    if left_out or done_without:
+        raise typer.Exit(1)

@@ -24,7 +24,7 @@ from smx.registry.connection import Damaged
 from smx.registry.ledger import import_history
 from smx.registry.rows import AttemptRow, NoteRow
 from smx.registry.store import Registry
-from smx.runfolder import now, sync_folder, write_atomic
+from smx.runfolder import now, run_folders, sync_folder, write_atomic
 
 NOTES = "notes.jsonl"
 
@@ -140,6 +140,11 @@ def check(registry: Registry, runs: Path) -> Check:
     problems += [f"run folder not in the registry: {f}" for f in sorted(present - known.keys())]
     # A run that was never attempted needs no folder yet.
     problems += [f"run without its folder: {f}" for f in sorted(known.keys() - present) if known[f]]
+    for run in run_folders(runs):
+        try:
+            problems += [*run.damage()] if run.spec else []
+        except UserError as error:
+            problems.append(error.message)
     return Check(str(schema), n_runs, n_attempts, problems)
 
 
