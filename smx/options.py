@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,11 +14,21 @@ class Options(BaseModel):
     """Frozen, typed options: unknown keys are refused, fields are hashed into fingerprints.
 
     A plugin class derives from this through its kind's base class. `version` counts changes of
-    behaviour: raise it when the same options would give other results, and old runs stay apart.
+    behaviour: raise it when the same options would give other results, and old runs stay apart. `later` names the
+    fields added to a plugin that has been used: at those values, runs of before are found again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     version: ClassVar[int] = 1
+    later: ClassVar[Mapping[str, Any]] = {}  # fields that runs did not have at first -> what those did
+
+    def resolved(self) -> dict[str, Any]:
+        """What is hashed: every option with its default written out, as plain JSON.
+
+        Of `later`, only what differs from the runs of before: saying the same must not make them other runs.
+        """
+        content = self.model_dump(mode="json")
+        return {key: value for key, value in content.items() if key not in self.later or value != self.later[key]}
 
     @classmethod
     def parse(cls, values: dict[str, Any], what: str) -> Self:

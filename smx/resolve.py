@@ -119,7 +119,8 @@ class Resolver:
         asked = values.get("bench", "rooms")
         bench_class = plugins.load("benches", asked)
         labels: dict[str, Any] = {}
-        if bench_class.needs_root and self._may_stand_in(places) and not self._site_root(asked):
+        asks_rooms = set(values.get("bench_options") or ()) <= plugins.load("benches", "rooms").model_fields.keys()
+        if bench_class.needs_root and asks_rooms and self._may_stand_in(places) and not self._site_root(asked):
             values["bench"] = "rooms"
             labels["stand_in_for"] = {"bench": asked}
             self._say(f"No data for bench {asked!r} is configured: the built-in rooms serve instead (bench `rooms`).")
@@ -166,7 +167,8 @@ class Resolver:
             needs = (*needs, gen.fingerprint)
             inputs |= {"sample_set": sample_set(spec), "frames": gen.inputs["dataset"]}
         items = tuple(Item(q.id, q.scene) for q in questions)
-        name = f"{spec.model}-{spec.bench}" + (f"-{spec.sampler}-{spec.frames}f" if sees else "")
+        part = "-debiased" if spec.bench_options.get("subset") == "debiased" else ""
+        name = f"{spec.model}-{spec.bench}{part}" + (f"-{spec.sampler}-{spec.frames}f" if sees else "")
         name += "-blind" if spec.blind else ""
         return [*cells, self._cell(spec, name, items, inputs, paths, labels, needs)]
 

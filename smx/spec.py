@@ -126,7 +126,7 @@ class Variant(Options):
 
     def resolved(self) -> dict[str, Any]:
         """What is hashed: base and every option with its default written out."""
-        return {"base": self.base, **self.options().model_dump(mode="json")}
+        return {"base": self.base, **self.options().resolved()}
 
 
 def build(kind: str, values: Mapping[str, Any]) -> AnySpec:
@@ -141,7 +141,7 @@ def build(kind: str, values: Mapping[str, Any]) -> AnySpec:
         sampler = plugins.load("samplers", spec.sampler)
         sampler.model_construct().check_frames(spec.frames)
         options = sampler.parse(spec.sampler_options, f"sampler {spec.sampler}")
-        changes["sampler_options"] = options.model_dump(mode="json")
+        changes["sampler_options"] = options.resolved()
         if isinstance(spec, GenSpec) and not sampler.seeded:
             changes["seed"] = 0  # nothing random in it: every seed is the same run
     if isinstance(spec, GenSpec):
@@ -223,5 +223,5 @@ def nest(pairs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _resolved(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     cls = plugins.load(kind, name)
-    resolved: dict[str, Any] = cls.parse(dict(options), f"{plugins.WORD[kind]} {name}").model_dump(mode="json")
+    resolved: dict[str, Any] = cls.parse(dict(options), f"{plugins.WORD[kind]} {name}").resolved()
     return resolved

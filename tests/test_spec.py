@@ -140,6 +140,7 @@ def test_the_name_of_a_variant_is_no_identity() -> None:
         ("eval", {"seed": 1}),
         ("eval", {"bench": "rooms"}),
         ("eval", {"bench_options": {"prompt": "spatial-mllm"}}),
+        ("eval", {"bench_options": {"subset": "debiased"}}),
         ("eval", {"max_new_tokens": 17}),
         ("eval", {"sampler": "none", "frames": 0}),
     ],
@@ -147,6 +148,11 @@ def test_the_name_of_a_variant_is_no_identity() -> None:
 )
 def test_a_change_that_could_change_a_result_is_another_run(kind: str, change: dict[str, Any]) -> None:
     assert key(kind, {**ASKED[kind], **change}) != STORED[kind]
+
+
+def test_options_added_to_a_bench_leave_its_runs_of_before_alone() -> None:
+    """Lost otherwise: weeks of evals that are made again because a bench learned another subset."""
+    assert key("eval", {**ASKED["eval"], "bench_options": {"subset": "full"}}) == key("eval")
 
 
 def test_changed_data_or_weights_are_another_run() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import data, smx
 
 from smx.benches import Question
 from smx.benches._vsi import CHOICE, TYPES
@@ -92,15 +94,137 @@ def test_shards_are_one_bench_and_a_missing_one_is_no_smaller_bench(tmp_path: Pa
 
 
 def test_several_files_must_be_chosen_between(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "test_debiased.parquet", ROWS[:5])
-    write_parquet(tmp_path / "test_pruned.parquet", ROWS[:9])
+    write_parquet(tmp_path / "mine.parquet", ROWS[:5])
+    write_parquet(tmp_path / "yours.parquet", ROWS[:9])
     with pytest.raises(UserError, match="several question files") as caught:
         Bench().questions(tmp_path)
-    assert "test_debiased.parquet, test_pruned.parquet" in caught.value.hint
-    assert len(Bench(file="test_pruned.parquet").questions(tmp_path)) == 9
-    for stranger in ("test_prunde.parquet", "../test.parquet", str(tmp_path / "test_pruned.parquet")):
+    assert "mine.parquet, yours.parquet" in caught.value.hint
+    assert len(Bench(file="yours.parquet").questions(tmp_path)) == 9
+    for stranger in ("yuors.parquet", "../test.parquet", str(tmp_path / "yours.parquet")):
         with pytest.raises(UserError, match="holds no file"):
             Bench(file=stranger).questions(tmp_path)
+
+
+# The debiased subset, in the three ways in which it is published
+
+CUT = {"1", "4", "9", "12", "29"}  # ids of those ROWS that are pruned
+LEFT = {str(row["id"]) for row in ROWS} - CUT
+
+
+def marked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**row, "pruned": str(row["id"]) in CUT} for row in rows]
+
+
+def write_halves(root: Path) -> None:
+    """The two parquet files that make up the test split since November 2025."""
+    rows = marked(ROWS)
+    write_parquet(root / "test_debiased.parquet", [row for row in rows if not row["pruned"]])
+    write_parquet(root / "test_pruned.parquet", [row for row in rows if row["pruned"]])
+
+
+def write_list(root: Path) -> None:
+    write_jsonl(root / "test.jsonl", ROWS)
+    (root / "pruned_ids.txt").write_text("\n".join(sorted(CUT)) + "\n")
+
+
+def write_column(root: Path) -> None:
+    """As `datasets` saves the configuration `full`."""
+    write_parquet(root / "test-00000-of-00001.parquet", marked(ROWS))
+
+
+@pytest.mark.parametrize("write", [write_halves, write_list, write_column])
+def test_the_debiased_subset_is_the_same_however_it_is_published(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    """Lost otherwise: numbers of one subset that depend on which file somebody downloaded."""
+    write(tmp_path)
+    assert {q.id for q in Bench(subset="debiased").questions(tmp_path)} == LEFT
+    assert {q.id for q in Bench().questions(tmp_path)} == LEFT | CUT
+    assert [q.id for q in Bench(subset="debiased", where={"id": ("2",)}).questions(tmp_path)] == ["2"]
+
+
+def test_another_list_of_pruned_ids_is_another_run(tmp_path: Path) -> None:
+    write_list(tmp_path)
+    full, debiased = Bench().digest(tmp_path), Bench(subset="debiased").digest(tmp_path)
+    (tmp_path / "pruned_ids.txt").write_text("1\n")
+    assert Bench(subset="debiased").digest(tmp_path) != debiased
+    assert Bench().digest(tmp_path) == full
+
+
+@pytest.mark.parametrize("name", ["test_debiased.parquet", "test_pruned.parquet"])
+def test_one_half_never_passes_for_the_whole_bench(tmp_path: Path, name: str) -> None:
+    """Lost otherwise: a debiased score in the column of VSI-Bench."""
+    write_halves(tmp_path)
+    for other in {"test_debiased.parquet", "test_pruned.parquet"} - {name}:
+        (tmp_path / other).unlink()
+    with pytest.raises(UserError, match="holds a part of the questions") as caught:
+        Bench().questions(tmp_path)
+    assert ("--subset debiased" in caught.value.hint) == (name == "test_debiased.parquet")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([], "and no question file in"),
+        (["test.jsonl"], "test.jsonl has no column 'pruned'"),
+        (["test-00000-of-00001.parquet"], "test-00000-of-00001.parquet has no column 'pruned'"),
+        (["test_pruned.parquet"], "holds a part of the questions"),
+    ],
+)
+def test_without_the_subset_it_is_said_what_was_looked_for_and_where_to_get_it(
+    tmp_path: Path, names: list[str], said: str
+) -> None:
+    for name in names:
+        (write_jsonl if name.endswith("l") else write_parquet)(tmp_path / name, ROWS)
+    with pytest.raises(UserError) as caught:
+        Bench(subset="debiased").questions(tmp_path)
+    assert said in caught.value.message
+    assert f"{tmp_path} holds neither test_debiased.parquet nor pruned_ids.txt" in caught.value.message
+    assert "hf download nyu-visionx/VSI-Bench test_debiased.parquet" in caught.value.hint
+
+
+def test_files_of_the_subset_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    """Lost otherwise: a "debiased" score over all questions, because two lists count ids in two ways."""
+    write_list(tmp_path)
+    (tmp_path / "pruned_ids.txt").write_text("vsi-1\nvsi-4\n")
+    with pytest.raises(UserError, match="none of the 2 ids in"):
+        Bench(subset="debiased").questions(tmp_path)
+    write_parquet(tmp_path / "test_debiased.parquet", marked(ROWS))
+    with pytest.raises(UserError, match=r"test_debiased.parquet, row 2: .* marked as pruned"):
+        Bench(subset="debiased").questions(tmp_path)
+    write_parquet(tmp_path / "test_debiased.parquet", [{**row, "pruned": "no"} for row in ROWS])
+    with pytest.raises(UserError, match=r"row 1: 'pruned' must be true or false, found 'no'"):
+        Bench(subset="debiased").questions(tmp_path)
+
+
+def test_debiased_and_full_are_two_runs_in_two_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lost otherwise: two benches in one column, or in one mean."""
+    root = tmp_path / "vsibench"
+    root.mkdir()
+    write_list(root)
+    (tmp_path / "lab").mkdir()
+    monkeypatch.setenv("SMX_WORKSPACE", str(tmp_path / "lab"))
+    asked = ("eval", "--model", "frequency", "--bench", "vsibench", "--root", root)
+    for subset in ([], ["--subset", "debiased"], ["--subset", "full"]):
+        assert smx(*asked, *subset) == 0
+    assert "skip" in capsys.readouterr().err  # full is what is asked where nothing is said
+    found = data(capsys, "report", "--metric", "all.micro")["tables"]
+    assert [table["bench"] for table in found] == ["vsibench", "vsibench [debiased]"]
+    assert [[cell["n"] for cell in table["cells"]] for table in found] == [[30], [25]]
+    folders = sorted(path.name for path in (tmp_path / "lab/runs/eval").iterdir())
+    assert [name.rpartition("-")[0] for name in folders] == ["frequency-vsibench", "frequency-vsibench-debiased"]
+    assert smx("report", "--compare", "frequency", "frequency") == 2
+
+
+def test_the_rooms_do_not_stand_in_for_a_subset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lab").mkdir()
+    monkeypatch.setenv("SMX_WORKSPACE", str(tmp_path / "lab"))
+    assert smx("eval", "--model", "frequency", "--bench", "vsibench", "--subset", "debiased") == 2
+    assert "where is 'vsibench'?" in capsys.readouterr().err
+    assert smx("eval", "--model", "frequency", "--bench", "vsibench", "--subset", "debaised", "--root", tmp_path) == 2
+    assert "'full' or 'debiased'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", [None, "absent", "empty"])

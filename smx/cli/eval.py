@@ -34,13 +34,14 @@ class Order(StrEnum):
 def evaluate(
     model: Annotated[str, typer.Option(help="Variant, or several separated by commas: smx list models.")] = "tiny",
     bench: Annotated[str, typer.Option(help="Benchmark: smx list benches.")] = "rooms",
-    sampler: Annotated[str, typer.Option(help="Sampler, or several separated by commas.")] = "uniform",
+    sampler: Annotated[str, typer.Option(help="Sampler, or imported frames; or several, by commas.")] = "uniform",
     frames: Annotated[str, typer.Option(help="Frames per scene, or several counts separated by commas.")] = "16",
     checkpoint: Annotated[
         str | None, typer.Option(help="Weights: a folder, or a train run (smx ls --kind train).")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where the bench's questions and videos are.")] = None,
     where: Annotated[str | None, typer.Option(help="Only some questions: question_type=…,dataset=… ")] = None,
+    subset: Annotated[str | None, typer.Option(help="Published subset of the bench, e.g. debiased (vsibench).")] = None,
     prompt: Annotated[str | None, typer.Option(help="Prompt of the bench, e.g. official or spatial-mllm.")] = None,
     blind: Annotated[bool, typer.Option("--blind", help="Ask without frames: what the questions give away.")] = False,
     input: Annotated[
@@ -65,7 +66,8 @@ def evaluate(
     """
     from smx.cli._common import out, workspace
 
-    options = {key: value for key, value in (("where", where), ("prompt", prompt)) if value is not None}
+    named = (("where", where), ("subset", subset), ("prompt", prompt))
+    options = {key: value for key, value in named if value is not None}
     given: dict[str, Any] = {"bench": bench, "root": root, "checkpoint": checkpoint}
     if allow_position_mismatch:
         given["allow_position_mismatch"] = True

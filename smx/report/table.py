@@ -30,6 +30,7 @@ _SHOWN = {  # as canonical JSON has it -> in words
     '"frame_order":"reversed"': "reversed",
     '"frame_order":"shuffled"': "shuffled",
 }
+_IMPORTED = '"imported":true'  # in a spec: frames that another tool chose
 NEVER_HIDDEN = ("model", "sampler", "frames")
 
 
@@ -187,7 +188,7 @@ def build(
             valued = found is not None and found.value is not None
             state = run.state if valued else _why_no_value(run, scorer, own, excluded)
             entry = Entry(run, found, state, data.get(run.fingerprint, ""))
-            at = (model, run.sampler, run.frames, bench, scorer, metric, run.seed, task or metric)  # as AXES
+            at = (model, sampler_label(run), run.frames, bench, scorer, metric, run.seed, task or metric)  # as AXES
             tables.setdefault(table_of(at), []).append((at, entry))
     keys = sorted(tables, key=lambda key: _order(apart, key, metrics))
     return [_pivot(dict(zip(apart, key, strict=True)), tables[key], query, metrics) for key in keys]
@@ -221,14 +222,28 @@ def model_label(run: RunRow) -> str:
     return f"{name} (untrained)" if run.labels.get("untrained") else name
 
 
+def sampler_label(run: RunRow) -> str | None:
+    """The sampler; that frames were chosen by another tool and imported is part of its name."""
+    return f"{run.sampler} (imported)" if looked_at_imported(run) else run.sampler
+
+
+def looked_at_imported(run: RunRow) -> bool:
+    """Whether another tool chose the frames that the run looked at."""
+    return _IMPORTED in run.spec
+
+
 def bench_label(run: RunRow) -> str:
-    """The bench; a subset of its questions is part of its name."""
+    """The bench; a subset of its questions is part of its name, and so is a question file that somebody named."""
     bench = run.bench or "bench not recorded"
-    if '"where"' not in run.spec or '"where":{}' in run.spec:
+    every = '"where"' not in run.spec or '"where":{}' in run.spec
+    if every and '"subset":' not in run.spec and ('"file":' not in run.spec or '"file":null' in run.spec):
         return bench
-    where = json.loads(run.spec).get("bench_options", {}).get("where") or {}
-    kept = ", ".join(f"{key}={'|'.join([v] if isinstance(v, str) else v)}" for key, v in sorted(where.items()))
-    return f"{bench} [{kept}]" if kept else bench
+    options = json.loads(run.spec).get("bench_options", {})
+    where = {key: [v] if isinstance(v, str) else v for key, v in sorted((options.get("where") or {}).items())}
+    parts = [options["subset"]] if options.get("subset") else []
+    parts += [f"file={options['file']}"] if options.get("file") else []
+    parts += [f"{key}={'|'.join(values)}" for key, values in where.items()]
+    return f"{bench} [{', '.join(parts)}]" if parts else bench
 
 
 def _pivot(fixed: dict[str, Any], placed: list[tuple[Key, Entry]], query: Query, metrics: tuple[str, ...]) -> Table:
