@@ -3,7 +3,7 @@
 One attention layer of Qwen2.5-VL-3B's size (16 heads of 128, 2 of keys and values, float32, sdpa), forward, with
 its projections: as it is and with poses, in turns, so that both see the same machine. What a model computes once
 for its 36 layers is charged to this one. Times are CPU time of one thread. `ratio`: time with PRoPE over time
-without, median of the rounds. geo_alibi is a bias of L x L numbers per head and has no budget; it is shown.
+without, median of the rounds; the budget is every kind's.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ def main() -> None:
             ratios[name].append(clocked(partial(here.posed, hooks[name])) / plain)
         print(f"{number:>5} {plain:>8.2f} " + " ".join(f"{ratios[name][-1]:>10.3f}" for name in KINDS))
     found = {name: round(statistics.median(values), 3) for name, values in ratios.items()}
-    worst = max(value for name, value in found.items() if name != "geo_alibi")
     finish(
         {
             "benchmark": "pose_attention",
@@ -55,7 +54,7 @@ def main() -> None:
             "tokens": here.x.shape[1],
             "rounds": ROUNDS,
             "by_kind": found,
-            "met": worst <= BUDGET,
+            "met": max(found.values()) <= BUDGET,
         }
     )
 

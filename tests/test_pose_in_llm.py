@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smx.errors import SceneError, UserError
 from smx.geometry import pose_attention as pa
-from smx.models import SceneInput
+from smx.models import SceneInput, _pose_bias
 from smx.models._options import Pose, Rope
 from smx.models._pose import PoseHooks, scene_cameras, token_transforms
 from smx.models._runner import QwenRunner
@@ -176,15 +176,36 @@ def test_geo_alibi_is_the_angle_times_the_slope() -> None:
     cameras = torch.stack((w2c, pa.invert(w2c)), dim=1)[None, :, None]
     visual = torch.tensor([[False, True, True, True, False]])
     state = token_transforms(visual, torch.tensor([[3, 2, 2]]), cameras, 2)
-    bias = state.biased(None, 4, torch.float32)
+    bias = _pose_bias.bias(visual, state.tubelet, cameras[:, :, 0, 0], 4)
     assert bias.shape == (1, 4, 5, 5)
     for head in range(4):
         assert float(bias[0, head, 3, 1]) == pytest.approx(-(2.0 ** (-2 * (head + 1))) * 2.0, rel=1e-5)
         assert float(bias[0, head, 3, 2]) == pytest.approx(-(2.0 ** (-2 * (head + 1))) * 1.6, rel=1e-5)
     assert not bias[0, :, 4].any()
     assert not bias[0, :, :, 0].any()
-    assert (bias[0, :, 1, 2:] == torch.finfo(torch.float32).min).all()
-    assert state.biased(None, 4, torch.float32) is bias  # one for all layers
+    queries, keys = _pose_bias.factors(visual, state.tubelet, cameras[:, :, 0, 0], 4)
+    assert torch.equal(queries @ keys.mT, bias)  # each number is one angle times one 1: no digit is lost
+
+
+@torch.inference_mode()
+def test_geo_alibi_leaves_sdpa_its_fused_causal_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mask of heads x tokens x tokens would triple attention, and at 12,000 tokens take gigabytes."""
+    runner = tiny(pose={"kind": "geo_alibi"})
+    inputs = sentence(runner, scene())
+    seen: list[tuple[int, Any, bool]] = []
+    sdpa: Any = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query: Tensor, *rest: Tensor, **how: Any) -> Any:
+        if query.shape[2] == inputs["input_ids"].shape[1]:
+            seen.append((query.shape[-1], how["attn_mask"], how["is_causal"]))
+        return sdpa(query, *rest, **how)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    logits(runner, inputs)
+    assert seen == [(40, None, True)] * 3  # heads of 32 and 8 for the tubelets, in each of the layers
+    seen.clear()
+    logits(runner, {key: inputs[key] for key in ("input_ids", "position_ids")})
+    assert seen == [(32, None, True)] * 3  # and sdpa as it was, where there is no video
 
 
 def test_interleaved_sections_are_qwen3s() -> None:

@@ -3,7 +3,7 @@
 On the pose dims visual tokens get their camera's matrix instead of a rotation; text tokens keep theirs, so a
 prompt without video runs the base model's own operations. Keys and values enter the cache already transformed:
 the hooks are needed for the tokens of the video only and are taken off before the first word of an answer.
-`geo_alibi` adds a bias to the logits between visual tokens instead, and leaves every projection alone.
+`geo_alibi` adds a bias to the logits between visual tokens instead (`_pose_bias`) and leaves every projection alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from smx.errors import SceneError, UserError
 from smx.geometry import pose_attention as pa
 from smx.geometry.cameras import is_rigid
+from smx.models import _pose_bias
 
 if TYPE_CHECKING:
     from smx.models import SceneInput
@@ -36,7 +37,7 @@ class TokenTransforms:
     P: Tensor  # [B, L, slots, 4, 4] float32
     P_inv: Tensor
     _plain: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # cos and sin, the same for every layer
-    _biased: tuple[Tensor | None, Tensor] | None = field(default=None, repr=False)  # a mask, and the same with bias
+    _biased: tuple[Any, dict[str, Any]] | None = field(default=None, repr=False)  # a mask, and the same with bias
 
     def without_rotation(self, cos: Tensor, sin: Tensor, dims: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin [B, L, d] with visual tokens unrotated on `dims`."""
@@ -47,27 +48,24 @@ class TokenTransforms:
             self._plain = cos.masked_fill(still, 1), sin.masked_fill(still, 0)
         return self._plain
 
-    def biased(self, mask: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor:
-        """Additive mask [B, heads, L, L]: `mask` (None: causal) and `bias`."""
+    def biased(self, attention: Any, mask: Any, dtype: torch.dtype) -> dict[str, Any]:
+        """The keywords that bring `geo_alibi` to `attention`; the same for every layer with this `mask`."""
         if self._biased is None or self._biased[0] is not mask:
-            self._biased = mask, self._with_bias(mask, heads, dtype)
+            self._biased = mask, self._with_bias(attention, mask, dtype)
         return self._biased[1]
 
-    def bias(self, heads: int, dtype: torch.dtype) -> Tensor:
-        """[B, heads, L, L]: −slope · angle between the cameras of two visual tokens, 0 elsewhere."""
-        rows = torch.arange(len(self.visual), device=self.visual.device)[:, None, None]
-        angle = pa.rotation_angles(self.cameras[:, :, 0, 0])[rows, self.tubelet[:, :, None], self.tubelet[:, None, :]]
-        angle = angle * (self.visual[:, :, None] & self.visual[:, None, :])
-        slope = torch.tensor(pa.slopes(heads), device=angle.device)
-        return (-slope[:, None, None] * angle[:, None]).to(dtype)
-
-    def _with_bias(self, mask: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor:
-        length = self.visual.shape[1]
-        if mask is None:
-            mask = torch.ones(length, length, dtype=torch.bool, device=self.visual.device).tril()
-        assert mask.shape[-2:] == (length, length), "a bias is for tokens that enter the cache together"
-        bias = self.bias(heads, dtype)
-        return torch.where(mask, bias, torch.finfo(dtype).min) if mask.dtype == torch.bool else bias + mask
+    def _with_bias(self, attention: Any, mask: Any, dtype: torch.dtype) -> dict[str, Any]:
+        heads = attention.config.num_attention_heads
+        where = self.visual, self.tubelet, self.cameras[:, :, 0, 0], heads
+        backend = attention.config._attn_implementation
+        if backend == "sdpa":
+            queries, keys = _pose_bias.factors(*where)
+            return {_pose_bias.FACTORS: ((queries / attention.scaling).to(dtype), keys.to(dtype))}
+        matrix = _pose_bias.bias(*where).to(dtype)
+        if backend == "eager":
+            assert mask.shape[-2:] == matrix.shape[-2:], "a bias is for tokens that enter the cache together"
+            return {"attention_mask": matrix + mask}
+        return {"position_bias": matrix}  # flex keeps its block mask, and adds a bias of its own accord
 
 
 def token_transforms(visual: Tensor, grid_thw: Tensor, cameras: Tensor, merge: int) -> TokenTransforms:
@@ -138,11 +136,12 @@ class PoseHooks:
             self._handles.append(self.language_model.rotary_emb.register_forward_hook(self._interleaved))
         if self.pose.kind == "none":
             return
+        _pose_bias.register()
         device = next(self.language_model.parameters()).device
         dims = self.dims.to(device)
         for layer in self.language_model.layers:
             if self.pose.kind == "geo_alibi":
-                self._handles.append(layer.self_attn.register_forward_pre_hook(self._add_bias, with_kwargs=True))
+                self._attach_bias_to(layer.self_attn)
             else:
                 self._attach_to(layer.self_attn, dims)
 
@@ -158,16 +157,26 @@ class PoseHooks:
         cos, sin = angles.cos() * rotary.attention_scaling, angles.sin() * rotary.attention_scaling
         return cos.to(x.dtype), sin.to(x.dtype)
 
-    def _add_bias(self, _: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        state: TokenTransforms | None = kwargs.pop(KEYWORD, None)
-        if state is not None:
-            dtype = kwargs["position_embeddings"][0].dtype
-            mask = kwargs.get("attention_mask")
-            if mask is None or isinstance(mask, Tensor):
-                kwargs["attention_mask"] = state.biased(mask, self.heads, dtype)
-            else:  # flex keeps its block mask, and adds a bias of its own accord
-                kwargs["position_bias"] = state.bias(self.heads, dtype)
-        return args, kwargs
+    def _attach_bias_to(self, attention: Any) -> None:
+        config = attention.config
+        backend = config._attn_implementation
+
+        def enter(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            state: TokenTransforms | None = kwargs.pop(KEYWORD, None)
+            if state is not None:
+                dtype = kwargs["position_embeddings"][0].dtype
+                kwargs |= state.biased(attention, kwargs.get("attention_mask"), dtype)
+                if _pose_bias.FACTORS in kwargs:
+                    config._attn_implementation = _pose_bias.NAME  # for this call alone: masks are made by its name
+            return args, kwargs
+
+        def leave(*_: Any) -> None:
+            config._attn_implementation = backend
+
+        self._handles += [
+            attention.register_forward_pre_hook(enter, with_kwargs=True),
+            attention.register_forward_hook(leave, always_call=True),
+        ]
 
     def _attach_to(self, attention: Any, dims: Tensor) -> None:
         now: list[TokenTransforms] = []  # set on entry of every call, a recomputed one included
