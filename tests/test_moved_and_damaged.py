@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import QUESTIONS, SCENES, data, smx
+from commands import QUESTIONS, SCENES, data, left, smx
 from media import make_video
 
 from smx.runfolder import ShardFolder
@@ -196,6 +196,25 @@ def test_a_missing_registry_is_not_called_an_empty_workspace(lab: Path, capsys: 
         capsys.readouterr()
         assert smx("-w", lab, command) == 0
         assert "smx db rebuild makes it from their folders" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [("ls",), ("report",), ("status",), ("ledger",), ("gc",), GEN, ("db", "check")])
+def test_an_empty_registry_is_not_called_an_empty_workspace(
+    lab: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    """A copy that was cut off: `no runs yet` would send somebody off to do it all again, and hide notes and marks."""
+    run = lab / "runs/gen/x-12345678"
+    run.mkdir(parents=True)
+    (run / "spec.json").write_text("{}")
+    (lab / "registry.db").touch()
+    assert smx("-w", lab, *command) == 2
+    said = capsys.readouterr()
+    assert f"{lab / 'registry.db'} is empty (0 bytes)" in said.err
+    assert "smx db rebuild" in said.err
+    assert (said.out, left(lab / "runs")) == ("", ["gen", "gen/x-12345678", "gen/x-12345678/spec.json"])
+    (run / "spec.json").unlink()
+    assert smx("-w", lab, "db", "rebuild") == 0
+    assert smx("-w", lab, "ls") == 0
 
 
 def test_names_and_numbers_are_whole_on_a_narrow_terminal_and_in_a_pipe(

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from smx.errors import UserError
+from smx.errors import UserError, no_space
 from smx.registry.migrations import MIGRATIONS
-from smx.runfolder import now
+from smx.runfolder import now, sync_folder
 
 BUSY_SECONDS = 30.0
 
@@ -70,14 +71,10 @@ class Connection:
 
     def _connect(self, *, create: bool) -> None:
         _check_place(self.path, create)
-        mode = "rwc" if create else "rw"
         if create and not self.path.exists():
-            with contextlib.suppress(OSError):  # SQLite says what is wrong
-                self.path.touch()  # by SQLite's own hand it could never be the group's to write, whatever the umask
+            _make(self.path)
         try:
-            self._db = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
-            )
+            self._db = _connected(self.path)
         except sqlite3.Error as error:
             raise explained(error, self.path) from error
         try:
@@ -85,7 +82,7 @@ class Connection:
             # Only a file that someone else turned to WAL is turned back: setting it always would lock.
             if self._db.execute("pragma journal_mode").fetchone()[0] != "delete":
                 self._db.execute("pragma journal_mode = delete")
-            self._migrate()
+            migrate(self._db, self.path)
             self._file = _identity(self.path)
         except sqlite3.Error as error:
             self._db.close()
@@ -112,18 +109,20 @@ class Connection:
                 self._db.rollback()
             raise explained(error, self.path) from error
 
-    def _migrate(self) -> None:
-        while pending(self._db, self.path):
-            self._db.execute("begin immediate")
-            try:
-                for name, script in pending(self._db, self.path)[:1]:  # again: another process may have been first
-                    for statement in statements(script):
-                        self._db.execute(statement)
-                    self._db.execute("insert into migrations values (?, ?)", (name, now()))
-                self._db.execute("commit")
-            except BaseException:
-                self._db.rollback()
-                raise
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Bring the schema of `db` up to date, a transaction for each step."""
+    while pending(db, path):
+        db.execute("begin immediate")
+        try:
+            for name, script in pending(db, path)[:1]:  # again: another process may have been first
+                for statement in statements(script):
+                    db.execute(statement)
+                db.execute("insert into migrations values (?, ?)", (name, now()))
+            db.execute("commit")
+        except BaseException:
+            db.rollback()
+            raise
 
 
 def pending(db: sqlite3.Connection, path: Path) -> list[tuple[str, str]]:
@@ -179,12 +178,44 @@ def explained(error: sqlite3.Error, path: Path) -> Exception:
     return error
 
 
+def _connected(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+
+
+def _make(path: Path) -> None:
+    """A registry without content at `path`, whole or not at all: an empty file is always damage."""
+    new = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.made")
+    try:
+        new.touch()  # by SQLite's own hand it could never be the group's to write, whatever the umask
+        with contextlib.closing(_connected(new)) as db:
+            migrate(db, new)
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(new, path)
+        sync_folder(path.parent)
+    except sqlite3.Error as error:
+        raise explained(error, path) from error
+    except OSError as error:
+        if no_space(error):
+            raise
+        hint = "choose another folder with --workspace, or mend its rights"
+        raise UserError(f"cannot write to {path.parent}: {error.strerror}", hint) from None
+    finally:
+        for leftover in (new, new.with_name(f"{new.name}-journal")):
+            leftover.unlink(missing_ok=True)
+
+
 def _check_place(path: Path, create: bool) -> None:
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a registry", "move it away, or choose another folder: --workspace")
     if path.exists():
         if not os.access(path, os.R_OK):
             raise UserError(f"cannot read {path}", "mend its rights, or choose another folder with --workspace")
+        if path.stat().st_size == 0:
+            raise Damaged(
+                f"{path} is empty (0 bytes), as an interrupted copy or a full disk leaves it",
+                "smx db rebuild makes it again from the run folders",
+            )
         return
     if not create:
         raise UserError(f"there is no registry at {path}", "smx init makes a workspace; smx db rebuild makes it again")

@@ -73,6 +73,7 @@ def rebuilding(path: Path) -> Iterator[Registry]:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
         os.close(descriptor)
         fresh = Path(name)
+        fresh.unlink()  # the name is what was wanted
         try:
             with Registry.open(fresh) as registry:
                 yield registry
