@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from smx.errors import UserError, closest
 from smx.geometry.pose_attention import blocks
+from smx.models import _shapes
 
 if TYPE_CHECKING:
     from smx.models._options import QwenOptions, VisionOptions
@@ -65,9 +66,7 @@ def refuse_other_shapes(
 
 def read_config(folder: Path, kind: str = MODEL_TYPE, architecture: str = ARCHITECTURE) -> dict[str, Any]:
     """config.json of a checkpoint of `architecture`. `UserError` where there is none or it is of another."""
-    if not folder.is_dir():
-        raise UserError(f"no checkpoint folder at {folder}", "give a folder with config.json and *.safetensors")
-    config = read_json(folder / "config.json", "it is not a checkpoint folder")
+    config = content_of_config(folder)
     found = config.get("architectures") or []
     if config.get("model_type") != kind or (found and architecture not in found):
         raise UserError(
@@ -76,6 +75,13 @@ def read_config(folder: Path, kind: str = MODEL_TYPE, architecture: str = ARCHIT
         )
     refuse_odd_sizes(folder, config)
     return config
+
+
+def content_of_config(folder: Path) -> dict[str, Any]:
+    """config.json of any checkpoint folder. `UserError` where there is none."""
+    if not folder.is_dir():
+        raise UserError(f"no checkpoint folder at {folder}", "give a folder with config.json and *.safetensors")
+    return read_json(folder / "config.json", "it is not a checkpoint folder")
 
 
 def refuse_other_positions(folder: Path, options: VisionOptions, base: str) -> None:
@@ -151,44 +157,13 @@ def current_name(name: str) -> str:
 def expected_shapes(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every tensor of a Qwen2.5-VL with this config, by its current name."""
     text, vision = _text(config), config["vision_config"]
-    hidden, vocabulary = text["hidden_size"], text["vocab_size"]
-    head = hidden // text["num_attention_heads"]
-    queries, keys = hidden, head * text["num_key_value_heads"]
-    yield "lm_head.weight", (vocabulary, hidden)
-    yield "model.language_model.embed_tokens.weight", (vocabulary, hidden)
-    yield "model.language_model.norm.weight", (hidden,)
-    for i in range(text["num_hidden_layers"]):
-        layer = f"model.language_model.layers.{i}."
-        for name, width in (("q", queries), ("k", keys), ("v", keys)):
-            yield f"{layer}self_attn.{name}_proj.weight", (width, hidden)
-            yield f"{layer}self_attn.{name}_proj.bias", (width,)
-        yield f"{layer}self_attn.o_proj.weight", (hidden, queries)
-        yield f"{layer}mlp.gate_proj.weight", (text["intermediate_size"], hidden)
-        yield f"{layer}mlp.up_proj.weight", (text["intermediate_size"], hidden)
-        yield f"{layer}mlp.down_proj.weight", (hidden, text["intermediate_size"])
-        yield f"{layer}input_layernorm.weight", (hidden,)
-        yield f"{layer}post_attention_layernorm.weight", (hidden,)
-    yield from _vision_shapes(vision)
-
-
-def _vision_shapes(vision: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield from _shapes.language(text, text["hidden_size"] // text["num_attention_heads"], biased=True)
     width, inner = vision["hidden_size"], vision["intermediate_size"]
     patch, pair = vision.get("patch_size", 14), vision.get("temporal_patch_size", 2)
     channels = vision.get("in_channels", vision.get("in_chans", 3))
     yield "model.visual.patch_embed.proj.weight", (width, channels, pair, patch, patch)
-    for i in range(vision["depth"]):
-        block = f"model.visual.blocks.{i}."
-        for name, (rows, columns) in {
-            "attn.qkv": (3 * width, width),
-            "attn.proj": (width, width),
-            "mlp.gate_proj": (inner, width),
-            "mlp.up_proj": (inner, width),
-            "mlp.down_proj": (width, inner),
-        }.items():
-            yield f"{block}{name}.weight", (rows, columns)
-            yield f"{block}{name}.bias", (rows,)
-        yield f"{block}norm1.weight", (width,)
-        yield f"{block}norm2.weight", (width,)
+    mlp = {"gate_proj": (inner, width), "up_proj": (inner, width), "down_proj": (width, inner)}
+    yield from _shapes.vision_blocks(vision, mlp, norm_biases=False)
     merged = width * vision.get("spatial_merge_size", 2) ** 2
     yield "model.visual.merger.ln_q.weight", (width,)
     yield "model.visual.merger.mlp.0.weight", (merged, merged)

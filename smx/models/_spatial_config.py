@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from smx.errors import UserError, closest, unknown
 from smx.models import _checkpoint
-from smx.models._checkpoint import current_name, read_json
+from smx.models._checkpoint import current_name
 from smx.models._prompt import KEYS
 from smx.models._vggt_config import PARTS, VGGTConfig, shapes
 
@@ -76,9 +76,7 @@ class SpatialConfig:
 
 def read_config(folder: Path) -> SpatialConfig:
     """`UserError` where it is another architecture, or names sizes or a connector that cannot be built."""
-    if not folder.is_dir():
-        raise UserError(f"no checkpoint folder at {folder}", "give a folder with config.json and *.safetensors")
-    config = read_json(folder / "config.json", "it is not a checkpoint folder")
+    config = _checkpoint.content_of_config(folder)
     if config.get("model_type") != MODEL_TYPE:
         found = ", ".join(config.get("architectures") or []) or "no architecture named"
         raise UserError(

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 class SpatialOptions(QwenOptions):
     """Which features the language model reads, and how the spatial ones are brought to its width."""
 
-    needs_checkpoint: ClassVar[bool] = True
     has_vggt: ClassVar[bool] = True
 
     features: Literal["fused", "2d", "3d", "cat", "camera"] = "fused"

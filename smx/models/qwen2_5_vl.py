@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from smx.errors import UserError
-from smx.models import Query, Runner
+from smx.models import Runner
 from smx.models._checkpoint import check
+from smx.models._on_disk import OnDisk
 from smx.models._options import QwenOptions
 
 
-class Model(QwenOptions):
+class Model(OnDisk, QwenOptions):
     """transformers' own class, read from safetensors (current and pre-4.52 key layout); no remote code runs."""
 
-    needs_checkpoint: ClassVar[bool] = True
+    base: ClassVar[str] = "qwen2_5_vl"
 
-    def check(self, checkpoint: Path | None) -> None:
-        """Architecture, files, sizes and shapes, from config.json and the safetensors headers."""
-        if checkpoint is None:
-            raise UserError(
-                "base qwen2_5_vl needs a checkpoint folder", "give --checkpoint PATH, or checkpoint: in the variant"
-            )
-        check(checkpoint, self, "qwen2_5_vl")
+    def look_at(self, folder: Path) -> None:
+        check(folder, self, self.base)
 
-    def load(
-        self,
-        checkpoint: Path | None,
-        *,
-        seed: int,
-        device: str,
-        dtype: str,
-        training: Sequence[tuple[Query, str]] = (),
-    ) -> Runner:
-        """Read `checkpoint`; the seed plays no part."""
+    def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> Runner:
         from smx.models import _load
 
-        self.check(checkpoint)
-        assert checkpoint is not None
-        return _load.from_folder(checkpoint, self, base="qwen2_5_vl", device=device, dtype=dtype)
+        return _load.from_folder(folder, self, base=self.base, device=device, dtype=dtype)

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
-from smx.errors import UserError
-from smx.models import Query, Runner
+from smx.models import Runner
+from smx.models._on_disk import OnDisk
 from smx.models._spatial_config import check
 from smx.models._spatial_options import SpatialOptions
 
 
-class Model(SpatialOptions):
+class Model(OnDisk, SpatialOptions):
     """On current transformers; names of 4.51 and later, one safetensors file or shards; no remote code runs."""
 
-    def check(self, checkpoint: Path | None) -> None:
-        """Architecture, sizes, files and shapes, from config.json and the safetensors headers."""
-        if checkpoint is None:
-            raise UserError(
-                "base spatial_mllm needs a checkpoint folder", "give --checkpoint PATH, or checkpoint: in the variant"
-            )
-        check(checkpoint, self, "spatial_mllm")
+    base: ClassVar[str] = "spatial_mllm"
 
-    def load(
-        self,
-        checkpoint: Path | None,
-        *,
-        seed: int,
-        device: str,
-        dtype: str,
-        training: Sequence[tuple[Query, str]] = (),
-    ) -> Runner:
-        """Read `checkpoint`; `seed` makes only what it lacks: the connector of features never published."""
+    def look_at(self, folder: Path) -> None:
+        check(folder, self, self.base)
+
+    def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> Runner:
+        """`seed` makes only what the folder lacks: the connector of features never published."""
         from smx.models import _spatial_load
 
-        self.check(checkpoint)
-        assert checkpoint is not None
-        return _spatial_load.from_folder(checkpoint, self, base="spatial_mllm", seed=seed, device=device, dtype=dtype)
+        return _spatial_load.from_folder(folder, self, base=self.base, seed=seed, device=device, dtype=dtype)

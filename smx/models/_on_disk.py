@@ -1,0 +1,50 @@
+"""Base models that are read from a checkpoint folder, and are nothing without one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from smx.errors import UserError
+from smx.models import BaseVLM, Query, Runner
+
+
+class OnDisk(BaseVLM):
+    """Says so where no folder is named; a plugin looks at the folder and reads it."""
+
+    needs_checkpoint: ClassVar[bool] = True
+    base: ClassVar[str]  # the plugin's name, as variants and checkpoints say it
+
+    @abstractmethod
+    def look_at(self, folder: Path) -> None:
+        """`UserError` for the first thing that does not fit, from config.json and the safetensors headers."""
+
+    @abstractmethod
+    def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> Runner:
+        """The model with the weights of `folder`, which `look_at` has passed."""
+
+    def check(self, checkpoint: Path | None) -> None:
+        """Architecture, files, sizes and shapes."""
+        self._checked(checkpoint)
+
+    def load(
+        self,
+        checkpoint: Path | None,
+        *,
+        seed: int,
+        device: str,
+        dtype: str,
+        training: Sequence[tuple[Query, str]] = (),
+    ) -> Runner:
+        """Read `checkpoint`; the seed makes only weights that it lacks, where a base allows that."""
+        return self.read(self._checked(checkpoint), seed=seed, device=device, dtype=dtype)
+
+    def _checked(self, checkpoint: Path | None) -> Path:
+        if checkpoint is None:
+            raise UserError(
+                f"base {self.base} needs a checkpoint folder", "give --checkpoint PATH, or checkpoint: in the variant"
+            )
+        self.look_at(checkpoint)
+        return checkpoint
