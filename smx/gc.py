@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from smx import sampleset
+from smx import imported, sampleset
 from smx.booking import submission_folder
 from smx.errors import SceneError, UserError
 from smx.project import Workspace
@@ -158,6 +158,8 @@ def _made_here(folder: Path, mark: str) -> bool:
         records = [sampleset.read_record(sample) for sample in samples]
     except SceneError:
         return False
+    if any((record.get("source") or {}).get("kind") == imported.KIND for record in records):
+        return False  # another tool chose them, and who knows whether its pictures are still anywhere else
     return bool(samples) and all(str(record.get("sample_set", ""))[:8] == mark for record in records)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from smx import sampleset
 from smx.cell import Cell, Decision, Item
 from smx.failures import clipped
 from smx.registry.store import Registry
 from smx.runfolder import Outcome, RunFolder
-from smx.spec import GenSpec, dataset_label, sample_set
+from smx.spec import GenSpec, dataset_label
+from smx.spec import sample_folder as folder_of
 
 _LONGEST = 80  # characters of a reason
 
@@ -27,10 +27,8 @@ def decide(cells: Sequence[Cell], registry: Registry, *, asked: set[str], retry:
 def sample_folder(cell: Cell, scene: str) -> Path:
     """Where a gen cell keeps one scene."""
     assert isinstance(cell.spec, GenSpec)
-    spec = cell.spec
-    root = Path(str(cell.paths["samples"]))
-    label = dataset_label(spec.dataset, spec.dataset_options)
-    return sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], label, scene)
+    label = dataset_label(cell.spec.dataset, cell.spec.dataset_options)
+    return folder_of(Path(str(cell.paths["samples"])), cell.spec, label, scene)
 
 
 def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decision:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from smx import plugins
+from smx import imported, plugins
 from smx.benches import BaseBench, Question
 from smx.cell import Cell, Item
 from smx.datasets import BaseDataset, Scene
@@ -32,6 +32,7 @@ from smx.spec import (
     TrainSpec,
     Variant,
     build,
+    dataset_label,
     fingerprint,
     named_plugins,
     sample_set,
@@ -56,12 +57,19 @@ class Resolver:
     remember: bool = False  # keep digests of files in the workspace's cache
     _listed: dict[Any, list[str]] = field(default_factory=dict)
     _digests: dict[Any, str] = field(default_factory=dict)
+    _imports: dict[Any, Any] = field(default_factory=dict)
 
     def gen(self, request: Mapping[str, Any]) -> list[Cell]:
         """One gen cell."""
         values, places = self._split(request)
         if "dataset" not in values:
             values["dataset"] = self._default_dataset(places)
+        name = values.get("sampler")
+        if isinstance(name, str) and self._is_imported(name):
+            raise UserError(
+                f"{name!r} is no sampler: its frames were chosen by another tool and imported",
+                f"smx eval --sampler {name} looks at them",
+            )
         return [self._gen_cell(build("gen", values), places)]
 
     def train(self, request: Mapping[str, Any]) -> list[Cell]:
@@ -73,6 +81,7 @@ class Resolver:
         base = plugins.load("models", variant.base)
         values["variant"] = variant.resolved()
         values["recipe"] = {**base.recipe, **values.get("recipe", {})}
+        values["imported"] = self._is_imported(values.get("sampler", "uniform"))
         spec = build("train", values)
         assert isinstance(spec, TrainSpec)
         if not base.trainable:
@@ -94,20 +103,18 @@ class Resolver:
             inputs[f"data:{name}"] = bench.digest(root)
             paths[f"bench:{name}"] = _text(root)
             scenes = {q.scene for q in questions}
-            videos = self._videos(name, bench, root)
-            options = bench.training_dataset_options()
-            gen = self._gen_for(spec, bench, options, scenes, {**places, "root": _text(videos)})
-            if model.wants_cameras():
-                self._require_cameras(spec, spec.model, bench.dataset, options, videos)
-            gens.append(gen)
-            needs.append(gen.fingerprint)
-            inputs[f"frames:{name}"] = gen.inputs["dataset"]
+            seen = _Seen(name, bench, bench.training_dataset_options(), scenes, root)
+            made, inputs[f"frames:{name}"] = self._frames(spec, model, seen, places)
+            gens += made
+            needs += [gen.fingerprint for gen in made]
         inputs["sample_set"] = sample_set(spec)
         steps = spec.recipe.steps or max(
             1, round(spec.recipe.epochs * count / (spec.recipe.batch * spec.recipe.accumulate))
         )
         every = spec.recipe.save_every
         items = tuple(Item(f"steps-{a + 1:06d}-{min(a + every, steps):06d}", "train") for a in range(0, steps, every))
+        if spec.imported:
+            labels["imported"] = _imported_words(spec)
         name = f"{spec.model}-{'+'.join(spec.data)}-{spec.sampler}-{spec.frames}f"
         paths["samples"] = str(self.workspace.samples)
         return [*gens, self._cell(spec, name, items, inputs, paths, labels, tuple(needs))]
@@ -138,6 +145,7 @@ class Resolver:
         if not model.needs_frames:
             values = {k: v for k, v in values.items() if k not in ("blind", "loop")}
         values["variant"] = variant.resolved()
+        values["imported"] = sees and self._is_imported(values.get("sampler", "uniform"))
         spec = build("eval", values)
         assert isinstance(spec, EvalSpec)
         checkpoint, digests, needs = self._checkpoint(variant, spec.model, places)
@@ -149,23 +157,22 @@ class Resolver:
         # Weights made here differ with the seed, and so do their evaluations; weights given do not.
         by_seed = type(model).seeded or (type(model).trainable and (checkpoint is None or bool(needs)))
         by_seed = by_seed or spec.frame_order == "shuffled"
-        if not by_seed and (spec.sampler == "none" or not plugins.load("samplers", spec.sampler).seeded):
+        unseeded = spec.sampler == "none" or spec.imported or not plugins.load("samplers", spec.sampler).seeded
+        if not by_seed and unseeded:
             spec = spec.model_copy(update={"seed": 0})
         bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
         root = self._root(spec.bench, bench.needs_root, places)
         questions = self._ask(spec.bench, bench, root)
         inputs = {"bench": bench.digest(root), **digests}
         paths = {"bench": _text(root), "samples": str(self.workspace.samples), "checkpoint": _text(checkpoint)}
-        cells = []
+        cells: list[Cell] = []
         if sees:
-            scenes = {q.scene for q in questions}
-            videos = self._videos(spec.bench, bench, root)
-            gen = self._gen_for(spec, bench, bench.dataset_options(), scenes, {**places, "root": _text(videos)})
-            if model.wants_cameras():
-                self._require_cameras(spec, spec.model, bench.dataset, bench.dataset_options(), videos)
-            cells.append(gen)
-            needs = (*needs, gen.fingerprint)
-            inputs |= {"sample_set": sample_set(spec), "frames": gen.inputs["dataset"]}
+            seen = _Seen(spec.bench, bench, bench.dataset_options(), {q.scene for q in questions}, root)
+            cells, frames = self._frames(spec, model, seen, places)
+            needs = (*needs, *(gen.fingerprint for gen in cells))
+            inputs |= {"sample_set": sample_set(spec), "frames": frames}
+            if spec.imported:
+                labels["imported"] = _imported_words(spec)
         items = tuple(Item(q.id, q.scene) for q in questions)
         part = "-debiased" if spec.bench_options.get("subset") == "debiased" else ""
         name = f"{spec.model}-{spec.bench}{part}" + (f"-{spec.sampler}-{spec.frames}f" if sees else "")
@@ -295,6 +302,64 @@ class Resolver:
             f"model {model!r} needs the cameras of its frames (w2c and K), and dataset {name!r} has none",
             "name a variant without poses: smx list models",
         )
+
+    def _frames(
+        self, spec: TrainSpec | EvalSpec, model: BaseVLM, seen: _Seen, places: Mapping[str, Any]
+    ) -> tuple[list[Cell], str]:
+        """(what makes the frames that a train or eval cell looks at, their digest); nothing makes imported ones."""
+        if spec.imported:
+            return [], self._imported(spec, model, seen)
+        videos = self._videos(seen.name, seen.bench, seen.root)
+        gen = self._gen_for(spec, seen.bench, seen.options, seen.scenes, {**places, "root": _text(videos)})
+        if model.wants_cameras():
+            self._require_cameras(spec, spec.model, seen.bench.dataset, seen.options, videos)
+        return [gen], gen.inputs["dataset"]
+
+    def _is_imported(self, name: str) -> bool:
+        """Whether `name` is that of imported frames, not of a sampler. `UserError` where it is neither, or both."""
+        samplers = plugins.names("samplers")
+        if name not in self._imports:
+            self._imports[name] = imported.counts(self.workspace.samples, name)
+        if name not in samplers and not self._imports[name]:
+            known = [*samplers, *imported.names(self.workspace.samples)]
+            raise unknown("sampler", name, known, "smx list samplers; smx samples import reads frames of other tools")
+        if name in samplers and self._imports[name]:
+            raise UserError(
+                f"{name!r} is a sampler, and frames of another tool were imported under that name too",
+                f"smx samples import DIR --as ANOTHER, and move {self.workspace.samples / name} away",
+            )
+        return bool(self._imports[name])
+
+    def _imported(self, spec: TrainSpec | EvalSpec, model: BaseVLM, seen: _Seen) -> str:
+        """Digest of the imported frames that a cell looks at. `UserError` where its model needs more than pictures."""
+        if model.wants_cameras():
+            raise UserError(
+                f"model {spec.model!r} needs the cameras of its frames (w2c and K), and imported frames have none",
+                f"name a variant without poses (smx list models), or a sampler instead of {spec.sampler!r}",
+            )
+        key = (spec.sampler, spec.frames, seen.name, frozenset(seen.scenes))
+        if key not in self._imports:
+            label = dataset_label(seen.bench.dataset, seen.options)
+            self._imports[key] = imported.records(self.workspace.samples, spec.sampler, spec.frames, label, seen.scenes)
+        found, missing = self._imports[key]
+        as_list = isinstance(spec, EvalSpec) and spec.input == "frames"
+        reads = model.reads_times() and not as_list
+        untimed = [scene for scene, known in found.items() if known["timestamps"] is None]
+        if reads and untimed:
+            instead = " --input frames shows them as pictures, two a second" if isinstance(spec, EvalSpec) else ""
+            raise UserError(
+                f"model {spec.model!r} reads when its frames were taken, which nothing tells of those imported as "
+                f"{spec.sampler!r} (e.g. scene {untimed[0]})",
+                f"smx samples import DIR --as {spec.sampler} --fps 30, where pictures are named by frame number."
+                + instead,
+            )
+        times = "two a second" if as_list else "unknown" if untimed else "by frame number"
+        lacking = f"; no frames of {len(missing)} others (e.g. {missing[0]})" if missing else ""
+        self._say(
+            f"Frames {spec.sampler}/{spec.frames}: imported, chosen by another tool; "
+            f"{len(found)} of {len(seen.scenes)} scenes of {seen.name}{lacking}; times {times}."
+        )
+        return imported.digest(found, times=reads)
 
     def _gen_for(
         self,
@@ -480,6 +545,17 @@ class Resolver:
             self.said.append(line)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Scenes that the questions of a bench are about."""
+
+    name: str  # of the bench
+    bench: BaseBench
+    options: dict[str, Any]  # of its dataset
+    scenes: set[str]
+    root: Path | None
+
+
 def run_path(runs: Path, kind: str, name: str, mark: str) -> Path:
     """The run's folder: eight digits of the fingerprint, more where another run has those already."""
     for digits in range(8, len(mark) + 1, 4):
@@ -542,7 +618,13 @@ def _check_types(kind: str, values: Mapping[str, Any]) -> None:
         raise UserError(
             "a variant's options are not set run by run", "copy its file in experiments/models under a name of its own"
         )
+    if "imported" in values:
+        raise UserError("'imported' is not set: the name of the sampler tells", "smx samples import DIR --as NAME")
     SPECS[kind].parse(dict(values), f"{kind} spec")
+
+
+def _imported_words(spec: TrainSpec | EvalSpec) -> str:
+    return f"frames {spec.sampler}/{spec.frames}, chosen by another tool"
 
 
 def _text(path: Path | None) -> str | None:

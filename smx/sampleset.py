@@ -74,10 +74,11 @@ class Sample:
 
     @property
     def timestamps(self) -> np.ndarray:
-        """[n] float64 seconds."""
+        """[n] float64 seconds, NaN where they are unknown."""
         import numpy as np
 
-        return np.asarray(self.record["timestamps"], dtype=np.float64)
+        known = self.record["timestamps"]
+        return np.full(len(self.ids), np.nan) if known is None else np.asarray(known, dtype=np.float64)
 
     @property
     def pairs(self) -> list[dict[str, Any]]:
@@ -279,7 +280,7 @@ def _safe(name: str, what: str, *, nested: bool) -> str:
 
 
 def _damaged(folder: Path, why: str) -> SceneError:
-    return SceneError(f"the sample at {folder} is damaged ({why}); delete the folder and run gen again")
+    return SceneError(f"the sample at {folder} is damaged ({why}); delete the folder and make it again")
 
 
 def _write_frames(

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from smx import plugins
+from smx import imported, plugins, sampleset
 from smx.errors import UserError, unknown
 from smx.geometry.view import GeometryOptions
 from smx.options import Options
@@ -45,6 +46,12 @@ class GenSpec(SampleSpec):
     scenes: tuple[str, ...] = Field(("*",), description="globs of scene ids to use")
 
 
+class LookSpec(SampleSpec):
+    """What train and eval share: they look at frames, which a sampler chooses first or another tool chose."""
+
+    imported: bool = Field(False, description="another tool chose the frames: smx samples import; smx fills it in")
+
+
 class Recipe(Options):
     """How a model is fine-tuned. Defaults: the published recipe of Spatial-MLLM; base models may bring their own."""
 
@@ -60,7 +67,7 @@ class Recipe(Options):
     save_every: int = Field(500, ge=1, description="steps between checkpoints; what a kill can cost at most")
 
 
-class TrainSpec(SampleSpec):
+class TrainSpec(LookSpec):
     """Fine-tune a variant on the training questions of one or more benches."""
 
     kind: Literal["train"] = "train"
@@ -72,7 +79,7 @@ class TrainSpec(SampleSpec):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
-class EvalSpec(SampleSpec):
+class EvalSpec(LookSpec):
     """Ask a variant every question of a bench."""
 
     kind: Literal["eval"] = "eval"
@@ -100,7 +107,7 @@ SPECS: dict[str, type[GenSpec] | type[TrainSpec] | type[EvalSpec]] = {
 # What is not identity: names for people.
 _NAMES = {"model"}
 # Keys that runs did not have at first, and what those did: saying so must not make them other runs.
-_LATER = {"blind": False, "input": "video", "frame_order": "given", "loop": "shared"}
+_LATER = {"imported": False, "blind": False, "input": "video", "frame_order": "given", "loop": "shared"}
 
 
 class Variant(Options):
@@ -137,7 +144,9 @@ def build(kind: str, values: Mapping[str, Any]) -> AnySpec:
     cls = SPECS[kind]
     spec = cls.parse(dict(values), f"{kind} spec")
     changes: dict[str, Any] = {}
-    if spec.sampler != "none":
+    if _is_imported(spec):
+        _refuse_rules(spec)
+    elif spec.sampler != "none":
         sampler = plugins.load("samplers", spec.sampler)
         sampler.model_construct().check_frames(spec.frames)
         options = sampler.parse(spec.sampler_options, f"sampler {spec.sampler}")
@@ -158,11 +167,20 @@ def build(kind: str, values: Mapping[str, Any]) -> AnySpec:
 
 def sample_set(spec: SampleSpec) -> str:
     """Fingerprint of the sample set `spec` reads or makes: no dataset, no scenes, 64 hex digits."""
+    if _is_imported(spec):
+        return imported.identity(spec.sampler, spec.frames)
     sampler = plugins.load("samplers", spec.sampler)
     content = {name: value for name, value in spec.model_dump(mode="json").items() if name in SampleSpec.model_fields}
     if not sampler.seeded:
         content["seed"] = 0
     return digest({"schema": SCHEMA, "samples": content, "plugins": {f"samplers/{spec.sampler}": sampler.version}})
+
+
+def sample_folder(root: Path, spec: SampleSpec, label: str, scene: str) -> Path:
+    """Where the sample of a scene is that `spec` reads or makes; `label` is the dataset's folder in the set."""
+    if _is_imported(spec):
+        return imported.folder(root, spec.sampler, spec.frames, label, scene)
+    return sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], label, scene)
 
 
 def dataset_label(name: str, options: Mapping[str, Any]) -> str:
@@ -176,7 +194,7 @@ def dataset_label(name: str, options: Mapping[str, Any]) -> str:
 
 def named_plugins(spec: AnySpec) -> dict[str, int]:
     """Version of every plugin the spec names: `{"samplers/sa": 1, …}`."""
-    found = [] if spec.sampler == "none" else [("samplers", spec.sampler)]
+    found = [] if spec.sampler == "none" or _is_imported(spec) else [("samplers", spec.sampler)]
     if isinstance(spec, GenSpec):
         found.append(("datasets", spec.dataset))
     if isinstance(spec, EvalSpec):
@@ -219,6 +237,20 @@ def nest(pairs: Mapping[str, Any]) -> dict[str, Any]:
         else:
             place[last] = nest(value) if isinstance(value, Mapping) else value
     return nested
+
+
+def _is_imported(spec: SampleSpec) -> bool:
+    return isinstance(spec, LookSpec) and spec.imported
+
+
+def _refuse_rules(spec: SampleSpec) -> None:
+    """`UserError` for keys that say how frames are chosen, where another tool chose them."""
+    for name in ("sampler_options", "geometry", "image_format"):
+        if getattr(spec, name) != SampleSpec.model_fields[name].get_default(call_default_factory=True):
+            raise UserError(
+                f"{name} says how frames are chosen, and those of {spec.sampler!r} are imported already",
+                "leave it out, or name a sampler: smx list samplers",
+            )
 
 
 def _resolved(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:

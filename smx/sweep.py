@@ -103,7 +103,7 @@ def _matches(request: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
 
 
 def _check_keys(keys: Mapping[str, Any], kind: str, where: str) -> None:
-    valid = [k for k in (*SPECS[kind].model_fields, *PLACES) if k not in ("kind", "variant")]
+    valid = [k for k in (*SPECS[kind].model_fields, *PLACES) if k not in ("kind", "variant", "imported")]
     for key in keys:
         if key.split(".")[0] not in valid:
             raise UserError(f"{where}: unknown key {key!r}", nearest(key, valid, "valid keys"))

@@ -24,7 +24,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("site",),
     ("project",),
     ("geometry", "rooms", "video", "tokens", "sampleset", "failures", "slurm", "runfolder", "provenance", "digests"),
-    ("storage",),
+    ("storage", "imported"),
     ("samplers", "models", "benches", "datasets", "executors"),
     ("spec",),
     ("cell",),

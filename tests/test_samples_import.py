@@ -49,11 +49,13 @@ def test_published_frames_become_a_sample_set(space: Path, tmp_path: Path) -> No
     sample = sampleset.read(folder)
     assert sample.ids == numbers
     assert [int(f[0, 0, 0]) + 251 * int(f[0, 0, 1]) for f in sample.frames()] == numbers
-    np.testing.assert_allclose(sample.timestamps, np.array(numbers) / 30)
+    assert np.isnan(sample.timestamps).all()  # the numbers might as well be positions
     assert [pair["ids"] for pair in sample.pairs] == [[9990, 9998], [10004, 10012]]
     assert sample.coverage is None
     assert str(tmp_path) not in json.dumps(sample.record)
     assert run("view", "sa_sampling/4", "scene0011_00", "-o", "sheet.png").exit_code == 0
+    assert run("view", "sa_sampling/4", "scene0011_00", "-o", "sheet.html").exit_code == 0
+    assert "time unknown" in Path("sheet.html").read_text()
     assert run("stats").exit_code == 0
 
 
@@ -67,6 +69,26 @@ def test_reading_twice_changes_nothing_and_other_pictures_are_refused(space: Pat
     assert "holds other pictures" in again.stderr
     (sample,) = sampleset.samples(space / "samples")
     assert int(sampleset.read(sample).frames()[1, 0, 0, 0]) == 2
+
+
+def test_times_come_with_a_rate_and_stay(space: Path, tmp_path: Path) -> None:
+    """Lost otherwise: times made up without anybody's word, or changed under runs that were told others."""
+    saved(tmp_path / "x_2f" / "scannet" / "one", [30, 45])
+
+    def times() -> list[float]:
+        (folder,) = sampleset.samples(space / "samples")
+        return list(sampleset.read(folder).timestamps)
+
+    assert run("import", "x_2f").exit_code == 0
+    assert np.isnan(times()).all()
+    assert run("import", "x_2f", "--fps", "30").exit_code == 0
+    assert times() == [1, 1.5]
+    assert run("import", "x_2f").exit_code == 0
+    assert times() == [1, 1.5]
+    other = run("import", "x_2f", "--fps", "25")
+    assert other.exit_code == 1
+    assert "has other times" in other.stderr
+    assert times() == [1, 1.5]
 
 
 def test_a_dataset_that_nests_its_scenes_can_be_named(space: Path, tmp_path: Path) -> None:
@@ -98,6 +120,7 @@ def test_nothing_to_read_and_a_name_of_smx_are_refused(tmp_path: Path) -> None:
         (["empty"], "no pictures under"),
         (["gone"], "is not a folder"),
         (["sa_4f"], "'sa' is a sampler of smx"),
+        (["sa_4f", "--as", "none"], "'none' is a sampler of smx"),
     ):
         error = run("import", *words).exception
         assert isinstance(error, UserError)

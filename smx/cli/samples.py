@@ -171,13 +171,18 @@ def import_(
     dataset: Annotated[
         str | None, typer.Option(help="Dataset of all scenes. Default: the first folder below DIR.")
     ] = None,
-    fps: Annotated[float, typer.Option(min=0.001, help="Frames a second, for times from frame numbers.")] = 30.0,
+    fps: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Frames a second: times from frame numbers.", show_default="unknown"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Read frames that another tool chose and saved, to view and to diff.
+    """Read frames that another tool chose and saved, to view, diff and evaluate.
 
-    Pictures only: overlap, coverage and cameras stay unknown, and evals do
-    not use such a set. A frame's id is the number in its picture's name.
+    Pictures only: overlap, coverage and cameras stay unknown. A frame's id
+    is the number in its picture's name. Where that counts the frames of the
+    video, --fps gives it a time; the same command again may add that.
+    Evals and trainings look at them with --sampler NAME.
 
     Example: smx samples import sa_sampling_16f --dataset vsibench
     """

@@ -19,7 +19,7 @@ def train(
     data: Annotated[
         str, typer.Option(help="Benches whose training questions are used, separated by commas.")
     ] = "rooms",
-    sampler: Annotated[str, typer.Option(help="Sampler, or several separated by commas.")] = "uniform",
+    sampler: Annotated[str, typer.Option(help="Sampler, or imported frames; or several, by commas.")] = "uniform",
     frames: Annotated[str, typer.Option(help="Frames per scene, or several counts separated by commas.")] = "16",
     checkpoint: Annotated[str | None, typer.Option(help="Folder of the weights to start from.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the variant's recipe.")] = None,

@@ -24,7 +24,7 @@ class SceneInput:
 
     scene: str
     frames: np.ndarray  # [n, H, W, 3] uint8 RGB
-    timestamps: np.ndarray  # [n] float64 seconds
+    timestamps: np.ndarray  # [n] float64 seconds, NaN where unknown: then no model is asked that reads them
     w2c: np.ndarray | None = None  # [n, 4, 4] float64, OpenCV axes
     K: np.ndarray | None = None  # [n, 3, 3] pixels of `frames`
 
@@ -123,6 +123,10 @@ class BaseVLM(Options):
 
     def wants_cameras(self) -> bool:
         """Whether this configuration needs w2c and K of the frames."""
+        return False
+
+    def reads_times(self) -> bool:
+        """Whether prompts or positions of this configuration depend on when frames were taken."""
         return False
 
     def pipeline(self) -> list[tuple[str, str]]:

@@ -160,6 +160,10 @@ class QwenOptions(VisionOptions):
         """Pose attention reads w2c and K of the sample set; nothing else here does."""
         return self.pose.kind != "none" and self.pose.source == "sample"
 
+    def reads_times(self) -> bool:
+        """With `seconds_per_grid: auto`; every other stride is fixed."""
+        return self.rope.fixed_stride() is None
+
     def stride_word(self) -> float | str:
         """A number, or "auto x tokens_per_second"."""
         return self.rope.stride_word()

@@ -47,6 +47,10 @@ class Qwen3Options(VisionOptions):
             *_words.tokens(self, PATCH),
         ]
 
+    def reads_times(self) -> bool:
+        """They stand in the prompt."""
+        return True
+
     def stride_word(self) -> str:
         """No number: the temporal position of a video token is that of the text around it."""
         return STRIDE

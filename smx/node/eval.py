@@ -16,7 +16,7 @@ from smx.models import BaseVLM, Cost, Query, Reply, Runner, SceneInput
 from smx.node import Shard
 from smx.node.parallel import ahead
 from smx.node.shown import shown
-from smx.spec import EvalSpec, SampleSpec, Variant, dataset_label, sample_set
+from smx.spec import EvalSpec, LookSpec, Variant, dataset_label, sample_folder
 
 
 def work(shard: Shard) -> None:
@@ -72,13 +72,16 @@ def work(shard: Shard) -> None:
 def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool) -> SceneInput:
     """The chosen frames of one scene, from the sample set; `label` is the dataset's folder in it.
 
-    `SceneError` where gen could not make it.
+    `SceneError` where gen could not make it, or nobody imported it.
     """
     spec = shard.spec
-    assert isinstance(spec, SampleSpec)
+    assert isinstance(spec, LookSpec)
     root = shard.path("samples")
     assert root is not None
-    sample = sampleset.read(sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], label, scene))
+    place = sample_folder(root, spec, label, scene)
+    if spec.imported and not place.is_dir():
+        raise SceneError(f"scene {scene!r} is not among the frames imported as {spec.sampler!r} ({spec.frames} frames)")
+    sample = sampleset.read(place)
     if cameras and sample.w2c is None:
         raise SceneError(f"scene {scene!r} has no cameras, which this model needs")
     return SceneInput(scene, sample.frames(), sample.timestamps, sample.w2c, sample.K)

@@ -15,7 +15,7 @@ from smx.registry.store import Registry
 from smx.report.canvas import mixed
 from smx.report.items import items
 from smx.runfolder import RunFolder
-from smx.spec import EvalSpec, dataset_label, sample_set
+from smx.spec import EvalSpec, dataset_label, sample_folder
 
 WRONG, RIGHT = "#f6c9c4", "#c5e6d6"  # pale: black text stands on them
 
@@ -48,7 +48,7 @@ def _scene(space: Workspace, run: RunFolder, sample: Path) -> str:
     scene: str = sampleset.read_record(sample)["scene"]
     if spec.frames:
         label = dataset_label(bench.dataset, bench.dataset_options())
-        seen = sampleset.folder(space.samples, spec.sampler, spec.frames, sample_set(spec)[:8], label, scene)
+        seen = sample_folder(space.samples, spec, label, scene)
         if seen.resolve() != sample.resolve():
             raise UserError(
                 f"{run.path.name} did not look at these frames",

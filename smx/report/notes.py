@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from smx.report.query import BREAKDOWNS
-from smx.report.table import Entry, Table
+from smx.report.table import Entry, Table, looked_at_imported
 
 _KIND = {"all": "", "acc": "multiple choice, ", "mra": "numerical answers, "}
 _MEAN = {"micro": "mean over questions", "macro": "mean over tasks"}
@@ -77,6 +77,8 @@ def notes(table: Table, missing: str) -> list[str]:
         found.append(f"{missing}: {'not published there' if table.sources else 'no such run yet'}")
     if any(entry.run.labels.get("untrained") for entry in entries):
         found.append("untrained: the weights are random; such a score says nothing about the model")
+    if chosen := sorted({f"{e.run.sampler}" for e in entries if looked_at_imported(e.run)}):
+        found.append(f"{', '.join(chosen)} (imported): frames that another tool chose and saved (smx samples import)")
     found += _stand_ins(entries)
     if any(entry.score and entry.score.doubtful for entry in entries):
         found.append("?: somebody marked the attempt doubtful")

@@ -5,33 +5,35 @@ The layout is that of Spatial-MLLM's samplers, `sa_sampling_16f/<dataset>/<scene
 
 from __future__ import annotations
 
-import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from smx import plugins, sampleset
+from smx import imported, plugins, sampleset
 from smx.datasets._files import IMAGES, Numbered, numbered
 from smx.datasets._media import ImageMedia
 from smx.digests import files_digest
 from smx.errors import SceneError, UserError
+from smx.runfolder import write_atomic
 
 LAYOUT = "a folder NAME_16f/<dataset>/<scene>/*.png is looked for, with the frame number in each picture's name"
 
 
 def bring_in(
-    source: Path, samples: Path, name: str | None, dataset: str | None, fps: float, say: Callable[[str], None]
+    source: Path, samples: Path, name: str | None, dataset: str | None, fps: float | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Copy every scene below `source` into sample sets, one for each frame count; what is there already is kept.
 
     `name`: what the sampler is called, else taken from the folder's name; a sampler of smx's own is refused.
     `dataset`: the one that scenes are of; else the first folder below `source` names it. Frame ids are the numbers
-    in the names, times are ids / `fps`. Overlap, coverage and cameras are unknown. Returns `sets` (folders),
-    `scenes` done and `failed` {scene: why}. Raises `UserError` where there is nothing to read.
+    in the names, times are ids / `fps`, and unknown without it: names may hold positions as well as frame numbers.
+    A second import may add times. Overlap, coverage and cameras are unknown. Returns `sets` (folders), `scenes` done
+    and `failed` {scene: why}. Raises `UserError` where there is nothing to read.
     """
     called = name or default_name(source)
-    if called in plugins.names("samplers"):
+    if called in (*plugins.names("samplers"), "none"):
         raise UserError(
             f"{called!r} is a sampler of smx: frames of another tool must not be taken for its own",
             f"--as {called}-published",
@@ -58,19 +60,18 @@ def default_name(source: Path) -> str:
     return re.sub(r"_\d+f(?=_|$)", "", source.resolve().name)
 
 
-def _copied(folder: Path, samples: Path, name: str, dataset: str, scene: str, fps: float) -> Path:
+def _copied(folder: Path, samples: Path, name: str, dataset: str, scene: str, fps: float | None) -> Path:
     """Write one scene's sample; the set it is in. `SceneError` where its pictures are no sample."""
     order = numbered(_pictures(folder))
     n = len(order.files)
     if n % 2:
         raise SceneError(f"{folder}: {n} pictures cannot be paired")
-    identity = hashlib.sha256(f"presampled\0{name}\0{n}".encode()).hexdigest()
+    identity = imported.identity(name, n)
     target = sampleset.folder(samples, name, n, identity[:8], dataset, scene)
     media = ImageMedia(order, None)
     record = _record(order, media, folder, name, dataset, scene, fps, identity)
     if sampleset.is_complete(target):
-        if sampleset.read(target).record["source"] != record["source"]:
-            raise SceneError(f"{target} holds other pictures; move it away and these take its place")
+        _adopt(target, record)
     else:
         sampleset.write(target, record, media.decode(order.numbers), None, None, False)
     place = sampleset.set_folder(samples, name, n, identity[:8])
@@ -78,9 +79,30 @@ def _copied(folder: Path, samples: Path, name: str, dataset: str, scene: str, fp
     return place
 
 
+def _adopt(target: Path, record: dict[str, Any]) -> None:
+    """Keep the sample that is there; its times are added where they were unknown. `SceneError` where it is another."""
+    there = sampleset.read(target).record
+    if there["source"] != record["source"]:
+        raise SceneError(f"{target} holds other pictures; move it away and these take its place")
+    if record["timestamps"] in (None, there["timestamps"]):
+        return
+    if there["timestamps"] is not None:
+        raise SceneError(f"{target} has other times; move it away, or name this set another way: --as NAME")
+    known = {**there, "timestamps": record["timestamps"], "notes": record["notes"]}
+    write_atomic(target / sampleset.RECORD, (json.dumps(known, indent=1, ensure_ascii=False) + "\n").encode())
+
+
 def _record(
-    order: Numbered, media: ImageMedia, folder: Path, name: str, dataset: str, scene: str, fps: float, identity: str
+    order: Numbered,
+    media: ImageMedia,
+    folder: Path,
+    name: str,
+    dataset: str,
+    scene: str,
+    fps: float | None,
+    identity: str,
 ) -> dict[str, Any]:
+    times = "times are unknown" if fps is None else f"times are ids / {fps:g}"
     ids = list(order.numbers)
     return {
         "sampler": name,
@@ -91,7 +113,7 @@ def _record(
         "sample_set": identity,
         "dataset": dataset,
         "source": {
-            "kind": "presampled",
+            "kind": imported.KIND,
             "file": folder.name,
             "sha256": files_digest(order.files, folder),
             "width": media.width,
@@ -99,12 +121,12 @@ def _record(
         },
         "candidates": [],
         "ids": ids,
-        "timestamps": [i / fps for i in ids],
+        "timestamps": None if fps is None else [i / fps for i in ids],
         "fill": [False] * len(ids),
         "pairs": [{"ids": ids[k : k + 2], "overlap": None, "iou": None} for k in range(0, len(ids), 2)],
         "coverage": None,
         "geometry": {"none": "chosen by another tool"},
-        "notes": ["read from pictures that another tool saved; ids are the numbers in their names"],
+        "notes": [f"read from pictures that another tool saved; ids are the numbers in their names, {times}"],
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from smx.report.layout import lay_out
 from smx.report.notes import explanation, heading, notes, wording
-from smx.report.table import Cell, Entry, Group, Key, Table
+from smx.report.table import Cell, Entry, Group, Key, Table, looked_at_imported
 
 FORMATS = ("table", "md", "csv", "json")
 MISSING = "—"
@@ -157,7 +157,7 @@ def _as_json(table: Table) -> dict[str, Any]:
 
 _CSV_AXES = ("bench", "scorer", "metric", "type", "model", "sampler", "frames", "seed")
 _CSV_FIELDS = (
-    *("untrained", "state", "value", "sd", "ci_low", "ci_high", "seeds", "n"),
+    *("untrained", "imported_frames", "state", "value", "sd", "ci_low", "ci_high", "seeds", "n"),
     *("unparsed", "done", "items", "failed", "doubtful"),
 )
 
@@ -194,6 +194,7 @@ def _record(cell: Cell, group: Group) -> dict[str, Any]:
     interval = _interval(group)
     return {
         "untrained": any(entry.run.labels.get("untrained") for entry in entries),
+        "imported_frames": any(looked_at_imported(entry.run) for entry in entries),
         "state": group.state if entries else "missing",
         "value": group.mean,
         "sd": group.sd,
@@ -220,5 +221,7 @@ def _record(cell: Cell, group: Group) -> dict[str, Any]:
 
 
 def _plain(axis: str, value: Any) -> Any:
-    """The value itself: whether weights are random is a field of its own."""
+    """The value itself: whether weights are random, and whether frames were imported, are fields of their own."""
+    if axis == "sampler" and value is not None:
+        return value.removesuffix(" (imported)")
     return value.removesuffix(" (untrained)") if axis == "model" else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -134,8 +135,9 @@ def pair_colour(overlap: float | None, least: float) -> str:
 
 def _frame(sheet: Sheet, canvas: Canvas, position: int, x: float, y: float, w: float, h: float) -> None:
     frame_id, time = sheet.sample.ids[position], float(sheet.sample.timestamps[position])
+    when = "time unknown" if math.isnan(time) else f"{time:.2f} s"
     note = ", only fills up" if sheet.sample.fill[position] else ""
-    canvas.picture(x, y, w, h, sheet.pictures[position], f"{position + 1}: frame {frame_id}, {time:.2f} s{note}")
+    canvas.picture(x, y, w, h, sheet.pictures[position], f"{position + 1}: frame {frame_id}, {when}{note}")
     number = str(position + 1)
     canvas.text(x, y - 4, number, 11, INK, bold=True)
     fill = ", fill" if sheet.sample.fill[position] else ""
