@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smx import plugins
-from smx.errors import UserError, unknown
+from smx.errors import UserError, nearest, unknown
 
 if TYPE_CHECKING:
     from smx.site import Site
@@ -90,6 +90,15 @@ class Workspace:
                 raise UserError(
                     f"cannot write to {place}", "choose another folder with --workspace, or mend its rights"
                 )
+
+    def require_known_executors(self) -> None:
+        """`UserError` where the site file names an executor there is none of: its options would go unread."""
+        known, place = plugins.names("executors"), self.experiments / "site.yaml"
+        for name in self.site.executors if self.site else ():
+            if name not in known:
+                raise UserError(f"{place}: unknown key 'executors.{name}'", nearest(name, known, "valid keys"))
+        if self.site and self.site.executor not in known:
+            raise UserError(f"{place}: unknown executor {self.site.executor!r}", nearest(self.site.executor, known))
 
     def follow_group(self) -> None:
         """In a shared workspace: what this process and those it starts make is open to whom the folder is open to."""

@@ -242,6 +242,10 @@ def test_a_wrong_file_is_named_before_anything_is_made(
         ("experiments/site.yaml", "exectuor: local", "gen", "did you mean executor?"),
         ("experiments/site.yaml", "executor: lokal", "gen", "did you mean local?"),
         ("experiments/site.yaml", "executors: {local: {slot: 1}}\nexecutor: local", "gen", "did you mean slots?"),
+        *(
+            ("experiments/site.yaml", "executors: {slrum: {partition: gpu}}", typed, "did you mean slurm? valid keys: ")
+            for typed in ("gen", "eval --model chance", "status", "ls", "report", "retry", "gc")
+        ),
         ("experiments/site.yaml", "data: [a", "gen", "site.yaml, line 1"),
         ("experiments/site.yaml", "", "gen", "which dataset? none is named"),
         ("experiments/site.yaml", "", "eval --model chance --bench vsibench", "where is 'vsibench'?"),

@@ -155,6 +155,23 @@ def test_a_broken_plugin_does_not_hide_the_others(lab: Path, capsys: pytest.Capt
     assert smx("gen", "--sampler", "uniform", "--frames", "4", *SCENES, "--dry-run") == 0
 
 
+@pytest.mark.parametrize(("kind", "folder"), [("experiments", ""), ("models", "models")])
+def test_a_broken_file_of_the_lab_does_not_hide_the_others(
+    lab: Path, capsys: pytest.CaptureFixture[str], kind: str, folder: str
+) -> None:
+    """Whoever looks for an experiment among fifty finds it, and reads which file is broken where."""
+    place = lab / "experiments" / folder
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "good.yaml").write_text("description: as it should be\nbase: tiny\n")
+    (place / "wrong.yaml").write_text("description: x\ngroups: {a: [1\n")
+    capsys.readouterr()
+    assert smx("list", kind) == 0
+    printed = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "as it should be" in printed["good"]
+    assert f"[cannot be read: {place / 'wrong.yaml'}, line 3, column 1: " in printed["wrong"]
+    assert data(capsys, "list", kind)["good"].startswith("as it should be")
+
+
 @pytest.mark.parametrize("kind", plugins.CLASS)
 def test_an_unknown_name_lists_what_there_is(kind: str) -> None:
     with pytest.raises(UserError) as caught:

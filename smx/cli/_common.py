@@ -28,10 +28,16 @@ def choose_workspace(path: Path | None) -> None:
     _chosen, _told = path, False
 
 
-def workspace(*, quiet: bool = False) -> Workspace:
-    """The workspace of this call; says once, on stderr, when the built-in defaults are used."""
+def workspace(*, quiet: bool = False, forgiving: bool = False) -> Workspace:
+    """The workspace of this call; says once, on stderr, when the built-in defaults are used.
+
+    A site file that names no executor there is ends every command, but for one that is `forgiving`, to say what else
+    is wrong, or `quiet`, to list what the site file has no part in.
+    """
     global _told
     found = find(_chosen)
+    if not (quiet or forgiving):
+        found.require_known_executors()
     found.follow_group()
     if found.how == "default" and not quiet and not _told:
         say(f"No workspace here or above: using {found.root} with the built-in defaults (smx init makes one).")

@@ -20,7 +20,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     from smx.doctor import examine
 
     found = []
-    for finding in examine(workspace()):
+    for finding in examine(workspace(forgiving=True)):
         found.append(finding)
         if not as_json:
             out(f"{finding.level:<8} {finding.about:<12} {finding.text}")

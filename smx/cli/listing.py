@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from smx.errors import unknown
+from smx.errors import UserError, unknown
 
 KINDS = ("samplers", "models", "benches", "datasets", "executors", "experiments")
 
@@ -29,9 +31,9 @@ def listing(
 
     space = workspace(quiet=True)
     if kind == "models":
-        found = {n: _model_line(path) for n, path in space.variant_files().items()}
+        found = {n: _readable(_model_line, path) for n, path in space.variant_files().items()}
     elif kind == "experiments":
-        found = {n: _described(path) for n, path in space.experiment_files().items()}
+        found = {n: _readable(_described, path) for n, path in space.experiment_files().items()}
     else:
         from smx import plugins
 
@@ -46,6 +48,14 @@ def listing(
         out("no experiments yet: smx new NAME")
 
 
+def _readable(line: Callable[[Path], str], path: Path) -> str:
+    """`line` of the file, or what is wrong with it and where: one broken file must not hide the others."""
+    try:
+        return line(path)
+    except UserError as error:
+        return f"[cannot be read: {error.message}]"
+
+
 def _draw(stages: list[tuple[str, str]]) -> None:
     """A line per stage from frames to answer, an arrow between them."""
     from smx.cli._common import out
@@ -57,7 +67,7 @@ def _draw(stages: list[tuple[str, str]]) -> None:
         out("options")
 
 
-def _model_line(path: Any) -> str:
+def _model_line(path: Path) -> str:
     from smx import plugins
     from smx.yamlfile import read_yaml
 
@@ -69,7 +79,7 @@ def _model_line(path: Any) -> str:
     return f"{content.get('description') or plugins.describe('models', base)} [base {base}]"
 
 
-def _described(path: Any) -> str:
+def _described(path: Path) -> str:
     from smx.yamlfile import read_yaml
 
     return str(read_yaml(path).get("description", ""))
