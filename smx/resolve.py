@@ -64,8 +64,8 @@ class Resolver:
         values, places = self._split(request)
         if "dataset" not in values:
             values["dataset"] = self._default_dataset(places)
-        name = values.get("sampler")
-        if isinstance(name, str) and self._is_imported(name):
+        name = str(values.get("sampler"))
+        if name not in plugins.names("samplers") and imported.counts(self.workspace.samples, name):
             raise UserError(
                 f"{name!r} is no sampler: its frames were chosen by another tool and imported",
                 f"smx eval --sampler {name} looks at them",
