@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from media import make_video, moving
 from smx import resolve
 from smx.node import sampling
 from smx.registry.store import Registry
+from smx.runfolder import this_process
 
 
 @pytest.fixture
@@ -371,3 +374,76 @@ def test_threads_left_behind_by_ctrl_c_cannot_change_the_exit_code() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (130, "said\n")
+
+
+@pytest.mark.parametrize("module", ["typer", "sqlite3"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_while_libraries_are_imported_is_no_traceback(tmp_path: Path, module: str, number: int) -> None:
+    """Whoever sees the slip while the finger is still on Return gets a clean line, not thirty of somebody's code.
+
+    `typer` is imported before a command is known, `sqlite3` by `smx ls`.
+    """
+    stop = f"import os, sys\nos.kill(os.getpid(), {int(number)})\nsys.stderr.write('went on')\n"
+    (tmp_path / f"{module}.py").write_text(stop)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from smx.cli import main; main(['-w', '.', 'ls'])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr.strip()) == (130, "", "")
+
+
+# --- who reads what is printed
+
+
+def unread(*typed: object) -> subprocess.CompletedProcess[str]:
+    """`smx … | true`: nobody reads its output any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [sys.executable, "-m", "smx", *map(str, typed)]
+        return subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [("ls", 0), ("report --format csv", 0), ("list samplers --json", 0), ("--help", 0), ("db check", 1)],
+)
+def test_a_reader_that_left_is_no_error_and_hides_none(
+    place: Path, capsys: pytest.CaptureFixture[str], typed: str, code: int
+) -> None:
+    """`smx ls | head -1` in a script with pipefail must not fail, nor `smx db check | head -1` pass."""
+    lab = place / "lab"
+    assert smx("init", lab) == 0
+    stray = lab / "runs/gen/x-12345678"
+    stray.mkdir(parents=True)
+    (stray / "spec.json").write_text("{}")
+    ended = unread("-w", lab, *typed.split())
+    assert ended.returncode == code
+    assert "ipe" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_work_goes_on_when_nobody_reads_its_lines_and_what_only_follows_ends(place: Path) -> None:
+    """`smx gen 2>&1 | head -1` must not lose the scenes in hand, nor `smx watch | head -5` run for ever."""
+    lab = place / "lab"
+    typed = [sys.executable, "-m", "smx", "-w", str(lab), "gen", "--sampler", "uniform", "--frames", "4", *SCENES]
+    assert smx("init", lab) == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert subprocess.run(typed, stdout=writer, stderr=writer, check=False, timeout=120).returncode == 0
+    os.close(writer)
+    with Registry.open(lab / "registry.db") as registry:
+        (run,) = registry.runs()
+        assert (run.state, run.done) == ("done", 2)
+        origin = {"submitter": this_process()}
+        registry.reserve([(run.fingerprint, 2)], submission="s", executor="inline", provenance=origin)  # for ever
+    assert unread("-w", lab, "watch").returncode == 0
+
+
+def test_output_that_cannot_be_kept_is_a_failure(place: Path) -> None:
+    """`smx report > table.csv` on a full disk: an empty file and exit code 0 would be taken for a result."""
+    with Path("/dev/full").open("w") as full:
+        typed = [sys.executable, "-m", "smx", "list", "samplers"]
+        ended = subprocess.run(typed, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == ["error: the output could not be written: No space left on device"]

@@ -383,7 +383,7 @@ def test_logs_merge_shards_and_keep_the_last_of_a_progress_bar(lab: Path, capsys
     assert told == f"==> shards/0/log.out <==\n{out}==> shards/0/log.err <==\n{err}"
     assert said(capsys, "logs", run.path.name, "--err", "-n", 1) == "the last word\n"
     assert said(capsys, "logs", f"{run.path.name}#1", "--err", "--shard", 0) == err
-    assert "1 shards" in said(capsys, "logs", run.path.name, "--shard", 3, code=2)
+    assert "has 1 shard\n  valid: --shard 0\n" in said(capsys, "logs", run.path.name, "--shard", 3, code=2)
 
 
 def test_each_shard_of_a_local_run_has_a_log_of_its_own(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:

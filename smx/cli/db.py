@@ -100,9 +100,10 @@ def rebuild() -> None:
     say(f"{place.registry}: {made}, {kept}.")
     if replaced:
         say(f"The old one is {place.registry}.bak.")
-    done_without = [line for run in run_folders(place.runs) if run.path not in left_out for line in run.damage()]
-    for run, problem in left_out.items():
-        say(f"left out: {run.relative_to(place.runs)}: {problem}")
+    taken_in = (folder for folder in run_folders(place.runs) if folder.path not in left_out)
+    done_without = [line for folder in taken_in for line in folder.damage()]
+    for folder, problem in left_out.items():
+        say(f"left out: {folder.relative_to(place.runs)}: {problem}")
     for line in done_without:
         say(f"done without: {line}")
     if left_out:

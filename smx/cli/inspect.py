@@ -52,8 +52,9 @@ def logs(
 
     Example: smx logs tiny-rooms-uniform-16f-1a2b3c4d -f
     """
-    from smx.cli._common import registry_as_it_is, say, workspace
+    from smx.cli._common import counted, registry_as_it_is, say, workspace
     from smx.cli._filters import attempt_of
+    from smx.cli._streams import listening
     from smx.errors import UserError
 
     space = workspace()
@@ -62,7 +63,9 @@ def logs(
         folder, attempt = _attempt(space, registry, name, number)
         shards = len(attempt.plan["shards"])
         if shard is not None and shard >= shards:
-            raise UserError(f"attempt {attempt.number} has {shards} shards", f"--shard 0 .. {shards - 1}")
+            valid = "--shard 0" if shards == 1 else f"--shard 0 to {shards - 1}"
+            has = f"attempt {attempt.number} of {folder.path.name} has {counted(shards, 'shard')}"
+            raise UserError(f"there is no shard {shard}: {has}", f"valid: {valid}")
         if attempt.plan["executor"] == "inline":
             say(f"{folder.path.name} ran inside the command that started it, so what it printed is in that terminal.")
             say(f"what it recorded: smx show {folder.path.name}, and {attempt.path}")
@@ -76,6 +79,8 @@ def logs(
         end = _End(space, registry, folder, attempt)
         while follow and not end.reached():
             reader.read()
+            if not listening():
+                return
             pause.wait(0.5)
         reader.read(last=True)
         if not reader.printed:

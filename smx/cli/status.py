@@ -80,6 +80,7 @@ def watch(
     """
     from smx.cli._common import out, registry_as_it_is, workspace
     from smx.cli._filters import filters
+    from smx.cli._streams import listening
     from smx.report import status as standing
 
     space = workspace()
@@ -97,6 +98,8 @@ def watch(
                 show([head, *(f"unknown: {doubt}" for doubt in doubts[:5]), "", *text])
                 if not found.running and not found.waiting:
                     break
+                if not listening():
+                    return
                 pause.wait(every)
         except KeyboardInterrupt:
             return
@@ -151,7 +154,11 @@ class _screen:
         if not sys.stdout.isatty():
             from smx.cli._common import out
 
-            return lambda lines: out("\n".join((*lines, "")))
+            def show(lines: list[str]) -> None:
+                out("\n".join((*lines, "")))
+                sys.stdout.flush()  # who reads it wants it now
+
+            return show
         from rich.live import Live
         from rich.text import Text
 
