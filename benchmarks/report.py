@@ -84,7 +84,10 @@ def fill(path: Path) -> tuple[int, int]:
                         row = run_row(f"model{model}", f"sampler{sampler}", frames, seed)
                         registry.add_run(row)
                         values = [
-                            ScoreRow(row.fingerprint, "vsibench", "official@1", metric, dice.random(), 5130, task)
+                            ScoreRow(
+                                *(row.fingerprint, "vsibench", "official@1", metric, dice.random(), 5130, task, 0),
+                                *(0.2, 0.4, 0.3, dice.uniform(-0.1, 0.2), "2" if task else None),
+                            )
                             for metric, task in slots
                         ]
                         registry.replace_scores(row.fingerprint, values)

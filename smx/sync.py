@@ -183,7 +183,7 @@ class _View:
 
     @cached_property
     def handle(self) -> Mapping[str, Any] | None:
-        return self.folder.handle() or self.row.handle
+        return self.row.handle or self.folder.handle()
 
     @cached_property
     def shards(self) -> list[ShardFolder]:
@@ -612,10 +612,11 @@ def _run_changes(run: RunFolder, rows: Sequence[AttemptRow]) -> dict[str, Any]:
 
 
 def _current_result(run: RunFolder, excluded: frozenset[int], done: int, failed: int) -> dict[str, Any]:
-    """result.json, made again when it is missing or speaks of other items."""
+    """result.json, made again when it is missing, speaks of other items, or an earlier smx knew less of its scores."""
     with contextlib.suppress(UserError):  # a damaged file is derived again
         result = run.result()
-        if result and not excluded and (result["done"], result["failed"]) == (done, failed):
+        known = all("floor_of" in s or "ci" not in s for s in (result or {}).get("scores", {}).values())
+        if result and known and not excluded and (result["done"], result["failed"]) == (done, failed):
             return result
     return derive(run, excluded)
 
@@ -624,17 +625,23 @@ def score_rows(fingerprint: str, bench: str, scores: dict[str, Any]) -> list[Sco
     """`{"official@1": summary}` as rows of the registry."""
     rows = []
     for scorer, summary in scores.items():
-        ci = summary.get("ci", {})
         for name in ("all", "acc", "mra"):
             for average, value in summary.get(name, {}).items():
                 if value is not None:
                     n, unparsed, metric = summary["n"], summary["unparsed"], f"{name}.{average}"
-                    low, high = ci.get(metric, {}).get("", (None, None))
-                    rows.append(ScoreRow(fingerprint, bench, scorer, metric, value, n, "", unparsed, low, high))
+                    sure = _how_sure(summary, metric, "")
+                    rows.append(ScoreRow(fingerprint, bench, scorer, metric, value, n, "", unparsed, *sure))
         for metric, key in (("type", "types"), ("task", "tasks")):
             for name, entry in summary.get(key, {}).items():
                 if entry["score"] is not None:
-                    low, high = ci.get(metric, {}).get(name, (None, None))
-                    score, n = entry["score"], entry["n"]
-                    rows.append(ScoreRow(fingerprint, bench, scorer, metric, score, n, name, 0, low, high))
+                    score, n, sure = entry["score"], entry["n"], _how_sure(summary, metric, name)
+                    rows.append(ScoreRow(fingerprint, bench, scorer, metric, score, n, name, 0, *sure))
     return rows
+
+
+def _how_sure(summary: dict[str, Any], metric: str, task: str) -> tuple[Any, ...]:
+    """Columns ci_low, ci_high, floor, gain_low and usual of a score; None where nothing was drawn."""
+    low, high = summary.get("ci", {}).get(metric, {}).get(task, (None, None))
+    floors = summary.get("floor", {}) if metric == "type" else summary.get("floor_of", {}).get(metric, {})
+    floor = floors.get(task, {})
+    return low, high, floor.get("score"), floor["gain"][0] if floor else None, floor.get("answer")

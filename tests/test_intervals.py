@@ -89,6 +89,10 @@ def test_saying_always_the_same_is_the_floor_of_a_task() -> None:
     floor = uncertainty(BENCH, says_two, "official")["floor"]
     assert floor["object_counting"] == {"answer": "2", "score": 1.0, "gain": [0.0, 0.0], "better": False}
     assert floor["route_planning"] == {"answer": "A", "score": 1.0, "gain": [-1.0, -1.0], "better": False}
+    means = uncertainty(BENCH, says_two, "official")["floor_of"]
+    assert means["task"]["object_rel_direction"] == {"score": 1.0, "gain": [-1.0, -1.0], "better": False}
+    assert means["all.micro"][""]["score"] == 1.0
+    assert means["all.micro"][""]["better"] is False
     varied = [Question(f"{i}", "scannet", f"s{i % 9}", "what", "?", None, f"thing{'abcdef'[i % 6]}") for i in range(90)]
     knows = [(q, SQA3D().judge(q, q.truth, "em")) for q in varied]
     assert uncertainty(SQA3D(), knows, "em")["floor"]["what"]["better"] is True

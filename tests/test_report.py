@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Lab:
         scorer: str = "official@1",
         unparsed: int = 0,
         types: dict[str, float] | None = None,
+        gains: dict[str, float] | None = None,
         seed: int = 0,
         state: str = "done",
         items: int = 100,
@@ -45,9 +47,13 @@ class Lab:
         failed: int = 0,
         options: dict[str, Any] | None = None,
         mark: str | None = None,
+        base: str = "qwen2_5_vl",
         **labels: Any,
     ) -> str:
-        """One eval; its fingerprint. `score`: all.micro and all.macro alike, or each metric's."""
+        """One eval; its fingerprint. `score`: all.micro and all.macro alike, or each metric's.
+
+        `gains`: by metric or type, how much better than one constant answer ("2", scoring 0.3) it is at least.
+        """
         self.runs += 1
         fingerprint = f"{self.runs:08x}" + "0" * 56
         spec = {
@@ -57,6 +63,7 @@ class Lab:
             "frames": frames,
             "bench": bench,
             "seed": seed,
+            "variant": {"base": base},
             "bench_options": {"where": {}, **(options or {})},
         }
         done = items - failed if done is None else done
@@ -74,6 +81,9 @@ class Lab:
             if score is not None:
                 values = [ScoreRow(fingerprint, bench, scorer, m, v, done, "", unparsed) for m, v in metrics.items()]
                 values += [ScoreRow(fingerprint, bench, scorer, "type", v, 10, t) for t, v in (types or {}).items()]
+                for k, row in enumerate(values):
+                    if (gain := (gains or {}).get(row.task or row.metric)) is not None:
+                        values[k] = replace(row, floor=0.3, gain_low=gain, usual="2" if row.task else None)
                 registry.replace_scores(fingerprint, values)
             if mark:
                 registry.put_attempt(AttemptRow(fingerprint, 1, "inline", "done", items, mark=mark))
@@ -251,6 +261,47 @@ def test_unparsed_answers_are_mentioned(lab: Lab, report: Report) -> None:
     lab.run(unparsed=35)
     assert "answers that did not parse count as wrong: up to 35" in report()
     assert cells(report("--json"))[0]["unparsed"] == 35
+
+
+def test_a_score_that_one_constant_answer_reaches_is_marked_and_its_types_are_named(lab: Lab, report: Report) -> None:
+    """Lost otherwise: "34 % at counting" in a paper, where answering 2 to every question gives 36 %."""
+    types = {"object_counting": 0.31, "route_planning": 0.6}
+    lab.run(
+        "prope", score=0.32, types=types, gains={"all.micro": -0.02, "object_counting": -0.04, "route_planning": 0.1}
+    )
+    lab.run("qwen", score=0.52, types=types, gains={"all.micro": 0.12, "object_counting": 0.0, "route_planning": 0.2})
+    lab.run("old", score=0.22, types=types)
+    averages = report("--metric", "all.micro")
+    assert "prope 32.0†" in averages
+    assert "qwen 52.0" in averages
+    assert "†" not in averages.split("qwen", 1)[1].splitlines()[0]
+    same = "no better than always giving the most frequent answer"
+    assert f"†: {same} to each type of question" in averages
+    assert f"{same} at these types (--metric type shows them): object_counting (2 of 3 runs)" in averages.replace(
+        "\n", " "
+    )
+    by_type = report("--metric", "type", "--format", "md")
+    assert by_type.count("31.0†") == 2
+    assert "60.0†" not in by_type
+    assert f"- †: {same}: object_counting '2'" in by_type
+    assert {(c["model"], c["floor"], c["above_floor"]) for c in cells(report("--json", "--metric", "all.micro"))} == {
+        ("prope", 0.3, False),
+        ("qwen", 0.3, True),
+        ("old", None, None),
+    }
+    rows = list(csv.DictReader(io.StringIO(report("--format", "csv", "--metric", "all.micro", raw=True))))
+    assert [(row["model"], row["floor"], row["above_floor"]) for row in rows][-1] == ("qwen", "0.3", "True")
+
+
+def test_seeds_are_marked_where_none_of_them_is_better_and_baselines_never(lab: Lab, report: Report) -> None:
+    for seed, gain in enumerate((-0.1, -0.2)):
+        lab.run("tiny", seed=seed, gains={"all.micro": gain})
+        lab.run("prope", seed=seed, gains={"all.micro": gain + 0.15})
+    lab.run("guess", gains={"all.micro": 0.0}, base="frequency")
+    text = report("--metric", "all.micro")
+    assert "tiny 50.0† ± 0.0" in text
+    assert "prope 50.0 ± 0.0" in text
+    assert "guess 50.0\n" in text + "\n"
 
 
 def test_untrained_weights_are_marked_wherever_the_model_stands(lab: Lab, report: Report) -> None:

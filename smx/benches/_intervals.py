@@ -24,10 +24,11 @@ Metric = tuple[str, str]  # ("all.micro", ""), ("type", question type), ("task",
 
 
 def uncertainty(bench: BaseBench, scored: Sequence[tuple[Question, Verdict]], scorer: str) -> dict[str, Any]:
-    """`{"scenes", "ci": {metric: {task: [low, high]}}, "floor": {type: …}}` beside what `summarize` says.
+    """`{"scenes", "ci": {metric: {task: [low, high]}}, "floor": {type: …}, "floor_of": {metric: {task: …}}}`.
 
     `floor`: per type the most frequent true answer of these questions, what it would score, and the interval of
-    how much better the run is; `better` is False where that reaches down to 0. Nothing for fewer than two scenes.
+    how much better the run is; `better` is False where that reaches down to 0. `floor_of`: the same of tasks and
+    averages, for which each type has its own such answer. Nothing for fewer than two scenes.
     """
     questions = [question for question, _ in scored]
     scenes = len({(q.dataset, q.scene) for q in questions})
@@ -40,13 +41,19 @@ def uncertainty(bench: BaseBench, scored: Sequence[tuple[Question, Verdict]], sc
     ci: dict[str, dict[str, list[float]]] = {}
     for (metric, task), samples in ours.items():
         ci.setdefault(metric, {})[task] = interval(samples)
-    floor = {}
-    for kind in (task for metric, task in ours if metric == "type"):
-        own = [score for q, score in zip(questions, constant, strict=True) if q.type == kind]
-        gain = interval(ours["type", kind] - floors["type", kind])
-        score = round(sum(own) / len(own), _DIGITS)
-        floor[kind] = {"answer": usual[kind], "score": score, "gain": gain, "better": gain[0] > 0}
-    return {"scenes": scenes, "ci": ci, "floor": floor}
+    floor: dict[str, Any] = {}
+    floor_of: dict[str, dict[str, Any]] = {}
+    summary = bench.summarize([(q, Verdict("", score)) for q, score in zip(questions, constant, strict=True)])
+    for (metric, task), samples in ours.items():
+        gain = interval(samples - floors[metric, task])
+        score = metric_of(summary, (metric, task))
+        assert score is not None, "what has draws has a score"
+        about = {"score": round(score, _DIGITS), "gain": gain, "better": gain[0] > 0}
+        if metric == "type":
+            floor[task] = {"answer": usual[task], **about}
+        else:
+            floor_of.setdefault(metric, {})[task] = about
+    return {"scenes": scenes, "ci": ci, "floor": floor, "floor_of": floor_of}
 
 
 def compare(

@@ -236,4 +236,34 @@ MIGRATIONS: list[tuple[str, str]] = [
         alter table attempts add column usage text;  -- JSON: hours, GPUs, memory; null while it is live
         """,
     ),
+    (
+        "0005_floor",
+        """
+        alter table scores add column floor real;     -- of always giving each type's most frequent true answer
+        alter table scores add column gain_low real;  -- lower end of the 95 % interval of value - floor
+        alter table scores add column usual text;     -- that answer, where the score is of one type
+        create index scores_at_floor on scores (fingerprint, scorer, task)
+            where metric = 'type' and gain_low <= 0;  -- few, and every report names them
+        drop view score_table;
+
+        -- every score that counts, with the cell it belongs to and the part of its bench that was asked
+        create view score_table as
+        select
+            r.kind, r.variant, r.sampler, r.frames, s.bench, r.dataset, r.seed, s.scorer, s.metric, s.task,
+            s.value, s.n, s.unparsed, s.ci_low, s.ci_high,
+            r.state, r.items, r.done, r.failed, r.labels,
+            s.fingerprint in (select fingerprint from doubtful_runs) as doubtful,
+            'run' as origin, s.fingerprint, r.created, s.floor, s.gain_low, s.usual,
+            json_extract(r.spec, '$.bench_options.subset') as subset,
+            nullif(json_extract(r.spec, '$.bench_options.where'), '{}') as filters
+        from runs r join scores s on s.fingerprint = r.fingerprint
+        where s.fingerprint not in (select fingerprint from excluded_runs)
+        union all
+        select
+            coalesce(kind, 'eval'), variant, sampler, frames, bench, dataset, 0, coalesce(scorer, ''), metric,
+            coalesce(task, ''), value, n, 0, null, null,
+            'done', n, n, 0, '{}', mark is 'doubtful', 'imported', null, date, null, null, null, null, null
+        from imports where what = 'score' and mark is not 'excluded';
+        """,
+    ),
 ]

@@ -116,6 +116,9 @@ class ScoreRow:
     unparsed: int = 0
     ci_low: float | None = None
     ci_high: float | None = None
+    floor: float | None = None  # what always giving each type's most frequent true answer would score
+    gain_low: float | None = None  # how much better this is at least, in 95 % of draws; up to 0: no better
+    usual: str | None = None  # that answer, of a single type
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,9 @@ class CellScore(NamedTuple):
     origin: str
     fingerprint: str | None
     created: str | None
+    floor: float | None = None  # as in ScoreRow
+    gain_low: float | None = None
+    usual: str | None = None
 
 
 def columns(cls: type[Any]) -> tuple[str, ...]:

@@ -53,8 +53,8 @@ def _own(
     if any(value is not None for value in (*runs.values(), tag, since)):
         numbers.add(f"fingerprint in (select fingerprint from runs {which.sql})", which.values)
     found = []
-    for fingerprint, bench, scorer, metric, task, value, n, unparsed, ci_low, ci_high in query(
-        f"""select fingerprint, bench, scorer, metric, task, value, n, unparsed, ci_low, ci_high
+    for fingerprint, bench, scorer, metric, task, value, n, unparsed, ci_low, ci_high, floor, gain_low, usual in query(
+        f"""select fingerprint, bench, scorer, metric, task, value, n, unparsed, ci_low, ci_high, floor, gain_low, usual
             from scores {numbers.sql}""",
         numbers.values,
     ):
@@ -68,6 +68,7 @@ def _own(
                     kind, variant, sampler, frames, bench, dataset, seed, scorer, metric, task,
                     value, n, unparsed, ci_low, ci_high,
                     state, items, done, failed, labels, doubtful, "run", fingerprint, created,
+                    floor, gain_low, usual,
                 )
             )  # fmt: skip
     return found

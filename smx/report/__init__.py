@@ -47,7 +47,12 @@ def tables(registry: Registry, query: Query) -> list[Table]:
         "select fingerprint, group_concat(input, ' ') from (select fingerprint, input from run_inputs "
         "where role in ('bench', 'frames') order by fingerprint, role) group by fingerprint"
     )
-    return build(runs, scores, query, excluded, dict(found))
+    weak: dict[str, dict[str, list[str]]] = {}
+    for run, scorer, kind in registry.query(
+        "select fingerprint, scorer, task from scores where metric = 'type' and gain_low <= 0"
+    ):
+        weak.setdefault(run, {}).setdefault(scorer, []).append(kind)
+    return build(runs, scores, query, excluded, dict(found), weak)
 
 
 def _own_scorer(bench: str) -> str | None:

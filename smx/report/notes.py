@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from smx.report.table import Entry, Table, looked_at_imported
 _KIND = {"all": "", "acc": "multiple choice, ", "mra": "numerical answers, "}
 _MEAN = {"micro": "mean over questions", "macro": "mean over tasks"}
 _FAILURES_NAMED = 3
+FLOOR = "†"  # behind a score that one constant answer would reach
 
 
 def wording(axes: Sequence[str], key: Sequence[Any], *, alone: bool = False) -> list[str]:
@@ -82,6 +84,7 @@ def notes(table: Table, missing: str) -> list[str]:
     found += _stand_ins(entries)
     if any(entry.score and entry.score.doubtful for entry in entries):
         found.append("?: somebody marked the attempt doubtful")
+    found += _floor(table)
     found += _failures(table)
     unparsed = [entry.score.unparsed for entry in entries if entry.score]
     if any(unparsed):
@@ -106,6 +109,30 @@ def _metrics(table: Table) -> list[str]:
     return sorted(found, key=lambda m: (m in BREAKDOWNS, m.partition(".")[0], m.endswith(".macro"))) or [
         "no scores yet"
     ]
+
+
+def _floor(table: Table) -> Iterator[str]:
+    """What guessing blindly reaches as well: the marked cells, and the types behind averages."""
+    marked: dict[str, str | None] = {}
+    kinds: list[str] = []
+    runs = 0
+    for cell in table.cells.values():
+        for group in cell.scored:
+            if group.marked:
+                marked |= {e.score.task: e.score.usual for e in group.entries if e.score}
+            if table.weak and not group.baseline:
+                for entry in group.entries:
+                    if entry.score and not entry.score.task and not entry.run.labels.get("untrained"):
+                        runs += 1
+                        if entry.run.fingerprint in table.weak:
+                            kinds += table.weak[entry.run.fingerprint].get(entry.score.scorer, ())
+    same = "no better than always giving the most frequent answer"
+    if marked:
+        answers = [f"{task} {answer!r}" for task, answer in sorted(marked.items()) if answer is not None]
+        yield f"{FLOOR}: {same}{': ' if answers else ' to each type of question'}{', '.join(answers)}"
+    if weak := Counter(kinds):
+        named = [kind + (f" ({weak[kind]} of {runs} runs)" if weak[kind] < runs else "") for kind in sorted(weak)]
+        yield f"{same} at these types (--metric type shows them): {', '.join(named)}"
 
 
 def _failures(table: Table) -> list[str]:

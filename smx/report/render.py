@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from smx.report.layout import lay_out
-from smx.report.notes import explanation, heading, notes, wording
+from smx.report.notes import FLOOR, explanation, heading, notes, wording
 from smx.report.table import Cell, Entry, Group, Key, Table, looked_at_imported
 
 FORMATS = ("table", "md", "csv", "json")
@@ -74,6 +74,7 @@ def _group_text(table: Table, group: Group, extras: Extras) -> str:
     else:
         text = f"{100 * group.mean:.1f}"
         text += "?" if any(entry.score and entry.score.doubtful for entry in scored) else ""
+        text += FLOOR if group.marked else ""
         text += f" ± {100 * group.sd:.1f}" if group.sd is not None else ""
         if extras.intervals and (interval := _interval(group)):
             text += f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
@@ -157,7 +158,8 @@ def _as_json(table: Table) -> dict[str, Any]:
 
 _CSV_AXES = ("bench", "scorer", "metric", "type", "model", "sampler", "frames", "seed")
 _CSV_FIELDS = (
-    *("untrained", "imported_frames", "state", "value", "sd", "ci_low", "ci_high", "seeds", "n"),
+    *("untrained", "imported_frames", "state", "value", "sd", "ci_low", "ci_high"),
+    *("floor", "above_floor", "seeds", "n"),
     *("unparsed", "done", "items", "failed", "doubtful"),
 )
 
@@ -200,6 +202,8 @@ def _record(cell: Cell, group: Group) -> dict[str, Any]:
         "sd": group.sd,
         "ci_low": interval[0] if interval else None,
         "ci_high": interval[1] if interval else None,
+        "floor": group.floor,
+        "above_floor": group.above_floor,
         "seeds": len(group.values),
         "n": sum(score.n for score in scores),
         "unparsed": sum(score.unparsed for score in scores),

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from operator import itemgetter
@@ -23,6 +23,7 @@ from smx.report.query import AXES, BREAKDOWNS, Query, metric_names
 
 Key = tuple[Any, ...]
 Slot = tuple[str, str, str]  # scorer, metric, task
+Weak = Mapping[str, Mapping[str, Collection[str]]]  # run -> scorer -> types at which one answer would do as well
 
 _SHOWN = {  # as canonical JSON has it -> in words
     '"blind":true': "blind",
@@ -71,6 +72,35 @@ class Group:
             return None
         # Not statistics.stdev: its exact fractions are half of a large report's time.
         return math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (len(self.values) - 1))
+
+    @cached_property
+    def above_floor(self) -> bool | None:
+        """Whether it is better than always giving each type's most frequent answer; None where nothing tells."""
+        best = None
+        for entry in self.entries:
+            if entry.score and entry.score.value is not None:
+                gain = entry.score.gain_low
+                if gain is None:
+                    return None
+                best = gain if best is None or gain > best else best
+        return None if best is None else best > 0
+
+    @property
+    def floor(self) -> float | None:
+        """What always giving each type's most frequent answer would score; the mean where that differs by run."""
+        floors = [e.score.floor for e in self.entries if e.score and e.score.floor is not None]
+        return math.fsum(floors) / len(floors) if floors else None
+
+    @property
+    def marked(self) -> bool:
+        """Whether a reader must be told that it is not; of a baseline nobody expects it."""
+        return self.above_floor is False and not self.baseline
+
+    @property
+    def baseline(self) -> bool:
+        """Whether this is what others are compared with, and looks at no frames."""
+        spec = self.entries[0].run.spec
+        return '"base":"chance"' in spec or '"base":"frequency"' in spec
 
     @property
     def state(self) -> str:
@@ -125,6 +155,7 @@ class Table:
     added: tuple[str, ...] = ()  # axes on the rows that were not asked for
     imported: bool = False
     sources: tuple[str, ...] = ()  # where published numbers come from; empty for all others
+    weak: Weak = field(default_factory=dict)
 
     def cell(self, row: Key, col: Key) -> Cell:
         """The cell there; an empty one where nothing was run."""
@@ -158,11 +189,13 @@ def build(
     query: Query,
     excluded: Collection[str] = (),
     data: Mapping[str, str] = MappingProxyType({}),
+    weak: Weak = MappingProxyType({}),
 ) -> list[Table]:
     """Tables of eval runs and their scores, ordered by bench, scorer and metric.
 
     A run without a score is in every table of its bench, with its state. `excluded`: fingerprints of runs
-    whose attempts were marked so. `data`: fingerprint -> what tells its questions and frames apart.
+    whose attempts were marked so. `data`: fingerprint -> what tells its questions and frames apart. `weak`: question
+    types at which a run is no better than one constant answer.
     """
     chosen = [run for run in runs if run.kind == "eval" and _is_wanted(run, query)]
     by_run: dict[str, dict[Slot, CellScore]] = {}
@@ -191,7 +224,8 @@ def build(
             at = (model, sampler_label(run), run.frames, bench, scorer, metric, run.seed, task or metric)  # as AXES
             tables.setdefault(table_of(at), []).append((at, entry))
     keys = sorted(tables, key=lambda key: _order(apart, key, metrics))
-    return [_pivot(dict(zip(apart, key, strict=True)), tables[key], query, metrics) for key in keys]
+    found = [_pivot(dict(zip(apart, key, strict=True)), tables[key], query, metrics) for key in keys]
+    return [replace(table, weak=weak) for table in found]
 
 
 def as_runs(scores: Iterable[CellScore]) -> tuple[list[RunRow], list[CellScore]]:
