@@ -6,11 +6,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from test_qwen3 import folder as qwen3  # noqa: F401 - a fixture: a tiny Qwen3-VL
 
 from smx.cli import run
+from smx.geometry import pose_attention as pa
+from smx.models.spatial_mllm import Model as Spatial
 from smx.models.tiny import Model as Tiny
 from smx.node import verify
 
@@ -123,6 +127,159 @@ def test_the_first_stage_that_is_off_is_named(
     assert all(stage.same for stage in verdict.stages if stage.name in before)
 
 
+POSES = {kind: {"pose": {"kind": kind}} for kind in ("prope", "gta", "cape", "geo_alibi")}
+PLAIN = ["video_embeds", "position_ids", "pose_dims", "cameras", "logits", "text_only_logits", "generated_ids"]
+
+
+@pytest.fixture(scope="module")
+def posed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A record of the tiny checkpoint as a variant of each kind of pose."""
+    place = tmp_path_factory.mktemp("posed")
+    for kind, options in POSES.items():
+        verify.record(tiny, place / kind, variant=verify.As(kind, "tiny", options), **HOW)
+    return {kind: place / kind for kind in POSES}
+
+
+@pytest.mark.parametrize("kind", POSES)
+def test_a_pose_variant_is_recorded_and_checked(kind: str, tiny: Path, posed: dict[str, Path]) -> None:
+    """Its cameras, and the dims of a head that carry them, move scores like any weight does."""
+    verdict = verify.check(tiny, posed[kind], **HOW)
+    assert verdict.first_off is None
+    stages = [name for name in PLAIN if kind != "geo_alibi" or name != "pose_dims"]  # a bias has no dims
+    assert [stage.name for stage in verdict.stages] == stages
+    about = json.loads((posed[kind] / "record.json").read_text())
+    assert (about["model"], about["options"]["pose"]["kind"]) == (kind, kind)
+    assert about["made"]["packages"]["transformers"]
+
+
+def test_poses_are_in_the_record_and_words_alone_are_not_touched(tiny: Path, posed: dict[str, Path]) -> None:
+    """A record that never ran the hooks would pass every check and prove nothing."""
+    found = {kind: load_file(place / "expected.safetensors") for kind, place in posed.items()}
+    for a, b in (("prope", "gta"), ("gta", "cape"), ("cape", "geo_alibi")):
+        assert (found[a]["logits"] - found[b]["logits"]).abs().max() > 1e-2
+        assert torch.equal(found[a]["text_only_logits"], found[b]["text_only_logits"])
+
+
+@pytest.mark.parametrize("kind", POSES)
+def test_cameras_of_another_convention_are_named(kind: str, tiny: Path, posed: dict[str, Path], tmp_path: Path) -> None:
+    """Camera-to-world taken for world-to-camera: rigid, finite, and wrong."""
+    record = tmp_path / "r"
+    shutil.copytree(posed[kind], record)
+    inputs = load_file(record / "inputs.safetensors")
+    save_file(inputs | {"w2c": pa.invert(inputs["w2c"])}, record / "inputs.safetensors")
+    assert verify.check(tiny, record, **HOW).first_off == "cameras"
+
+
+def test_what_a_pose_does_is_named(
+    tiny: Path, posed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One changed thing each: the pairs that carry a pose, the temporal positions, the product, the slopes."""
+
+    def saying(kind: str, **change: object) -> Path:
+        record = tmp_path / "-".join((kind, *change))
+        shutil.copytree(posed[kind], record)
+        about = json.loads((record / "record.json").read_text())
+        about["options"] |= change
+        (record / "record.json").write_text(json.dumps(about))
+        return record
+
+    high = saying("prope", pose={"kind": "prope", "dims": "high"})
+    assert verify.check(tiny, high, **HOW).first_off == "pose_dims"
+    assert verify.check(tiny, saying("gta", rope={"temporal": "index"}), **HOW).first_off == "position_ids"
+    transform = pa.transform
+    with monkeypatch.context() as changed:
+        changed.setattr(pa, "transform", lambda x, matrices, dims: transform(x, matrices.mT, dims))
+        assert verify.check(tiny, posed["cape"], **HOW).first_off == "logits"
+    with monkeypatch.context() as changed:
+        changed.setattr(pa, "slopes", lambda heads: [1.0] * heads)
+        assert verify.check(tiny, posed["geo_alibi"], **HOW).first_off == "logits"
+    other = changed_copy(tiny, tmp_path / "c", "model.layers.1.self_attn.k_proj.weight")
+    assert verify.check(other, posed["prope"], **HOW).first_off == "logits"
+
+
+def test_a_checkpoint_is_recorded_as_it_was_trained(tmp_path: Path) -> None:
+    """Without a variant named, a pose checkpoint must not be recorded without its poses."""
+    options = {"pose": {"kind": "gta"}, "rope": {"base": "hw"}, "tubelets": "repeat"}
+    Tiny.parse(options, "m").load(None, seed=1, device="cpu", dtype="float32").save(tmp_path / "c")
+    stages = verify.record(tmp_path / "c", tmp_path / "r", **HOW)
+    assert [stage.name for stage in stages] == PLAIN
+    assert next(stage.shape for stage in stages if stage.name == "cameras") == [1, 8, 1, 2, 4, 4]
+    about = json.loads((tmp_path / "r/record.json").read_text())
+    assert (about["options"]["rope"]["base"], about["options"]["pose"]["kind"]) == ("hw", "gta")
+    assert verify.check(tmp_path / "c", tmp_path / "r", **HOW).first_off is None
+
+
+@pytest.mark.parametrize(
+    ("tensor", "first"),
+    [
+        (None, None),
+        ("model.visual.merger.linear_fc2.weight", "video_embeds"),
+        ("model.visual.deepstack_merger_list.1.linear_fc2.weight", "deepstack_embeds"),
+        ("model.language_model.layers.1.mlp.up_proj.weight", "logits"),
+    ],
+)
+def test_qwen3_is_recorded_and_the_first_stage_off_is_named(
+    tensor: str | None,
+    first: str | None,
+    qwen3: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Its features of the encoder's middle reach the language model beside the others: they are a stage too."""
+    stages = verify.record(qwen3, tmp_path / "r", **HOW)
+    assert [stage.name for stage in stages] == [
+        *("video_embeds", "deepstack_embeds", "position_ids", "logits", "text_only_logits", "generated_ids")
+    ]
+    other = qwen3 if tensor is None else changed_copy(qwen3, tmp_path / "c", tensor)
+    assert verify.check(other, tmp_path / "r", **HOW).first_off == first
+
+
+def test_qwen3_positions_are_transformers_own(qwen3: Path, tmp_path: Path) -> None:  # noqa: F811
+    """What is recorded is what the architecture itself would have, so a change there is seen against it."""
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
+
+    verify.record(qwen3, tmp_path / "r", **HOW)
+    inputs, found = (load_file(tmp_path / "r" / name) for name in verify.FILES)
+    vlm = Qwen3VLForConditionalGeneration.from_pretrained(qwen3)
+    kinds = (inputs["input_ids"] == vlm.config.video_token_id).int() * 2
+    theirs, _ = vlm.model.get_rope_index(inputs["input_ids"], kinds, video_grid_thw=inputs["video_grid_thw"])
+    assert torch.equal(theirs, found["position_ids"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"features": "camera"},
+        {"features": "cat", "pose": {"kind": "cape", "tubelet": "split"}},
+        {"connector": "spatial_merge", "features": "3d", "tubelets": "repeat"},
+        {"features": "2d", "pose": {"kind": "gta", "source": "vggt"}},
+    ],
+    ids=str,
+)
+def test_every_way_to_read_vggt_is_covered(options: dict[str, object], golden: Path, tmp_path: Path) -> None:
+    """A checkpoint trained with other features or cameras of its own is recorded with them, not as the default."""
+    model = Spatial.parse(options, "m")
+    model.load(golden, seed=1, device="cpu", dtype="float32").save(tmp_path / "c")
+    stages = {stage.name: stage for stage in verify.record(tmp_path / "c", tmp_path / "r", **HOW)}
+    assert ("fused_embeds" in stages) == (model.features != "2d")
+    assert ("cameras" in stages) == (model.pose.kind != "none")
+    if model.features == "camera":
+        assert stages["fused_embeds"].shape[0] == stages["video_embeds"].shape[0] + 8
+    assert verify.check(tmp_path / "c", tmp_path / "r", **HOW).first_off is None
+
+
+def test_cameras_that_vggt_finds_move_with_it(golden: Path, tmp_path: Path) -> None:
+    """With `pose.source: vggt` the camera head is upstream of attention: it is named, not what follows from it."""
+    variant = verify.As("own", "spatial_mllm", {"pose": {"kind": "gta", "source": "vggt"}})
+    verify.record(golden, tmp_path / "r", variant=variant, **HOW)
+    head = "spatial_encoder.vggt_model.camera_head.pose_branch.fc2.weight"
+    other = changed_copy(golden, tmp_path / "c", head)
+    verdict = verify.check(other, tmp_path / "r", **HOW)
+    off = [stage.name for stage in verdict.stages if not stage.same]
+    assert off[0] == "pose_enc"
+    assert {"cameras", "logits"} <= set(off)
+    assert np.isfinite([stage.relative for stage in verdict.stages if stage.relative is not None]).all()
+
+
 def test_positions_by_another_rule_are_named(golden: Path, tmp_path: Path) -> None:
     """What transformers changed silently, several times: the positions stage is off before the logits."""
     record = tmp_path / "r"
@@ -158,6 +315,11 @@ def test_wrong_input_is_said(tiny: Path, golden: Path, tmp_path: Path, capsys: p
     assert "no checkpoint folder" in refused("record", str(tmp_path / "none"), str(tmp_path / "out"))
     assert "exists already" in refused("record", str(tiny), str(tiny))
     assert "there is no device 'tpu' here" in refused("check", str(golden), "--device", "tpu")
+    assert "a variant of base 'tiny' cannot run" in refused(
+        "record", str(golden), str(tmp_path / "out"), "--model", "tiny-prope"
+    )
+    assert "lacks 3 weights" in refused("record", str(golden), str(tmp_path / "out"), "--model", "spatialmllm-camera")
+    assert "spatialmllm" in refused("record", str(golden), str(tmp_path / "out"), "--model", "spatialmlm")
     assert "lacks video_tchw" in refused("check", str(golden), str(_without_frames(golden, tmp_path / "r")))
     assert not (tmp_path / "out").exists()
 

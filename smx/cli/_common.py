@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from smx.registry.store import Registry
+    from smx.spec import Variant
 
 _chosen: Path | None = None
 _told = False
@@ -42,6 +43,22 @@ def workspace(*, quiet: bool = False, forgiving: bool = False) -> Workspace:
     if found.how == "default" and not quiet and not _told:
         say(f"No workspace here or above: using {found.root} with the built-in defaults (smx init makes one).")
         _told = True
+    return found
+
+
+def variant(name: str) -> Variant:
+    """The model variant of that name in the workspace. `UserError` where there is none, or its base is unknown."""
+    from smx import plugins
+    from smx.errors import unknown
+    from smx.spec import Variant
+    from smx.yamlfile import read_yaml
+
+    files = workspace(quiet=True).variant_files()
+    if name not in files:
+        raise unknown("model", name, files, "smx list models")
+    found = Variant.parse(read_yaml(files[name]), str(files[name]))
+    if found.base not in plugins.names("models"):
+        raise unknown("base model", found.base, plugins.names("models"), f"variant {name!r} names it")
     return found
 
 

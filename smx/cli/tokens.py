@@ -88,20 +88,11 @@ def _size(size: str) -> tuple[int, int]:
 
 def _variant(name: str) -> tuple[Any, Architecture]:
     """(options of the variant's base model, what its costs depend on)."""
-    from smx import plugins
-    from smx.cli._common import workspace
-    from smx.errors import unknown
-    from smx.spec import Variant
+    from smx.cli._common import variant as find
     from smx.tokens.costs import Architecture
     from smx.tokens.known import QWEN2_5_VL_3B, QWEN3_VL_4B
-    from smx.yamlfile import read_yaml
 
-    files = workspace(quiet=True).variant_files()
-    if name not in files:
-        raise unknown("model", name, files, "smx list models")
-    variant = Variant.parse(read_yaml(files[name]), str(files[name]))
-    if variant.base not in plugins.names("models"):
-        raise unknown("base model", variant.base, plugins.names("models"), f"variant {name!r} names it")
+    variant = find(name)
     options = variant.options()
     if not options.needs_frames:
         raise UserError(f"model {name!r} looks at no frames", "name one that does: smx list models")

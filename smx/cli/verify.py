@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from smx.node.verify import Stage, Verdict
+    from smx.node.verify import As, Stage, Verdict
 
 app = typer.Typer(name="verify", no_args_is_help=True, help="Does this installation still compute what was recorded.")
 
@@ -31,23 +31,31 @@ def verify() -> None:
 def record(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Argument(help="Folder to make: the record.", show_default=False)],
-    seed: Annotated[int, typer.Option(help="Seed of the pictures and words it is fed.")] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Variant to run it as: smx list models.", show_default="as it was trained, else its base's defaults"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the pictures, words and cameras it is fed.")] = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
     attention: Attention = "sdpa",
 ) -> None:
     """Record what a checkpoint computes, stage by stage.
 
-    Pictures and words drawn from the seed go through the model; inputs, what
-    every stage gave and the versions it was made with are kept in OUT.
+    Pictures, words and, for a variant with poses, cameras drawn from the seed
+    go through the model; inputs, what every stage gave, the variant's options
+    and the versions it was made with are kept in OUT.
 
-    Example: smx verify record ~/checkpoints/Spatial-MLLM-v1.1 records/spatialmllm
+    Example: smx verify record ~/checkpoints/Spatial-MLLM-v1.1 records/prope --model prope
     """
     from smx.cli._common import print_tables, say
     from smx.node.verify import record as make
 
     _refuse_device(device)
-    stages = make(checkpoint, out, seed=seed, device=device, dtype=dtype, attention=attention)
+    variant = None if model is None else _as(model)
+    stages = make(checkpoint, out, variant=variant, seed=seed, device=device, dtype=dtype, attention=attention)
     print_tables(_recorded(stages))
     say(f"recorded in {out}. Compare later, or on another machine: smx verify check {checkpoint} {out}")
 
@@ -99,6 +107,14 @@ def check(
         raise typer.Exit(1)
 
 
+def _as(name: str) -> As:
+    from smx.cli._common import variant
+    from smx.node.verify import As
+
+    found = variant(name)
+    return As(name, found.base, found.options().model_dump(mode="json"))
+
+
 def _recorded(stages: list[Stage]) -> Table:
     from rich.table import Table
 
@@ -132,10 +148,9 @@ def _conclude(verdict: Verdict) -> None:
     else:
         packages = made.get("packages", {})
         known = [f"smx {made.get('smx')}", *(f"{name} {packages.get(name)}" for name in ("torch", "transformers"))]
-        changed = verdict.changed()
-        out(
-            f"Recorded with {', '.join(known)}. " + (f"Since: {'; '.join(changed)}." if changed else "Nothing changed.")
-        )
+        changed = "; ".join(verdict.changed())
+        variant = f" as {verdict.model}" if verdict.model else ""
+        out(f"Recorded{variant} with {', '.join(known)}. " + (f"Since: {changed}." if changed else "Nothing changed."))
     if verdict.first_off is None:
         out(f"All {len(verdict.stages)} stages are as recorded.")
     else:

@@ -60,6 +60,23 @@ def text_start(start: int, grid: tuple[int, int, int], stride: float, rule: str)
     return start + max(math.floor((t - 1) * stride + 1e-9), h - 1, w - 1) + 1
 
 
+def prompt_positions(
+    length: int, start: int, grid: tuple[int, int, int], stride: float, rule: str, cameras: int = 0
+) -> tuple[np.ndarray, int]:
+    """([3, length] int64 of a prompt whose video's merged tokens begin at `start`, the position after its end).
+
+    `cameras` tokens, one per frame, follow the video's (`features: camera`); the text behind keeps clear of them.
+    """
+    t, h, w = grid
+    parts = [text_positions(0, start), video_positions(start, grid, stride)]
+    after = text_start(start, grid, stride, rule)
+    if cameras:
+        parts.append(camera_positions(start, grid, stride, cameras))
+        after = max(after, int(parts[-1].max()) + 1) if rule == "max" else after + cameras // t
+    tail = length - start - t * h * w - cameras
+    return np.concatenate((*parts, text_positions(after, tail)), axis=1), after + tail
+
+
 def text_positions(start: int, length: int) -> np.ndarray:
     """[3, length] int64: text counts on, the same in every row."""
     return np.tile(np.arange(start, start + length, dtype=np.int64), (3, 1))

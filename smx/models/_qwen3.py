@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from torch import Tensor
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
 
 from smx.models import SceneInput, _load
-from smx.models._checkpoint import MEMORY, read_json
 from smx.models._pixels import prepare
 from smx.models._positions import text_positions, video_positions
 from smx.models._prompt import Prompts
@@ -103,19 +103,26 @@ class Qwen3Runner(VideoRunner):
         pixels, layout = prepare(scene.frames, self.options.pixels, patch=PATCH, repeat=repeat, mean=HALF, std=HALF)
         t, h, w = layout.merged
         ids = self.prompts.before(0)
-        parts = [text_positions(0, len(ids))]
-        after = len(ids)
         for seconds in block_times(scene.timestamps, 1 if repeat else TEMPORAL_PATCH):
-            block = self.prompts.block(seconds, h * w)
-            start = after + block.index(self.prompts.video)
-            parts += [text_positions(after, start - after), video_positions(start, (1, h, w), 0)]
-            after = start + max(h, w)
-            parts.append(text_positions(after, 1))  # the token that ends a block
-            after += 1
-            ids += block
+            ids += self.prompts.block(seconds, h * w)
         assert ids.count(self.prompts.video) == t * h * w, "a block for each tubelet"
         video = {"pixel_values": torch.from_numpy(pixels), "grid_thw": torch.tensor([layout.grid])}
-        return Clip(ids, np.concatenate(parts, axis=1), after, video)
+        return Clip(ids, *block_positions(ids, self.prompts.video, (h, w)), video)
+
+
+def block_positions(ids: Sequence[int], video: int, grid: tuple[int, int]) -> tuple[np.ndarray, int]:
+    """([3, L] int64 of a prompt whose `video` placeholders come in blocks of `grid` (h, w), the position after it).
+
+    A block stands at the text's position before it, in rows and columns alone; text goes on past its longer side.
+    """
+    h, w = grid
+    parts, here, done = [], 0, 0
+    for begin in [place for place, token in enumerate(ids) if token == video][:: h * w]:
+        start = here + begin - done
+        parts += [text_positions(here, begin - done), video_positions(start, (1, h, w), 0)]
+        here, done = start + max(h, w), begin + h * w
+    parts.append(text_positions(here, len(ids) - done))
+    return np.concatenate(parts, axis=1), here + len(ids) - done
 
 
 def block_times(timestamps: np.ndarray, frames: int) -> list[float]:
@@ -126,6 +133,17 @@ def block_times(timestamps: np.ndarray, frames: int) -> list[float]:
 
 def from_folder(folder: Path, options: Qwen3Options, *, base: str, device: str, dtype: str) -> Qwen3Runner:
     """A runner with the weights of `folder`, which `check` has looked at."""
+    vlm, why = weights_of(folder, options, device, dtype)
+    untrained, past = _load.remembered(folder, options)
+    prompts = Qwen3Prompts.read(folder / "tokenizer.json")
+    assert isinstance(prompts, Qwen3Prompts)
+    model = Qwen3VLM(vlm.eval(), prompts.video, None)
+    info = _load.about(vlm, options, why) | past
+    return Qwen3Runner(model, prompts, options, base=base, untrained=untrained, info=info)
+
+
+def weights_of(folder: Path, options: Qwen3Options, device: str, dtype: str) -> tuple[Any, str]:
+    """(transformers' Qwen3-VL with the weights of `folder`, the reason for its attention backend)."""
     attention, why = _load.choose_attention(options, device, dtype)
     with without_progress_bars():
         vlm, report = Qwen3VLForConditionalGeneration.from_pretrained(
@@ -137,10 +155,4 @@ def from_folder(folder: Path, options: Qwen3Options, *, base: str, device: str, 
             output_loading_info=True,
         )
     _load.refuse_unread(folder, report)
-    vlm = _load.settled(vlm.to(device), attention)
-    memory = read_json(folder / MEMORY, "") if (folder / MEMORY).is_file() else {}
-    prompts = Qwen3Prompts.read(folder / "tokenizer.json")
-    assert isinstance(prompts, Qwen3Prompts)
-    model = Qwen3VLM(vlm.eval(), prompts.video, None)
-    info = _load.about(vlm, options, why)
-    return Qwen3Runner(model, prompts, options, base=base, untrained=bool(memory.get("untrained")), info=info)
+    return _load.settled(vlm.to(device), attention), why

@@ -23,7 +23,7 @@ from smx.models._options import QwenOptions, VisionOptions
 from smx.models._packed import fork, packed, padded
 from smx.models._pixels import MEAN, STD, prepare
 from smx.models._pose import hooks_for, scene_cameras
-from smx.models._positions import temporal_stride, text_positions, text_start, video_positions
+from smx.models._positions import prompt_positions, temporal_stride, text_positions
 from smx.models._prompt import CHAT_TEMPLATE, Prompts
 from smx.models._vlm import IGNORED, PositionedVLM
 from smx.tokens import TEMPORAL_PATCH
@@ -315,17 +315,11 @@ class QwenRunner(VideoRunner):
         stride = temporal_stride(options.rope, scene.timestamps, 1 if repeat else TEMPORAL_PATCH)
         ids = self.prompts.before(layout.tokens)
         start = ids.index(self.prompts.video)
-        after = text_start(start, layout.merged, stride, options.rope.text_start)
-        tail = len(ids) - start - layout.tokens
-        parts = (
-            text_positions(0, start),
-            video_positions(start, layout.merged, stride),
-            text_positions(after, tail),
-        )
+        positions, after = prompt_positions(len(ids), start, layout.merged, stride, options.rope.text_start)
         video = {"pixel_values": torch.from_numpy(pixels), "grid_thw": torch.tensor([layout.grid])}
         if options.wants_cameras():
             video["cameras"] = scene_cameras(scene, options.pose, repeat)[None]
-        return Clip(ids, np.concatenate(parts, axis=1), after + tail, video)
+        return Clip(ids, positions, after, video)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +13,7 @@ from smx.geometry import pose_encoding
 from smx.models import SceneInput
 from smx.models._pixels import prepare
 from smx.models._pose import PoseHooks, scene_cameras
-from smx.models._positions import camera_positions, temporal_stride, text_positions, video_positions
+from smx.models._positions import prompt_positions, temporal_stride
 from smx.models._prompt import Prompts
 from smx.models._runner import Clip, QwenRunner
 from smx.models._spatial import SpatialFeatures
@@ -105,17 +104,8 @@ class SpatialRunner(QwenRunner):
         stride = temporal_stride(options.rope, scene.timestamps, 1 if repeat else TEMPORAL_PATCH)
         ids = self.prompts.before(t * h * w, frames)
         start = ids.index(self.prompts.video)
-        seen = (
-            text_positions(0, start),
-            video_positions(start, (t, h, w), stride),
-            camera_positions(start, (t, h, w), stride, frames),
-        )
-        placed = np.concatenate(seen, axis=1)
-        each = frames // t
-        after = int(placed.max()) + 1 if options.rope.text_start == "max" else start + max(h, w) + each
-        tail = len(ids) - placed.shape[1]
-        positions = np.concatenate((placed, text_positions(after, tail)), axis=1)
-        return Clip(ids, positions, after + tail, clip.video)
+        positions, after = prompt_positions(len(ids), start, (t, h, w), stride, options.rope.text_start, frames)
+        return Clip(ids, positions, after, clip.video)
 
 
 def _leave_out_frozen(_: nn.Module, state: dict[str, Any], prefix: str, __: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,99 +13,119 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from smx.errors import UserError
-from smx.models import _checkpoint, _load, _spatial_config
-from smx.models._options import Pose, QwenOptions, Rope
-from smx.models._positions import text_positions, text_start, video_positions
+from smx.geometry import pose_encoding
+from smx.models import SceneInput, _checkpoint, _load, _qwen3, _qwen3_checkpoint, _spatial_config
+from smx.models._options import Pose, QwenOptions, VisionOptions
+from smx.models._pose import hooks_for, scene_cameras
+from smx.models._positions import prompt_positions, text_positions
+from smx.models._qwen3_options import Qwen3Options
 from smx.models._spatial_load import language_model, read, spatial_features
 from smx.models._spatial_options import SpatialOptions
 from smx.models._spatial_runner import SpatialVLM
+from smx.models._stage_inputs import needed
 from smx.models._vggt_config import DENSE_CHANNELS, shapes
 from smx.models._vggt_dense import DenseHead
 from smx.models._vlm import PositionedVLM
 
 NEW_TOKENS = 12
-ROPE = Rope()  # time in seconds, two positions each; text goes on after the largest: as the published numbers were made
-FRAMES, HEIGHT, WIDTH = 8, 84, 112
-SECONDS = 1.0  # per tubelet
-TEXT = (4, 8)  # tokens before the video and after it
 DENSE_CHUNK = 8  # frames in a dense head at once
 
+Stages = Iterator[tuple[str, Tensor]]
 
-def stages(folder: Path, inputs: dict[str, Tensor], *, rope: Rope, new_tokens: int, **how: str) -> Iterator[Any]:
-    """(name, tensor on the CPU) of every stage of a checkpoint, in the order they are computed.
 
-    `inputs`: `input_ids` [1, L], `pixel_values_videos`, `video_grid_thw` [1, 3], `second_per_grid_ts` [1],
-    `text_only_ids` [1, K], and for Spatial-MLLM `video_tchw` [S, 3, H, W] in 0..1. `how`: device, dtype, attention.
+def stages(
+    folder: Path, inputs: dict[str, Tensor], options: VisionOptions, *, new_tokens: int, device: str, dtype: str
+) -> Stages:
+    """(name, tensor on the CPU) of every stage of a checkpoint run with `options`, in the order they are computed.
+
+    `inputs`: `input_ids` [1, L], `pixel_values_videos`, `video_grid_thw` [1, 3], `text_only_ids` [1, K]; where the
+    options read them `second_per_grid_ts` [1], `w2c` [S, 4, 4] and `K` [S, 3, 3] float64, `video_tchw` [S, 3, H, W]
+    in 0..1. `UserError` where one is missing or the checkpoint is of another shape than its config says.
     """
-    if not folder.is_dir():
-        raise UserError(f"no checkpoint folder at {folder}", "give a folder with config.json and *.safetensors")
-    if _is_spatial(folder) and "video_tchw" not in inputs:
-        raise UserError("the record lacks video_tchw: the frames that VGGT sees", f"found: {', '.join(sorted(inputs))}")
-    moved = {name: tensor.to(how["device"]) for name, tensor in inputs.items()}
-    run = _spatial_stages if _is_spatial(folder) else _plain_stages
+    lacking = [name for name in needed(options) if name not in inputs]
+    if lacking:
+        raise UserError(f"the record lacks {', '.join(lacking)}", f"found: {', '.join(sorted(inputs))}")
+    moved = {name: tensor.to(device) for name, tensor in inputs.items()}
     with torch.inference_mode():
-        for name, tensor in run(folder, moved, rope, new_tokens, **how):
+        if isinstance(options, SpatialOptions):
+            found = _spatial_stages(folder, moved, options, new_tokens, device, dtype)
+        elif isinstance(options, Qwen3Options):
+            found = _qwen3_stages(folder, moved, options, new_tokens, device, dtype)
+        else:
+            assert isinstance(options, QwenOptions)
+            found = _plain_stages(folder, moved, options, new_tokens, device, dtype)
+        for name, tensor in found:
             yield name, tensor.cpu()
 
 
-def make_inputs(folder: Path, seed: int) -> dict[str, Tensor]:
-    """Inputs for a record: smooth moving pictures and words drawn from `seed`, for any checkpoint's ids."""
-    from smx.models._pixels import prepare
+def _plain_stages(
+    folder: Path, inputs: dict[str, Tensor], options: QwenOptions, new_tokens: int, device: str, dtype: str
+) -> Stages:
+    config = _checkpoint.read_config(folder)
+    _checkpoint.refuse_pose(config, options)
+    expected = dict(_checkpoint.expected_shapes(config))
+    _checkpoint.refuse_other_shapes(folder, config, expected, _checkpoint.ARCHITECTURE)
+    vlm = _load.weights_of(folder, options, device, dtype)[0]
+    model = PositionedVLM(vlm, config["video_token_id"], hooks_for(vlm.model.language_model, options)).eval()
+    yield "video_embeds", _seen(vlm, inputs).pooler_output
+    yield from _placed_stages(model, inputs, options, new_tokens)
 
-    if not folder.is_dir():
-        raise UserError(f"no checkpoint folder at {folder}", "give a folder with config.json and *.safetensors")
-    config = _config(folder)
-    rng = np.random.default_rng(seed)
-    frames = _pictures(rng)
-    pixels, layout = prepare(frames, (HEIGHT * WIDTH, HEIGHT * WIDTH))
-    text = config.get("text_config") or config
-    special = [config[f"{name}_token_id"] for name in ("vision_start", "video", "vision_end", "image")]
-    words = [number for number in range(min(text["vocab_size"], 1000)) if number > 2 and number not in special]
-    start, video, end, _ = special
-    before, after, alone = (rng.choice(words, size).tolist() for size in (*TEXT, TEXT[1]))
-    inputs = {
-        "input_ids": torch.tensor([[*before, start, *[video] * layout.tokens, end, *after]]),
-        "pixel_values_videos": torch.from_numpy(pixels),
-        "video_grid_thw": torch.tensor([layout.grid]),
-        "second_per_grid_ts": torch.tensor([SECONDS]),
-        "text_only_ids": torch.tensor([alone]),
-    }
-    if _is_spatial(folder):
-        inputs["video_tchw"] = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
-    return inputs
+
+def _qwen3_stages(
+    folder: Path, inputs: dict[str, Tensor], options: Qwen3Options, new_tokens: int, device: str, dtype: str
+) -> Stages:
+    config = _checkpoint.read_config(folder, _qwen3_checkpoint.MODEL_TYPE, _qwen3_checkpoint.ARCHITECTURE)
+    expected = dict(_qwen3_checkpoint.expected_shapes(config))
+    _checkpoint.refuse_other_shapes(folder, config, expected, _qwen3_checkpoint.ARCHITECTURE)
+    vlm = _qwen3.weights_of(folder, options, device, dtype)[0]
+    model = _qwen3.Qwen3VLM(vlm, config["video_token_id"], None).eval()
+    seen = _seen(vlm, inputs)
+    yield "video_embeds", seen.pooler_output
+    yield "deepstack_embeds", torch.stack(tuple(seen.deepstack_features))
+    ids, (_, h, w) = inputs["input_ids"][0].tolist(), _merged(model, inputs)
+    positions, _ = _qwen3.block_positions(ids, model.video_token, (h, w))
+    yield from _language_stages(model, inputs, positions, new_tokens, {})
 
 
 def _spatial_stages(
-    folder: Path, inputs: dict[str, Tensor], rope: Rope, new_tokens: int, *, device: str, dtype: str, attention: str
-) -> Iterator[tuple[str, Tensor]]:
+    folder: Path, inputs: dict[str, Tensor], options: SpatialOptions, new_tokens: int, device: str, dtype: str
+) -> Stages:
     config = _spatial_config.read_config(folder)
-    everything = SpatialOptions.parse({"pose": Pose(kind="gta", source="vggt"), "attention": attention}, "verify")
+    # samplers read cameras and maps whatever the variant reads: all of VGGT is compared
+    everything = options.model_copy(update={"pose": Pose(kind="gta", source="vggt")})
     _spatial_config.check_tensors(config, everything)
-    if config.connector != everything.connector:
-        everything = SpatialOptions.parse(
-            everything.model_dump() | {"connector": config.connector, "features": "3d", "tubelets": "repeat"}, "verify"
-        )
+    _checkpoint.refuse_pose(config.qwen, options)
     spatial, fresh = spatial_features(config, everything, 0, device, dtype)
-    assert not fresh, f"the checkpoint lacks {fresh}"
-    images = inputs["video_tchw"]
-    last = config.vggt.depth - 1
+    if fresh:
+        raise UserError(
+            f"{folder} lacks {len(fresh)} weights of the connector that 'features: {options.features}' reads, first "
+            f"connector.{fresh[0]}",
+            "weights that were never trained prove nothing: use a checkpoint that was trained with them",
+        )
+    images, last = inputs["video_tchw"], config.vggt.depth - 1
     tokens = spatial.vggt["aggregator"](images[None], {config.layer, last, *config.vggt.dpt_layers})
     tokens = {layer: found[0] for layer, found in tokens.items()}
     yield "spatial_last", tokens[last]
-    yield "pose_enc", spatial.vggt["camera_head"](tokens[last][None, :, 0])
+    poses = spatial.vggt["camera_head"](tokens[last][None, :, 0])
+    yield "pose_enc", poses
     yield from _dense_stages(config, tokens, images, device)
-    vlm, _ = language_model(config, everything, device, dtype)
-    pixels, grid = inputs["pixel_values_videos"], inputs["video_grid_thw"]
-    flat = vlm.model.visual(pixels.to(vlm.dtype), grid_thw=grid).pooler_output
+    vlm, _ = language_model(config, options, device, dtype)
+    flat = _seen(vlm, inputs).pooler_output
     yield "video_embeds", flat
-    yield "fused_embeds", spatial.fuse(flat, tokens, grid[0].tolist(), vlm.dtype)
-    model = SpatialVLM(vlm, config.qwen["video_token_id"], None, spatial).eval()
-    yield from _language_stages(model, inputs, rope, new_tokens)
+    if options.features != "2d":
+        yield "fused_embeds", spatial.fuse(flat, tokens, inputs["video_grid_thw"][0].tolist(), vlm.dtype)
+    hooks = hooks_for(vlm.model.language_model, options)
+    model = SpatialVLM(vlm, config.qwen["video_token_id"], hooks, spatial).eval()
+    if options.pose.kind != "none" and options.pose.source == "vggt":
+        height, width = images.shape[2:]
+        w2c, K = pose_encoding.decode(poses[0].double().cpu().numpy(), (width, height))
+        inputs = inputs | {"w2c": torch.from_numpy(w2c), "K": torch.from_numpy(K)}
+    yield from _placed_stages(model, inputs, options, new_tokens)
 
 
 def _dense_stages(
     config: _spatial_config.SpatialConfig, tokens: dict[int, Tensor], images: Tensor, device: str
-) -> Iterator[tuple[str, Tensor]]:
+) -> Stages:
     """The maps of each dense head that the checkpoint has."""
     for part, name in (("depth_head", "depth"), ("point_head", "world_points")):
         wanted = {_spatial_config.ENCODER + tensor for tensor, _ in shapes(config.vggt, part)}
@@ -125,75 +146,77 @@ def _dense_stages(
         yield f"{name}_conf", confidences
 
 
-def _plain_stages(
-    folder: Path, inputs: dict[str, Tensor], rope: Rope, new_tokens: int, *, device: str, dtype: str, attention: str
-) -> Iterator[tuple[str, Tensor]]:
-    options = QwenOptions.parse({"attention": attention}, "verify")
-    config = _checkpoint.read_config(folder)
-    vlm = _load.weights_of(folder, options, device, dtype)[0]
-    model = PositionedVLM(vlm, config["video_token_id"], None).eval()
-    pixels, grid = inputs["pixel_values_videos"], inputs["video_grid_thw"]
-    yield "video_embeds", vlm.model.visual(pixels.to(vlm.dtype), grid_thw=grid).pooler_output
-    yield from _language_stages(model, inputs, rope, new_tokens)
+def _placed_stages(model: PositionedVLM, inputs: dict[str, Tensor], options: QwenOptions, new_tokens: int) -> Stages:
+    """Positions by the variant's rules, its cameras, and what the language model makes of them."""
+    ids, merged, rope = inputs["input_ids"][0].tolist(), _merged(model, inputs), options.rope
+    timed = rope.temporal == "seconds" and rope.base == "thw"
+    stride = float(inputs["second_per_grid_ts"][0]) * rope.tokens_per_second if timed else rope.fixed_stride()
+    assert stride is not None
+    frames = _frames(inputs, options)
+    beside = frames if getattr(options, "features", "") == "camera" else 0
+    start = ids.index(model.video_token)
+    positions, _ = prompt_positions(len(ids), start, merged, stride, rope.text_start, beside)
+    extra: dict[str, Tensor] = {}
+    if model.hooks is not None and model.hooks.reads_cameras:
+        patch = model.vlm.config.vision_config.patch_size
+        extra["cameras"] = _cameras(inputs, options, frames, patch).to(inputs["input_ids"].device)
+    yield from _language_stages(model, inputs, positions, new_tokens, extra)
 
 
 def _language_stages(
-    model: PositionedVLM, inputs: dict[str, Tensor], rope: Rope, new_tokens: int
-) -> Iterator[tuple[str, Tensor]]:
-    positions = _positions(model, inputs, rope)
-    yield "position_ids", positions
-    ids = inputs["input_ids"]
-    video = {"pixel_values": inputs["pixel_values_videos"], "grid_thw": inputs["video_grid_thw"]}
-    yield "logits", model.logits(ids, positions, **video)
-    alone = inputs["text_only_ids"]
+    model: PositionedVLM, inputs: dict[str, Tensor], positions: np.ndarray, new_tokens: int, extra: dict[str, Tensor]
+) -> Stages:
+    ids, alone = inputs["input_ids"], inputs["text_only_ids"]
+    where = torch.from_numpy(positions)[:, None].to(ids.device)
+    yield "position_ids", where
+    if extra:
+        assert model.hooks is not None
+        if len(model.hooks.dims):
+            yield "pose_dims", model.hooks.dims
+        yield "cameras", extra["cameras"]
+    video = {"pixel_values": inputs["pixel_values_videos"], "grid_thw": inputs["video_grid_thw"], **extra}
+    with model.hooks or nullcontext():
+        yield "logits", model.logits(ids, where, **video)
     there = torch.from_numpy(text_positions(0, alone.shape[1]))[:, None].to(alone.device)
     yield "text_only_logits", model.logits(alone, there)
     if new_tokens:
-        yield "generated_ids", _greedy(model, ids, positions, new_tokens, video)
+        yield "generated_ids", _greedy(model, ids, where, new_tokens, video)
 
 
-def _positions(model: PositionedVLM, inputs: dict[str, Tensor], rope: Rope) -> Tensor:
-    """[3, 1, L] by smx's own rules."""
-    vision = model.vlm.config.vision_config
-    [ids], [grid] = inputs["input_ids"].tolist(), inputs["video_grid_thw"].tolist()
-    start, tokens = ids.index(model.video_token), ids.count(model.video_token)
-    merged = (grid[0], grid[1] // vision.spatial_merge_size, grid[2] // vision.spatial_merge_size)
-    if tokens != merged[0] * merged[1] * merged[2]:
-        raise UserError(f"the record's prompt has {tokens} video tokens, its grid {grid} makes {np.prod(merged)}")
-    fixed = rope.fixed_stride()
-    stride = float(inputs["second_per_grid_ts"][0]) * rope.tokens_per_second if rope.temporal == "seconds" else fixed
-    assert stride is not None
-    after = text_start(start, merged, stride, rope.text_start)
-    parts = (
-        text_positions(0, start),
-        video_positions(start, merged, stride),
-        text_positions(after, len(ids) - start - tokens),
-    )
-    return torch.from_numpy(np.concatenate(parts, axis=1))[:, None].to(inputs["input_ids"].device)
+def _seen(vlm: Any, inputs: dict[str, Tensor]) -> Any:
+    return vlm.model.visual(inputs["pixel_values_videos"].to(vlm.dtype), grid_thw=inputs["video_grid_thw"])
+
+
+def _merged(model: PositionedVLM, inputs: dict[str, Tensor]) -> tuple[int, int, int]:
+    """The grid (t, h, w) of the video's tokens, as many as the prompt has."""
+    side = model.vlm.config.vision_config.spatial_merge_size
+    [ids], [[t, h, w]] = inputs["input_ids"].tolist(), inputs["video_grid_thw"].tolist()
+    merged = (t, h // side, w // side)
+    tokens = ids.count(model.video_token)
+    if tokens != np.prod(merged):
+        raise UserError(f"the record's prompt has {tokens} video tokens, its grid {[t, h, w]} makes {np.prod(merged)}")
+    return merged
+
+
+def _frames(inputs: dict[str, Tensor], options: QwenOptions) -> int:
+    return int(inputs["video_grid_thw"][0, 0]) * (1 if options.tubelets == "repeat" else 2)
+
+
+def _cameras(inputs: dict[str, Tensor], options: QwenOptions, frames: int, patch: int) -> Tensor:
+    """[1, T, slots, 2, 4, 4] of the record's cameras, K in pixels of the frames that the encoder sees."""
+    height, width = (side * patch for side in inputs["video_grid_thw"][0, 1:].tolist())
+    w2c, K = (inputs[name].double().cpu().numpy() for name in ("w2c", "K"))
+    unseen = np.broadcast_to(np.uint8(0), (frames, height, width, 3))
+    scene = SceneInput("the record", unseen, np.arange(frames, dtype=np.float64), w2c, K)
+    return scene_cameras(scene, options.pose, options.tubelets == "repeat")[None]
 
 
 def _greedy(model: PositionedVLM, ids: Tensor, where: Tensor, count: int, video: dict[str, Tensor]) -> Tensor:
     """[1, count] most likely ids, step by step with a cache; no id ends it, so that every record has as many."""
     cache, said = DynamicCache(config=model.vlm.config.text_config), []
     for _ in range(count):
-        ids = model.next_logits(ids, where, cache, **video).argmax(-1, keepdim=True)
+        with (model.hooks if video else None) or nullcontext():
+            ids = model.next_logits(ids, where, cache, **video).argmax(-1, keepdim=True)
         said.append(ids)
         where, video = where[..., -1:] + 1, {}
     return torch.cat(said, dim=1)
-
-
-def _pictures(rng: np.random.Generator) -> np.ndarray:
-    """[S, H, W, 3] uint8: a smooth pattern that drifts, with some noise."""
-    y, x, t = np.meshgrid(np.arange(HEIGHT), np.arange(WIDTH), np.arange(FRAMES), indexing="ij")
-    waves = rng.uniform(0.02, 0.2, (3, 3))
-    tones = [np.sin(a * x + b * y + 3 * c * t) for a, b, c in waves]
-    picture = np.stack(tones, axis=-1).transpose(2, 0, 1, 3) * 90 + 128 + rng.normal(0, 8, (FRAMES, HEIGHT, WIDTH, 3))
-    return picture.clip(0, 255).astype(np.uint8)
-
-
-def _is_spatial(folder: Path) -> bool:
-    return bool(_config(folder).get("model_type") == _spatial_config.MODEL_TYPE)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    return _checkpoint.read_json(folder / "config.json", "it is not a checkpoint folder")

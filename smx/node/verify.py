@@ -1,7 +1,7 @@
 """verify: does this installation still compute what was recorded, stage by stage.
 
 A record is a folder: `inputs.safetensors`, `expected.safetensors` (what every stage gave) and `record.json` (the
-versions and settings it was made with). Records made elsewhere may lack the last one.
+versions and settings it was made with, the variant's options among them). Records made elsewhere may lack the last one.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from smx.provenance import git_state, software
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA = 1
+    from smx.models._options import VisionOptions
+
+SCHEMA = 2  # 1: no options but `rope`
 LIMIT = 2e-4  # of a stage's standard deviation; float32 on another machine stays well below
 FILES = ("inputs.safetensors", "expected.safetensors")
 ABOUT = "record.json"
-NEEDED = ("input_ids", "pixel_values_videos", "video_grid_thw", "second_per_grid_ts", "text_only_ids")
-
-
 DEFAULT_DTYPE, DEFAULT_ATTENTION = "float32", "sdpa"
 
 
@@ -55,6 +54,7 @@ class Verdict:
 
     checkpoint: str
     record: str
+    model: str | None  # the variant that was recorded, where one was named
     made: dict[str, Any] | None
     here: dict[str, Any]
     stages: list[Stage]
@@ -80,6 +80,7 @@ class Verdict:
         return {
             "checkpoint": self.checkpoint,
             "record": self.record,
+            "model": self.model,
             "same": self.first_off is None,
             "first_off": self.first_off,
             "stages": [asdict(stage) for stage in self.stages],
@@ -89,20 +90,31 @@ class Verdict:
         }
 
 
-def record(checkpoint: Path, out: Path, *, seed: int = 0, **how: Unpack[How]) -> list[Stage]:
+@dataclass(frozen=True)
+class As:
+    """The variant that a checkpoint is recorded as: its name, base model and options."""
+
+    model: str
+    base: str
+    options: dict[str, Any]
+
+
+def record(checkpoint: Path, out: Path, *, variant: As | None = None, seed: int = 0, **how: Unpack[How]) -> list[Stage]:
     """Make a record of `checkpoint` in the new folder `out`, whole or not at all; returns its stages.
 
-    Inputs are drawn from `seed`. `UserError` where `out` exists or the checkpoint
-    cannot be read.
+    Run as `variant`; None: with the options it was trained with, as far as it carries them. Inputs are drawn from
+    `seed`. `UserError` where `out` exists, or the checkpoint cannot be read or is no model of the variant's base.
     """
     if out.exists():
         raise UserError(f"{out} exists already", "a record is never written over: give a new folder")
     from safetensors.torch import save_file
 
-    from smx.models import _stages
+    from smx.models import _stage_inputs, _stages
 
-    inputs = _stages.make_inputs(checkpoint, seed)
-    expected = _computed(checkpoint, inputs, _stages.ROPE.model_dump(mode="json"), _stages.NEW_TOKENS, how)
+    said = variant.options if variant is not None else None
+    options = _stage_inputs.options_of(checkpoint, said, variant.base if variant is not None else None)
+    inputs = _stage_inputs.make_inputs(checkpoint, options, seed)
+    expected = _computed(checkpoint, inputs, options, _stages.NEW_TOKENS, how)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.tmp")
     temporary.mkdir(exist_ok=True)
@@ -111,7 +123,8 @@ def record(checkpoint: Path, out: Path, *, seed: int = 0, **how: Unpack[How]) ->
     about = {
         "schema": SCHEMA,
         "checkpoint": checkpoint.name,
-        "rope": _stages.ROPE.model_dump(mode="json"),
+        "model": variant.model if variant is not None else None,
+        "options": options.model_dump(mode="json", exclude={"attention"}),
         "new_tokens": _stages.NEW_TOKENS,
         "made": _here(how),
     }
@@ -143,10 +156,10 @@ def check(
         "attention": attention or made.get("attention", DEFAULT_ATTENTION),
     }
     tokens = expected["generated_ids"].shape[1] if "generated_ids" in expected else 0
-    found = _computed(checkpoint, inputs, about.get("rope"), tokens, how)
+    found = _computed(checkpoint, inputs, _options(checkpoint, about), tokens, how)
     order = [*found, *(name for name in expected if name not in found)]
     stages = [_compare(name, expected.get(name), found.get(name), limit) for name in order if name in expected]
-    return Verdict(str(checkpoint), str(folder), about.get("made"), _here(how), stages)
+    return Verdict(str(checkpoint), str(folder), about.get("model"), about.get("made"), _here(how), stages)
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
@@ -164,9 +177,6 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, 
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8")) if (folder / ABOUT).is_file() else {}
     except (SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{folder} cannot be read as a record: {error}", "make it again: smx verify record") from None
-    lacking = [name for name in NEEDED if name not in inputs]
-    if lacking:
-        raise UserError(f"{folder}/{FILES[0]} lacks {', '.join(lacking)}", f"found: {', '.join(sorted(inputs))}")
     if not expected:
         raise UserError(f"{folder}/{FILES[1]} holds no stage", "make it again: smx verify record")
     return inputs, expected, about
@@ -179,14 +189,24 @@ def devices() -> list[str]:
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
+def _options(checkpoint: Path, about: dict[str, Any]) -> VisionOptions:
+    """What a record was made with; one that does not say was made with the architecture's defaults."""
+    from smx.models import _stage_inputs
+
+    said = about.get("options")
+    if said is None:
+        said = {"rope": about["rope"]} if "rope" in about else {}
+    return _stage_inputs.options_of(checkpoint, said)
+
+
 def _computed(
-    checkpoint: Path, inputs: dict[str, Tensor], rope: dict[str, Any] | None, tokens: int, how: How
+    checkpoint: Path, inputs: dict[str, Tensor], options: VisionOptions, tokens: int, how: How
 ) -> dict[str, Tensor]:
     from smx.models import _stages
-    from smx.models._options import Rope
 
-    rules = _stages.ROPE if rope is None else Rope.parse(rope, "rope of the record")
-    return dict(_stages.stages(checkpoint, inputs, rope=rules, new_tokens=tokens, **how))
+    run = type(options).parse(options.model_dump() | {"attention": how["attention"]}, "verify")
+    found = _stages.stages(checkpoint, inputs, run, new_tokens=tokens, device=how["device"], dtype=how["dtype"])
+    return dict(found)
 
 
 def _compare(name: str, expected: Tensor | None, found: Tensor | None, limit: float) -> Stage:
