@@ -218,8 +218,8 @@ class Resolver:
         chosen = [s for s in scenes if any(s == g or fnmatch.fnmatchcase(s, g) for g in spec.scenes)]
         if not chosen:
             raise UserError(
-                f"no scene of dataset {spec.dataset!r} matches {', '.join(spec.scenes)}",
-                f"scenes: {', '.join(scenes[:8])}{' …' if len(scenes) > 8 else ''}",
+                f"no scene of dataset {spec.dataset!r} matches {', '.join(filter(None, spec.scenes)) or repr('')}",
+                f"scenes: {', '.join(scenes[:8])}{' …' if len(scenes) > 8 else ''}\nall of them: '*', as without --scenes",
             )
         poses = Path(places["poses"]).expanduser().resolve() if spec.geometry.source == "file" else None
         self._require_usable(spec, dataset, root, chosen, poses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -60,6 +61,13 @@ TYPED: dict[str, tuple[str, str]] = {
     "gen --root /there/is/nothing": ("no folder '/there/is/nothing'", "check --root"),
     "gen --root video.mp4": ("no folder 'video.mp4'", "check --root"),
     "gen --scenes scannet*": ("no scene of dataset 'rooms' matches scannet*", "scenes: test-000"),
+    # from an unset variable in a script: never everything, never here instead of on the cluster
+    "gen --scenes ''": ("no scene of dataset 'rooms' matches ''", "all of them: '*', as without --scenes"),
+    "gen --executor ''": ("unknown executor ''", "valid: inline, local, slurm"),
+    "cancel --all --tag ''": ("--tag is empty", "name one, or leave --tag away"),
+    "cancel --all --model ,": ("--model is empty", ""),
+    "retry --kind ''": ("--kind is empty", ""),
+    "ls --since ''": ("--since is empty", ""),
     "gen --executor slrum": ("unknown executor 'slrum'", "smx list executors"),
     "gen --set sampler_options.windw=3 --sampler mergeaware_sa": ("unknown key 'windw'", "did you mean window?"),
     "gen --set smapler=sa": ("unknown key 'smapler'", "did you mean sampler?"),
@@ -109,7 +117,7 @@ def test_a_slip_is_named_with_the_way_on_and_leaves_nothing(
     typed: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said, hint = TYPED[typed]
-    message, _, hints = refused(capsys, *typed.split()).partition("\n")
+    message, _, hints = refused(capsys, *shlex.split(typed)).partition("\n")
     assert said in message
     assert hint in hints
     assert left(place) == []

@@ -36,7 +36,11 @@ def filters(
 ) -> dict[str, Any]:
     """Those given, as `Registry.runs` takes them: lists of choices. `UserError` for what cannot be."""
     given = {"kind": kind, "variant": model, "sampler": sampler, "frames": frames, "bench": bench, "state": state}
-    found: dict[str, Any] = {name: _choices(text) for name, text in {**given, "tag": tag}.items() if text}
+    found: dict[str, Any] = {name: _choices(text) for name, text in {**given, "tag": tag}.items() if text is not None}
+    for name, choices in {**found, "since": since is None or since.strip()}.items():
+        if not choices:  # from an unset variable in a script: `smx cancel --all --tag "$TAG"` must not mean all runs
+            option = f"--{'model' if name == 'variant' else name}"
+            raise UserError(f"{option} is empty", f"name one, or leave {option} away for all")
     _check("kind", found.get("kind", ()), ("gen", "train", "eval"))
     if "state" in found:
         from smx.report.status import STATES

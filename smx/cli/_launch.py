@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smx.cli._common import out, out_json, registry_as_it_is, say
-from smx.errors import UserError
+from smx.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from smx.cell import Cell, Decision
@@ -133,6 +133,7 @@ def launch(
     before: Callable[[Registry, Resolver], None] | None = None,
 ) -> Launch:
     """The whole way of a launching command. `build` makes cells and says which of them the user asked for."""
+    from smx import plugins
     from smx.booking import executor_for
     from smx.plan import decide
     from smx.registry.store import Registry
@@ -142,6 +143,8 @@ def launch(
     from smx.submit import planned, submit
     from smx.sync import adopt, sync
 
+    if how.executor == "":  # from an unset variable in a script: not on this machine by mistake
+        raise unknown("executor", "", plugins.names("executors"), "smx list executors")
     executor = executor_for(workspace, how.executor)
     if how.canary and not executor[1].canaries:
         raise UserError(f"executor {executor[0]} knows no --canary", "leave it away, or name one: --executor slurm")

@@ -63,7 +63,7 @@ def retry(
 
     how, kinds = _failure_kinds(kind)
     wanted = filters(
-        kind=",".join(kinds),
+        kind=",".join(kinds) or (None if how else kind),
         model=model,
         sampler=sampler,
         frames=frames,

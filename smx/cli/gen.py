@@ -50,7 +50,7 @@ def gen(
     from smx.cli._common import workspace
 
     given: dict[str, Any] = {"dataset": dataset, "root": root, "poses": poses, "vggt": vggt}
-    given |= {"scenes": L.choices(scenes) or ["*"], **L.settings(set_)}
+    given |= {"scenes": L.choices(scenes), **L.settings(set_)}
     how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
 
     def build(resolver: Resolver) -> tuple[list[Cell], set[str]]:
