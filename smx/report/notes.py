@@ -122,7 +122,7 @@ def _floor(table: Table) -> Iterator[str]:
                 marked |= {e.score.task: e.score.usual for e in group.entries if e.score}
             if table.weak and not group.baseline:
                 for entry in group.entries:
-                    if entry.score and not entry.score.task and not entry.run.labels.get("untrained"):
+                    if entry.score and not entry.score.task:
                         runs += 1
                         if entry.run.fingerprint in table.weak:
                             kinds += table.weak[entry.run.fingerprint].get(entry.score.scorer, ())

@@ -93,14 +93,14 @@ class Group:
 
     @property
     def marked(self) -> bool:
-        """Whether a reader must be told that it is not; of a baseline nobody expects it."""
+        """Whether a reader must be told that it is not."""
         return self.above_floor is False and not self.baseline
 
     @property
     def baseline(self) -> bool:
-        """Whether this is what others are compared with, and looks at no frames."""
-        spec = self.entries[0].run.spec
-        return '"base":"chance"' in spec or '"base":"frequency"' in spec
+        """Whether nobody expects it to be any better: one of the two baselines, or random weights."""
+        run = self.entries[0].run
+        return '"base":"chance"' in run.spec or '"base":"frequency"' in run.spec or bool(run.labels.get("untrained"))
 
     @property
     def state(self) -> str:
