@@ -74,4 +74,4 @@ types:
 
 # One thread for each worker's maths: workers are the parallelism here.
 unit:
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)

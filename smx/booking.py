@@ -47,12 +47,6 @@ def _data(spec: AnySpec) -> str | None:
     return "+".join(spec.data) if isinstance(spec, TrainSpec) else None
 
 
-def newest_attempt(registry: Registry, fingerprint: str) -> int:
-    """Number of a run's newest attempt, 0 without any."""
-    attempts = registry.attempts(fingerprint)
-    return attempts[-1].attempt if attempts else 0
-
-
 def record_handles(registry: Registry, answers: Sequence[tuple[str, AttemptFolder, Mapping[str, Any]]]) -> None:
     """Keep what the executor answered of (fingerprint, attempt), in the folders and then in the registry."""
     with ThreadPoolExecutor(WRITERS) as pool:

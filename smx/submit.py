@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from smx import hooks, plugins
-from smx.booking import WRITERS, newest_attempt, record_handles, run_row, submission_folder
+from smx.booking import WRITERS, record_handles, run_row, submission_folder
 from smx.cell import Cell, Decision, Item
 from smx.errors import UserError
 from smx.executors import BaseExecutor, Job
@@ -24,10 +24,13 @@ from smx.provenance import provenance
 from smx.registry.store import Registry
 from smx.runfolder import AttemptFolder, RunFolder, is_alive, now, this_process, write_json
 from smx.snapshot import snapshot
-from smx.spec import SCHEMA, TrainSpec
+from smx.spec import SCHEMA, EvalSpec, TrainSpec
 
 ENTRY = "smx.node:main"
 CANARY = 2  # items that run first, where they are asked to
+# A scene's frames cost about as much as so many of its questions: 18 questions together took a tenth of the time of
+# asking them one by one with its frames each (benchmarks/eval.py), and 18 (s + 1) = 10 (s + 18) makes s = 20.
+_SCENE = 20
 
 
 @dataclass(frozen=True)
@@ -69,19 +72,20 @@ def submit(
             for role, digest in decision.cell.inputs.items():
                 registry.add_input(decision.cell.fingerprint, role, digest)
         # What another command has tried since we decided (and may have ended by now) is not tried again.
-        current = [d for d in wanted if newest_attempt(registry, d.cell.fingerprint) == d.tried]
+        newest = registry.newest_attempts()
+        current = [d for d in wanted if newest[d.cell.fingerprint] == d.tried]
         free = [(d.cell.fingerprint, len(d.items)) for d in current]
         reserved = registry.reserve(free, submission=submission, executor=name, provenance=origin)
     mine = [d for d in wanted if d.cell.fingerprint in reserved]
+    # The registry's own stamps, so that a rebuild from the folders gives the same rows.
     submitted = next((row.created for row in registry.submissions(submission)), "")
+    created = {row.fingerprint: row.created for row in registry.attempts(submission=submission)}
+    first_seen = registry.created(submission)
     plans: list[tuple[Decision, dict[str, Any], dict[str, str]]] = []
     first = _canaries(mine, registry) if canary else {}
     for decision in mine:
         mark = decision.cell.fingerprint
-        row = registry.run(mark)
-        assert row is not None
-        # The registry's own stamps, so that a rebuild from the folders gives the same rows.
-        stamps = {"run": row.created, "attempt": registry.attempts(mark)[-1].created, "submission": submitted}
+        stamps = {"run": first_seen[mark], "attempt": created[mark], "submission": submitted}
         settings = {"executor": name, "submission": submission, "attempt": reserved[mark], "origin": origin}
         settings["plugin_folders"] = code.plugin_folders if code else plugins.folders()
         settings |= {"canary": _named(first.get(decision.cell.kind), reserved)}
@@ -123,10 +127,8 @@ def planned(
 ) -> list[Job]:
     """The jobs `submit` would make of these decisions as things stand now. Writes nothing."""
     wanted = [d for d in decisions if d.action == "run"]
-    attempts = {
-        d.cell.fingerprint: RunFolder(d.cell.folder).attempt(newest_attempt(registry, d.cell.fingerprint) + 1)
-        for d in wanted
-    }
+    newest = registry.newest_attempts()
+    attempts = {d.cell.fingerprint: RunFolder(d.cell.folder).attempt(newest[d.cell.fingerprint] + 1) for d in wanted}
     first = _canaries(wanted, registry) if canary else {}
     code = snapshot(workspace, write=False).path if wanted else None
     return _jobs(wanted, attempts, registry, shards, first, resources, code)
@@ -156,8 +158,11 @@ def _refused(
     return found
 
 
-def split(items: Sequence[Item], shards: int) -> list[list[Item]]:
-    """Items into at most `shards` parts of about equal size; a group stays together; order is kept."""
+def split(items: Sequence[Item], shards: int, each: int = 0) -> list[list[Item]]:
+    """Items into at most `shards` parts of about equal cost; a group stays together; order is kept.
+
+    A group costs its items and `each` on top. The same items are always split alike.
+    """
     groups: dict[str, list[Item]] = {}
     for item in items:
         groups.setdefault(item.group, []).append(item)
@@ -166,7 +171,7 @@ def split(items: Sequence[Item], shards: int) -> list[list[Item]]:
     for group in sorted(groups, key=lambda g: (-len(groups[g]), g)):
         smallest = sizes.index(min(sizes))
         parts[smallest].append(group)
-        sizes[smallest] += len(groups[group])
+        sizes[smallest] += each + len(groups[group])
     order = {group: k for k, group in enumerate(groups)}
     return [[item for group in sorted(part, key=order.__getitem__) for item in groups[group]] for part in parts]
 
@@ -268,9 +273,15 @@ def _parts(decision: Decision, shards: int, first: Mapping[str, Decision]) -> Se
     items = decision.items
     if decision.cell.kind == "train":
         return [items]
+    each = _SCENE if isinstance(spec := decision.cell.spec, EvalSpec) and _is_shared(spec) else 0
     if first.get(decision.cell.kind) is not decision:
-        return split(items, shards)
-    return [items[:CANARY], *split(items[CANARY:], shards)]
+        return split(items, shards, each)
+    return [items[:CANARY], *split(items[CANARY:], shards, each)]
+
+
+def _is_shared(spec: EvalSpec) -> bool:
+    """Whether a scene's frames are encoded once for all its questions, and at all."""
+    return spec.loop == "shared" and not spec.blind and spec.sampler != "none"
 
 
 def _producers(cell: Cell, attempts: Mapping[str, AttemptFolder], registry: Registry) -> list[Path]:

@@ -183,7 +183,10 @@ class _View:
 
     @cached_property
     def handle(self) -> Mapping[str, Any] | None:
-        return self.row.handle or self.folder.handle()
+        known = self.row.handle
+        if known is not None and known.get("requeues"):
+            return known  # a scheduler's never changes, and there may be 10,000
+        return self.folder.handle() or known
 
     @cached_property
     def shards(self) -> list[ShardFolder]:

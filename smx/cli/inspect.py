@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -123,28 +124,29 @@ class _Reader:
 
     def __init__(self, attempt: AttemptFolder, endings: tuple[str, ...], shard: int | None, tail: int | None) -> None:
         self._attempt, self._endings, self._shard, self._tail = attempt, endings, shard, tail
-        self._read: dict[Path, int] = {}
-        self._told: Path | None = None
+        self._read: dict[int, int] = {}  # by inode
+        self._told: int | None = None
         self.printed = False
 
     def read(self, *, last: bool = False) -> None:
         """Print what is new; with `last`, a line without an end too."""
         paths = [path for ending in self._endings for path in self._attempt.logs(ending, self._shard)]
         for path in paths:
-            first = path not in self._read
             with path.open("rb") as file:
-                file.seek(self._read.get(path, 0))
+                same = os.fstat(file.fileno()).st_ino  # once a task has begun, its folder has a link to it
+                first = same not in self._read
+                file.seek(self._read.get(same, 0))
                 data = file.read()
             if not last:
                 data = data[: data.rfind(b"\n") + 1]
-            self._read[path] = self._read.get(path, 0) + len(data)
+            self._read[same] = self._read.get(same, 0) + len(data)
             text = data.decode(errors="replace").removesuffix("\n")
             lines = [_shown(line) for line in text.split("\n")] if data else []
             if first and self._tail:
                 lines = list(deque(lines, self._tail))
-            if lines and len(paths) > 1 and self._told != path:
-                sys.stdout.write(f"==> {path.relative_to(self._attempt.path)} <==\n")
-                self._told = path
+            if lines and len(paths) > 1 and self._told != same:
+                sys.stdout.write(f"==> {os.path.relpath(path, self._attempt.path)} <==\n")
+                self._told = same
             self.printed = self.printed or bool(lines)
             sys.stdout.writelines(f"{line}\n" for line in lines)
         sys.stdout.flush()

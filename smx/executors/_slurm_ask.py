@@ -55,9 +55,15 @@ def ask(command: Sequence[str], *, input: str | None = None, cwd: str | None = N
         return Answer(False, words=f"{command[0]} is not on PATH", absent=True, code=127)
     except subprocess.TimeoutExpired:
         return Answer(False, words=f"{command[0]} did not answer within {_PATIENCE} s", code=None)
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     absent = "accounting storage is disabled" in done.stderr
-    return Answer(done.returncode == 0, done.stdout, "; ".join(lines), absent, done.returncode)
+    return Answer(done.returncode == 0, done.stdout, _complaint(done.stderr), absent, done.returncode)
+
+
+def _complaint(said: str) -> str:
+    """What a command complained of, in one line; each thing once."""
+    if "Could not establish a configuration source" in said:  # told in four lines, none of which says what is wrong
+        return "it finds no slurm.conf, and no controller by DNS"
+    return "; ".join(dict.fromkeys(line.strip() for line in said.splitlines() if line.strip()))
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:

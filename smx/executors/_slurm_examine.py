@@ -25,11 +25,11 @@ def examine(resources: Callable[[str], Resources], asked: bool) -> list[Finding]
         words = "sbatch is not on PATH"
         hint = "run smx doctor on the cluster's login node, or set `executor: local` in the site file"
         return [problem("slurm", words, hint) if asked else ok("slurm", f"none here ({words})")]
-    version = ask(["sbatch", "--version"]).out.strip() or "slurm of an unknown version"
     try:
         here = cluster()
     except UserError as error:
-        return [(problem if asked else warning)("slurm", f"{version}: {error.message}", "try again when squeue works")]
+        return [(problem if asked else warning)("slurm", error.message, "try again when squeue works")]
+    version = ask(["sbatch", "--version"]).out.strip() or "SLURM"
     names = ", ".join(p.name + ("*" if p.default else "") for p in here.partitions) or "none"
     about = f"{version}, cluster {here.config.get('ClusterName', '?')}, {len(here.nodes)} nodes, partitions {names}"
     accounting = _Accounting(here)

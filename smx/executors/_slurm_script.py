@@ -1,8 +1,8 @@
 """The batch script of one array. Nothing a user can name reaches it but what the site file says.
 
-Which run a task works on stands in the file beside the script; logs and code are reached through links to the
-shard's folder and to the copy of the code; all are relative to the submission's folder, where the job starts. So no
-path and no name needs quoting.
+Which run a task works on stands in the file beside the script, what a task prints in files of its index there, and
+the code is reached through a link to its copy; all are relative to the submission's folder, where the job starts. So
+no path and no name needs quoting.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def script(part: int, name: str, array: str, ask: Resources, code: Path | None =
     options = {
         "job-name": name,
         "array": array,
-        "output": f"{part}/%a/log.out",
-        "error": f"{part}/%a/log.err",
+        "output": f"{part}/%a.out",
+        "error": f"{part}/%a.err",
         "open-mode": "append",
         "partition": ask.partition,
         "account": ask.account,
@@ -70,13 +70,3 @@ def _gpus(ask: Resources) -> dict[str, str]:
         return {"gres": f"gpu:{kind}{ask.gpus}"}
     count = ask.gpus // ask.tasks if ask.gpus_as == "gpus-per-task" else ask.gpus
     return {ask.gpus_as: f"{kind}{count}"}
-
-
-def links(folder: Path, part: int, tasks: list[Path]) -> None:
-    """`folder/<part>/<index>` for each task's shard folder, which is made."""
-    (folder / str(part)).mkdir(parents=True, exist_ok=True)
-    for index, shard in enumerate(tasks):
-        shard.mkdir(parents=True, exist_ok=True)
-        link = folder / str(part) / str(index)
-        if not link.is_symlink():
-            link.symlink_to(shard)

@@ -6,6 +6,7 @@ or sbatch's words. No answer file means that there may be a job of that name; po
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -46,21 +47,27 @@ def hand_over(folder: Path, part: Part, parts: Sequence[Part]) -> None:
 def handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
     """A handle for each job, from the maps and answers in `folder`; None where nothing of it was accepted.
 
-    A shard is [job id or None, array index, job name]; a whole refused shard has no name either.
+    A shard is [job id or None, array index, job name]; a whole refused shard has no name either. `logs`: where each
+    shard's output is, less its ending, as seen from the attempt's folder.
     """
-    at = load_json(folder / "parts.json")["at"]
+    known = load_json(folder / "parts.json")
+    at, home = known["at"], folder.resolve()
     places: dict[tuple[str, int], list[Any]] = {}
-    for number in range(len(load_json(folder / "parts.json")["names"])):
+    logs: dict[tuple[str, int], str] = {}
+    for number in range(len(known["names"])):
         about = load_json(folder / f"{number}.json")
         answer = read_json(folder / f"{number}.answer.json") or {"job": None}
         for index, task in enumerate(about["tasks"]):
             name = None if answer.get("refused") else about["name"]
             places[task["folder"], task["shard"]] = [answer["job"], index, name]
+            logs[task["folder"], task["shard"]] = f"{number}/{index}"
     found: list[dict[str, Any] | None] = []
     for job in jobs:
         shards = [places[str(job.folder), k] for k in range(job.shards)]
         first = next((s for s in shards if s[0]), None)
         handle = {"executor": "slurm", "folder": str(folder), "requeues": True, "at": at, "shards": shards}
+        way = os.path.relpath(home, job.folder)  # holds when the workspace is moved
+        handle["logs"] = [f"{way}/{logs[str(job.folder), k]}" for k in range(job.shards)]
         if first:
             handle["job"] = f"{first[0]}_{first[1]}"
         found.append(handle if any(s[2] for s in shards) else None)

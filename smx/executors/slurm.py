@@ -21,7 +21,7 @@ from smx.executors._slurm_limits import check
 from smx.executors._slurm_options import Resources
 from smx.executors._slurm_parts import Part, divide
 from smx.executors._slurm_preview import preview
-from smx.executors._slurm_script import CODE, links, script
+from smx.executors._slurm_script import CODE, script
 from smx.executors._slurm_submit import hand_over, handles
 from smx.health import Finding
 from smx.runfolder import read_json, write_atomic, write_json
@@ -94,7 +94,7 @@ class Executor(Resources, BaseExecutor):
             name = names[part.number]
             tasks = [{"folder": str(job.folder), "shard": shard} for job, shard in part.tasks]
             about = {"name": name, "entry": part.tasks[0][0].entry, "cwd": str(Path.cwd())}
-            links(folder, part.number, [job.folder / "shards" / str(shard) for job, shard in part.tasks])
+            (folder / str(part.number)).mkdir(parents=True, exist_ok=True)  # for what the tasks print
             about |= part.resources.model_dump(include={"requeue", "grace", "hold_after"})
             write_json(folder / f"{part.number}.json", {**about, "tasks": tasks})
             text = script(part.number, name, part.array, part.resources, CODE if part.code else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -141,6 +142,11 @@ class Registry:
         order = "order by created desc, fingerprint" + (f" limit {int(limit)}" if limit is not None else "")
         return self._rows(RunRow, "runs", f"{where.sql} {order}", where.values)
 
+    def created(self, submission: str) -> dict[str, str]:
+        """When each run of a submission was made, by fingerprint."""
+        of = "select fingerprint from attempts where submission = ?"
+        return dict(self.query(f"select fingerprint, created from runs where fingerprint in ({of})", [submission]))
+
     def update_run(self, fingerprint: str, **changes: object) -> None:
         """Set columns of a run. `KeyError` when there is no such run."""
         self._update(RunRow, "runs", {"fingerprint": fingerprint}, {"updated": now(), **changes})
@@ -172,12 +178,10 @@ class Registry:
             if not free:
                 return {}
             self.put_submission(SubmissionRow(submission, executor, f"smx-{submission}"))
-            reserved = {}
+            newest = self.newest_attempts()
+            reserved = {fingerprint: newest[fingerprint] + 1 for fingerprint in free}
             for fingerprint, items in free.items():
-                last = "select coalesce(max(attempt), 0) from attempts where fingerprint = ?"
-                ((number,),) = self.query(last, [fingerprint])
-                reserved[fingerprint] = number + 1
-                attempt = AttemptRow(fingerprint, number + 1, executor, "waiting", items, submission)
+                attempt = AttemptRow(fingerprint, reserved[fingerprint], executor, "waiting", items, submission)
                 self._put("insert", dataclasses.replace(attempt, provenance=provenance))
                 self.update_run(fingerprint, state="waiting")
             return reserved
@@ -207,6 +211,10 @@ class Registry:
         """Attempts of one run or submission, or of all, oldest first; `live`: those that may still produce items."""
         where = Where({"fingerprint": fingerprint, "state": LIVE if live else None, "submission": submission})
         return self._rows(AttemptRow, "attempts", f"{where.sql} order by fingerprint, attempt", where.values)
+
+    def newest_attempts(self) -> Counter[str]:
+        """Number of each run's newest attempt by fingerprint, 0 for a run without any."""
+        return Counter(dict(self.query("select fingerprint, max(attempt) from attempts group by fingerprint")))
 
     def update_attempt(self, fingerprint: str, attempt: int, **changes: object) -> None:
         """Set columns of an attempt. `KeyError` when there is no such attempt."""

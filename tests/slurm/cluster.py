@@ -199,7 +199,12 @@ class Cluster:
         user = f"--user={getpass.getuser()}"
         install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", user]
         install += ["--auth-root-authentication-method=normal", "--skip-test-db"]
-        subprocess.run(install, check=True, capture_output=True)
+        # A folder of its own: in a common one, two that start at once take each other's temporary tables.
+        temporary = self.folder / "sql-tmp"
+        temporary.mkdir()
+        environment = {**self.environment, "TMPDIR": str(temporary)}
+        done = subprocess.run(install, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"mariadb-install-db: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         log = (self.folder / "mariadbd.log").open("ab")
         with log:
             self._database = subprocess.Popen(
@@ -208,6 +213,7 @@ class Cluster:
                     "--no-defaults",
                     user,
                     f"--datadir={data}",
+                    f"--tmpdir={temporary}",
                     f"--socket={self.folder}/sql.socket",
                     f"--port={self._ports['sql']}",
                     "--bind-address=127.0.0.1",

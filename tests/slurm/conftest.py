@@ -1,4 +1,4 @@
-"""Real clusters for the tests of this folder: one with accounting, one without. They share one worker."""
+"""Real clusters for the tests of this folder: one with accounting, one without. Each worker has its own."""
 
 from __future__ import annotations
 

@@ -28,6 +28,8 @@ _SIZE = ("count=4", "frames=16", "width=80", "height=60")
 GEN = ("gen", "--dataset", "rooms", *(f"--set=dataset_options.{pair}" for pair in _SIZE), "--frames", "4")
 _BENCH = ("scenes=2", "train_scenes=1", "frames=16", "width=80", "height=60")
 EVAL = ("eval", "--bench", "rooms", "--model", "framed", *(f"--set=bench_options.{pair}" for pair in _BENCH))
+ASKED = 35  # questions of EVAL's two scenes
+ASKED_ONE = 18  # of the one scene of `matrix`
 BEGUN = "begun"  # beside the lab: one line for every item that any job began, in order
 
 

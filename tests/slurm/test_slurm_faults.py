@@ -14,6 +14,8 @@ from processes import Smx
 
 from slurm.cluster import Cluster
 from slurm.following import (
+    ASKED,
+    ASKED_ONE,
     BEGUN,
     EVAL,
     GEN,
@@ -32,8 +34,6 @@ from slurm.following import (
 )
 from smx.project import find
 from smx.runfolder import read_json
-
-pytestmark = pytest.mark.xdist_group("slurm")  # one cluster, one worker
 
 Calm = Callable[..., Path]
 ONE = (*GEN, "--sampler", "uniform")
@@ -125,11 +125,11 @@ def test_scancel_by_hand(which: str, lab: Path, calm: Calm, gate: Gate, request:
     recorded(lab, 1)
     cluster.run("scancel", next(str(a.job) for a in look(lab)[1] if a.state == "running"))
     settle(lab)
-    check(lab, "gen partial 1/2 cancelled", "eval cancelled 0/34 dependency")
+    check(lab, "gen partial 1/2 cancelled", f"eval cancelled 0/{ASKED} dependency")
     gate.open()
     assert on_slurm(lab, *BOTH) == 0
     settle(lab)
-    check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH))
+    check(lab, "gen done 2/2", f"eval done {ASKED}/{ASKED}", like=calm(BOTH))
 
 
 @pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
@@ -211,7 +211,7 @@ def test_an_answer_that_was_lost_is_found(
     assert on_slurm(lab, *BOTH) == 0
     settle(lab)
     assert [a.attempt for a in look(lab)[1] if a.job] == [1, 1]
-    check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH))
+    check(lab, "gen done 2/2", f"eval done {ASKED}/{ASKED}", like=calm(BOTH))
 
 
 def test_a_warning_beside_the_id_does_not_hide_it(
@@ -244,10 +244,10 @@ def test_a_rejected_part_says_so_and_the_accepted_one_goes_on(
     failure = next(a.failure for a in look(lab)[1] if a.state == "failed")
     assert failure
     assert words in failure["line"]
-    check(lab, "gen done 2/2", "eval failed 0/34 submit")
+    check(lab, "gen done 2/2", f"eval failed 0/{ASKED} submit")
     assert on_slurm(lab, *BOTH) == 0
     settle(lab)
-    check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH))
+    check(lab, "gen done 2/2", f"eval done {ASKED}/{ASKED}", like=calm(BOTH))
 
 
 def test_half_of_one_run_is_refused(
@@ -303,7 +303,7 @@ def test_two_commands_at_once_submit_each_run_once(cluster: Cluster, lab: Path, 
     listed = [part["tasks"] for part in map(read_json, (find(lab).runs / ".submissions").glob("*/?.json")) if part]
     tasks = [(task["folder"], task["shard"]) for part in listed for task in part]
     assert len(tasks) == len(set(tasks)) == 8
-    check(lab, *["gen done 1/1"] * 2, *["eval done 17/17"] * 6, like=calm(("run", "grid"), seeds=3))
+    check(lab, *["gen done 1/1"] * 2, *[f"eval done {ASKED_ONE}/{ASKED_ONE}"] * 6, like=calm(("run", "grid"), seeds=3))
 
 
 @pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
@@ -315,14 +315,14 @@ def test_a_broken_environment_is_told_from_broken_work(
     site(lab, {"kinds": {"gen": {"python": "/no/such/python"}}})
     assert on_slurm(lab, *BOTH) == 0
     settle(lab)
-    check(lab, "gen failed 0/2 never-started", "eval cancelled 0/34 dependency")
+    check(lab, "gen failed 0/2 never-started", f"eval cancelled 0/{ASKED} dependency")
     gen = next(a for a in look(lab)[1] if a.state == "failed")
     assert gen.failure
     assert "/no/such/python" in str(gen.failure["evidence"])
     site(lab, {})
     assert on_slurm(lab, *BOTH) == 0
     settle(lab)
-    check(lab, "gen done 2/2", "eval done 34/34", like=calm(BOTH))
+    check(lab, "gen done 2/2", f"eval done {ASKED}/{ASKED}", like=calm(BOTH))
 
 
 @pytest.mark.parametrize("which", ["cluster", "bare_cluster"])

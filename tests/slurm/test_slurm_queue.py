@@ -10,7 +10,7 @@ import pytest
 from commands import smx
 
 from slurm.cluster import Cluster, until
-from slurm.following import BEGUN, GEN, attempt_of, ended, job_of, look, on_slurm, settle, site
+from slurm.following import BEGUN, GEN, attempt_of, check, ended, job_of, look, on_slurm, settle, site
 from smx import plugins
 from smx.booking import submission_folder
 from smx.executors import _slurm_brake, _slurm_task
@@ -18,8 +18,6 @@ from smx.failures import streak
 from smx.project import find
 from smx.registry.rows import AttemptRow
 from smx.runfolder import ShardFolder, read_json
-
-pytestmark = pytest.mark.xdist_group("slurm")  # one cluster, one worker
 
 WHOLE = '''"""Frames at random."""
 from smx.samplers.random import Sampler as Random
@@ -195,3 +193,35 @@ def test_a_time_limit_that_no_item_fits_in_is_not_met_again(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     assert _slurm_task._in_vain(shard, 120) is in_vain
+
+
+DEAF = '''"""Frames at random; where a file is found, after one call that does not come back."""
+import ctypes
+from pathlib import Path
+from smx.samplers.random import Sampler as Random
+
+class Sampler(Random):
+    def choose(self, view, n, seed):
+        if (flag := Path({flag!r})).exists():
+            flag.unlink()
+            lock, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+            library.pthread_mutex_lock(lock)
+            library.pthread_mutex_lock(lock)  # it is ours already: no signal ends this
+        return super().choose(view, n, seed)
+'''
+
+
+def test_one_long_call_does_not_cost_the_run_its_next_start(cluster: Cluster, lab: Path, tmp_path: Path) -> None:
+    """Work that cannot answer the signal, deep in a library, is left in time to ask for another start."""
+    flag = tmp_path / "deaf"
+    flag.touch()
+    sampler(lab, DEAF.format(flag=str(flag)))
+    site(lab, {"grace": 8})
+    assert on_slurm(lab, *GEN, "--sampler", "first") == 0
+    until("the call begins", lambda: not flag.exists())
+    job = job_of(lab)
+    cluster.run("scancel", "--signal=USR2", job)
+    cluster.runs_again(job)
+    settle(lab)
+    in_hand = (lab.parent / BEGUN).read_text().splitlines()[0]
+    check(lab, "gen done 4/4", in_hand={in_hand})

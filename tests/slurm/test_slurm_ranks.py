@@ -13,8 +13,6 @@ from smx.node import _FirstRank, _OtherRank
 from smx.project import find
 from smx.runfolder import run_folders
 
-pytestmark = pytest.mark.xdist_group("slurm")  # one cluster, one worker
-
 _DATA = ("scenes=1", "train_scenes=1", "frames=16", "width=80", "height=60")
 _RECIPE = ("steps=4", "save_every=2", "batch=1", "accumulate=2")
 TRAIN = (

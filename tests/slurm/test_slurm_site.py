@@ -174,7 +174,6 @@ def told(lab: Path, capsys: pytest.CaptureFixture[str], code: int, **options: ob
     return said
 
 
-@pytest.mark.xdist_group("slurm")
 def test_doctor_on_a_cluster_with_accounting(
     cluster: Cluster, lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,7 +212,6 @@ def test_doctor_on_a_cluster_with_accounting(
     assert cluster.run("squeue", "-h", "-t", "all", "-n", "smx-doctor") == ""
 
 
-@pytest.mark.xdist_group("slurm")
 def test_doctor_on_a_cluster_without_accounting(
     bare_cluster: Cluster, lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,7 +227,6 @@ def test_doctor_on_a_cluster_without_accounting(
         bare_cluster.start_controller()
 
 
-@pytest.mark.xdist_group("slurm")
 def test_what_jobs_make_in_a_shared_workspace_is_the_groups(cluster: Cluster, lab: Path) -> None:
     """doctor's `shared` line holds for jobs: SLURM hands the umask of the submission on to them."""
     lab.chmod(0o2770)
