@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +14,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_models import scene, sentence
+from test_models import scene, sentence, tiny
 from test_qwen3 import asked, folder, load  # noqa: F401 - folder is a fixture
+from torch.utils.flop_counter import FlopCounterMode
 
 from smx.cli import run
 from smx.errors import UserError
@@ -136,21 +139,27 @@ def test_flops_of_the_worked_case() -> None:
 @torch.inference_mode()
 def measured(runner: VideoRunner, inputs: dict[str, Any]) -> int:
     """Peak bytes that one prefill allocates beside its weights and inputs, from torch's own allocation events."""
-    from transformers.cache_utils import DynamicCache
+    return peak(lambda: prefill(runner, inputs))
 
-    def prefill() -> None:
-        cache = DynamicCache(config=runner.model.vlm.config.text_config)
-        given = dict(inputs)
-        runner.model.next_logits(given.pop("input_ids"), given.pop("position_ids"), cache, **given)
 
-    prefill()  # what is allocated once and kept does not count
+def peak(forward: Callable[[], Any]) -> int:
+    """Bytes held at once at most, of what `forward` allocates."""
+    forward()  # what is allocated once and kept does not count
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        prefill()
+        forward()
     assert profile.profiler is not None
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
     return int(held.max())
+
+
+def prefill(runner: VideoRunner, inputs: dict[str, Any]) -> None:
+    """A forward pass up to the first answered token."""
+    from transformers.cache_utils import DynamicCache
+
+    cache, given = DynamicCache(config=runner.model.vlm.config.text_config), dict(inputs)
+    runner.model.next_logits(given.pop("input_ids"), given.pop("position_ids"), cache, **given)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -185,12 +194,63 @@ def test_peak_memory_of_qwen3(folder: Any) -> None:  # noqa: F811
     within(runner, Architecture.of_config("qwen3", config), asked(runner, scene(8)), 16, "float32")
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_peak_memory_of_vggt(dtype: str) -> None:
+    """Its 48 blocks are alike and each needs its memory anew: one of each kind takes what all of them take."""
+    from smx.models._vggt import Aggregator
+    from smx.models._vggt_config import VGGTConfig
+
+    clip = Layout(2, 140, 112)
+    small = replace(VGGTConfig(), depth=1, patch_embed_depth=1)
+    aggregator = Aggregator(small, 1).to(_load.named_dtype(dtype))
+    images = torch.rand(1, clip.frames, 3, clip.height, clip.width)
+    model = replace(QWEN2_5, vggt=True)
+    given = sum(model.parameters().values()) * BYTES[dtype] + clip.tubelets * clip.tubelet_width * 4
+    found = peak(lambda: aggregator(images, {0}))
+    assert peak_memory(model, clip, 0, dtype) - given == pytest.approx(found, rel=0.1)
+
+
 def within(runner: VideoRunner, model: Architecture, inputs: dict[str, Any], patch: int, dtype: str) -> None:
     t, h, w = inputs["grid_thw"][0].tolist()
     clip = Layout(2 * t, w * patch, h * patch, patch=patch)
     text = inputs["input_ids"].shape[1] - clip.tokens
     given = sum(model.parameters().values()) * BYTES[dtype] + clip.tubelets * clip.tubelet_width * 4
     assert peak_memory(model, clip, text, dtype) - given == pytest.approx(measured(runner, inputs), rel=0.1)
+
+
+def counted(forward: Callable[[], Any]) -> dict[str, int]:
+    """FLOPs by torch's name of an operation, as torch itself counts them in a forward pass."""
+    with torch.no_grad(), FlopCounterMode(display=False) as mode:
+        forward()
+    return {str(name): count for name, count in mode.get_flop_counts()["Global"].items()}
+
+
+def test_flops_are_those_that_torch_counts() -> None:
+    """To the last one, beside attention, which torch counts without the causal half or on a CPU not at all."""
+    runner = tiny(pixels=(90_000, 110_000))
+    inputs = sentence(runner, scene(8))
+    [[t, h, w]] = inputs["grid_thw"].tolist()
+    clip = Layout(2 * t, w * 14, h * 14)
+    mine = cost(Architecture.of_config("tiny", tiny_model.config()), clip, inputs["input_ids"].shape[1] - clip.tokens)
+    found = counted(lambda: prefill(runner, inputs))
+    assert mine.vision_linear + mine.prefill_linear == sum(
+        count for name, count in found.items() if "attention" not in name
+    )
+
+
+def test_vggts_flops_are_those_that_torch_counts() -> None:
+    """A real forward of the 1B model without its memory (on meta); only the first layer's pixels are left out."""
+    from smx.models._vggt import Aggregator
+    from smx.models._vggt_config import VGGTConfig
+
+    with torch.device("meta"):
+        aggregator, images = Aggregator(VGGTConfig(), 24), torch.zeros(1, 4, 3, 84, 112)
+        found = counted(lambda: aggregator(images, {23}))
+    pixels = found.pop("aten.convolution")
+    mine = cost(replace(QWEN2_5, vggt=True), Layout(4, 112, 84), 0).vggt
+    assert mine == sum(found.values())
+    assert pixels < mine / 1000
 
 
 # The command

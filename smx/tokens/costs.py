@@ -166,8 +166,7 @@ def peak_memory(model: Architecture, clip: Layout, text_tokens: int, dtype: str 
     """Bytes held at the worst moment of a prefill: weights, pixels, and the widest stage beside them.
 
     Stages are counted in copies of the stream that live at once in transformers 5.23 with sdpa; the counts were read
-    off measured passes and are held against others in tests/test_token_costs.py (within 10 %). VGGT's is an estimate
-    in the same manner, without a measurement.
+    off measured passes and are held against others in tests/test_token_costs.py (within 10 %).
     """
     each, text = BYTES[dtype], model.text
     length, queries = clip.tokens + text_tokens, text.heads * text.head
@@ -177,7 +176,8 @@ def peak_memory(model: Architecture, clip: Layout, text_tokens: int, dtype: str 
     language = length * each * (text.width + 2 * text.head + layer) + cache + deep
     stages = [language, _encoder_memory(model.vision, clip, each) + deep]
     if model.vggt:
-        stages.append(clip.frames * (clip.patches + VGGT_SPECIAL) * each * (11 * VGGT_INNER + VGGT_WIDTH))
+        copies = 9 * each + 6.2 * 4  # it normalises and rotates queries and keys in float32
+        stages.append(int(clip.frames * (clip.patches + VGGT_SPECIAL) * copies * VGGT_INNER))
     return sum(model.parameters().values()) * each + clip.tubelets * clip.tubelet_width * 4 + max(stages)
 
 
