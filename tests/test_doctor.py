@@ -209,6 +209,18 @@ def test_the_last_word_is_sbatchs_own(lab: Path, cluster: Path, capsys: pytest.C
     assert about(lines(lab, capsys, 0), "slurm train")[0][0] == "warning"
 
 
+def test_a_cluster_that_is_down_is_one_sentence(lab: Path, cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not four lines of SLURM's own functions, nor "unknown version"."""
+    for tool in ("scontrol", "sbatch", "sacctmgr"):
+        last = "fatal: Could not establish a configuration source"
+        said = f"{tool}: error: fetch_config: DNS SRV lookup failed\n{tool}: {last}"
+        (cluster / tool).write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    site(lab, executor="slurm")
+    (line,) = [line for line in lines(lab, capsys, 1) if line["about"].startswith("slurm")]
+    assert line["text"] == "SLURM does not answer: it finds no slurm.conf, and no controller by DNS"
+    assert "squeue" in line["hint"]
+
+
 def test_a_machine_without_slurm(
     lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

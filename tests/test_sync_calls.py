@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from commands import smx
 
 from smx.executors.slurm import Executor
 from smx.plan import decide
@@ -55,17 +56,51 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return found
 
 
-def test_each_source_is_asked_once_and_what_is_down_is_said(tmp_path: Path, cluster: Cluster) -> None:
-    """A login node where every `smx status` starts thousands of squeues is a login node without users."""
-    space = Workspace(tmp_path / "lab", "--workspace")
-    space.root.mkdir()
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    """Empty."""
+    found = Workspace(tmp_path / "lab", "--workspace")
+    found.root.mkdir()
+    return found
+
+
+def submit_all(space: Workspace, registry: Registry) -> None:
+    """RUNS runs of one scene each."""
     options = {"count": 1, "frames": 16, "width": 32, "height": 32}
     request = {"sampler": "random", "frames": 2, "dataset": "rooms", "dataset_options": options}
     resolver = Resolver(space)
     cells = [cell for seed in range(RUNS) for cell in resolver.gen({**request, "seed": seed})]
+    decisions = decide(cells, registry, asked=set(), retry=False)
+    submit(space, registry, decisions, executor=("slurm", Executor(lost_after=0)))
+
+
+@pytest.mark.parametrize("command", ["ls", "status", "report", "show {run}"])
+def test_a_cluster_that_is_down_is_one_sentence(
+    space: Workspace, cluster: Cluster, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """SLURM says in four lines that it is not there, of each of seven runs: nobody finds the runs between them."""
     with Registry.open(space.registry) as registry:
-        decisions = decide(cells, registry, asked=set(), retry=False)
-        submit(space, registry, decisions, executor=("slurm", Executor(lost_after=0)))
+        submit_all(space, registry)
+        (run, *_) = registry.runs()
+    lines = (
+        "error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host",
+        "error: fetch_config: DNS SRV lookup failed",
+        "error: _establish_config_source: failed to fetch config",
+        "fatal: Could not establish a configuration source",
+    )
+    for tool in ("squeue", "sacct", "scontrol", "sbatch"):
+        cluster.answers(tool, "".join(f"echo '{tool}: {line}' >&2\n" for line in lines) + "exit 1")
+    capsys.readouterr()
+    assert smx("-w", space.root, *command.format(run=run.fingerprint).split()) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("unknown: ")]
+    assert len(said) == 1, said
+    assert said[0].endswith(" and 6 more: squeue: it finds no slurm.conf, and no controller by DNS")
+
+
+def test_each_source_is_asked_once_and_what_is_down_is_said(space: Workspace, tmp_path: Path, cluster: Cluster) -> None:
+    """A login node where every `smx status` starts thousands of squeues is a login node without users."""
+    with Registry.open(space.registry) as registry:
+        submit_all(space, registry)
         assert cluster.calls("sbatch") == 3, "one for each array of at most three tasks"
         handles = [row.handle or {} for row in registry.attempts()]
         tasks = [tuple(handle["shards"][0]) for handle in handles]

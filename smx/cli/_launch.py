@@ -135,6 +135,7 @@ def launch(
     """The whole way of a launching command. `build` makes cells and says which of them the user asked for."""
     from smx import plugins
     from smx.booking import executor_for
+    from smx.cli._following import summed_up
     from smx.plan import decide
     from smx.registry.store import Registry
     from smx.resolve import Resolver, unique
@@ -170,7 +171,7 @@ def launch(
                 registry = stack.enter_context(Registry.open(workspace.registry))
             workspace.share()
             adopt(workspace, registry, cells)
-            for line in sync(workspace, registry):
+            for line in summed_up(sync(workspace, registry)):
                 say(f"unknown: {line}")
         decisions = decide(cells, registry, asked=asked, retry=how.retry)
         show_decisions(decisions, asked, dry=how.dry_run, as_json=how.as_json)

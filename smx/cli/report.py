@@ -135,9 +135,10 @@ def _tables(query: Query, *, imported: bool, published: bool) -> list[Table]:
     place = workspace()
     with registry_as_it_is(place) as registry:
         if registry.attempts(live=True):
+            from smx.cli._following import summed_up
             from smx.sync import sync
 
-            for line in sync(place, registry):
+            for line in summed_up(sync(place, registry)):
                 say(f"unknown: {line}")
         found = [*tables(registry, query), *(imported_tables(registry, query) if imported else [])]
         if published:

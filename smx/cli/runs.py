@@ -32,6 +32,7 @@ def ls(
     """
     from smx.cli._common import out, out_json, print_tables, registry_as_it_is, say, workspace
     from smx.cli._filters import filters
+    from smx.cli._following import summed_up
     from smx.sync import sync
 
     space = workspace()
@@ -39,7 +40,7 @@ def ls(
         kind=kind, model=model, sampler=sampler, frames=frames, bench=bench, state=state, since=since, tag=tag
     )
     with registry_as_it_is(space) as registry:
-        for line in sync(space, registry):
+        for line in summed_up(sync(space, registry)):
             say(f"unknown: {line}")
         rows = registry.runs(**wanted, limit=limit)
     if as_json:
@@ -80,12 +81,13 @@ def show(
     Example: smx show tiny-rooms-uniform-16f-1a2b3c4d --items --where wrong
     """
     from smx.cli._common import out, out_json, registry_as_it_is, say, workspace
+    from smx.cli._following import summed_up
     from smx.runfolder import RunFolder
     from smx.sync import sync
 
     space = workspace()
     with registry_as_it_is(space) as registry:
-        for line in sync(space, registry):
+        for line in summed_up(sync(space, registry)):
             say(f"unknown: {line}")
         row = registry.find(run)
         attempts = registry.attempts(row.fingerprint)

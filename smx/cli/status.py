@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from smx.cli._filters import Bench, Frames, Kind, Model, Sampler, Since, State, Tag
-from smx.cli._following import patience, refresh, width
+from smx.cli._following import patience, refresh, summed_up, width
 
 SHORTEST = 5.0  # seconds: executors are not asked more often than this
 
@@ -95,7 +95,7 @@ def watch(
                 found, moment = standing.gather(registry, wanted), standing.now()
                 head = f"{moment.astimezone():%H:%M:%S}, every {every:g} s, Ctrl-C leaves (the runs go on)"
                 text = standing.lines(found, moment, width())
-                show([head, *(f"unknown: {doubt}" for doubt in doubts[:5]), "", *text])
+                show([head, *(f"unknown: {doubt}" for doubt in summed_up(doubts)[:5]), "", *text])
                 if not found.running and not found.waiting:
                     break
                 if not listening():
