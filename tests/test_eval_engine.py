@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from test_qwen3 import PIXELS, folder  # noqa: F401 - a fixture
 from test_vggt import load as spatial
 from test_vggt import scene as small_scene
 
+from smx.benches.rooms import Bench as Rooms
+from smx.cell import Item
 from smx.datasets._rooms_files import write_vsibench
 from smx.models import Query, Reply
 from smx.models._runner import QwenRunner, VideoRunner
@@ -22,6 +25,7 @@ from smx.models.qwen2_5_vl import Model as Qwen
 from smx.models.qwen3_vl import Model as Qwen3
 from smx.node.parallel import ahead
 from smx.rooms import named_scene
+from smx.submit import split
 
 torch.set_num_threads(1)
 
@@ -255,6 +259,35 @@ def test_the_plain_loop_is_an_option_and_answers_the_same(lab: Path) -> None:
     said = [{r["item"]: r["data"] for r in records(run)} for run in runs]
     assert said[0] == said[1]
     assert {run.result()["info"]["questions"] for run in runs} == {"packed", "one by one"}  # type: ignore[index]
+
+
+def test_shards_end_together_though_scenes_have_few_or_many_questions() -> None:
+    """Lost otherwise: a GPU that encodes 39 scenes while the other one, with as many questions, is done with one."""
+    asked = {f"scene{s:02d}": 40 if s == 7 else 1 for s in range(40)}
+    items = [Item(f"{scene}-{k}", scene) for scene, count in asked.items() for k in range(count)]
+    by_items, by_cost = split(items, 2), split(items, 2, each=20)
+    assert [len({item.group for item in part}) for part in by_items] == [1, 39]
+    for parts in (by_items, by_cost):
+        assert sorted(item.id for part in parts for item in part) == sorted(item.id for item in items)
+        groups = [{item.group for item in part} for part in parts]
+        assert not groups[0] & groups[1]  # or its frames would be encoded twice
+    costs = [20 * len({item.group for item in part}) + len(part) for part in by_cost]
+    assert max(costs) - min(costs) <= 21
+    assert by_cost == split(items, 2, each=20)
+    assert [item.id for item in by_cost[0]] == [item.id for item in items if item in set(by_cost[0])]
+
+
+@pytest.mark.parametrize(("how", "scenes"), [([], [2, 2]), (["--blind"], [1, 3]), (["--set", "loop=plain"], [1, 3])])
+def test_a_scene_s_frames_count_where_they_are_encoded_once(lab: Path, how: list[str], scenes: list[int]) -> None:
+    """Six questions about one room and two about each of three others."""
+    bench = Rooms(scenes=4, train_scenes=1, frames=16, width=80, height=60)
+    by_scene = groupby(bench.questions(None), key=lambda q: q.scene)
+    ids = [q.id for k, (_, group) in enumerate(by_scene) for q in list(group)[: 6 if k == 1 else 2]]
+    asked = [pair.replace("scenes=3", "scenes=4") for pair in TINY]
+    assert smx("eval", *asked, "--where", f"id={'|'.join(ids)}", "--shards", "2", *how) == 0
+    plan = run_of(lab).attempts()[0].plan["shards"]
+    assert sorted(len({item["group"] for item in part}) for part in plan) == scenes
+    assert len(run_of(lab).outcome().done) == 12
 
 
 def test_a_retry_on_other_shards_does_what_is_missing_and_no_answer_depends_on_it(
