@@ -219,7 +219,8 @@ class Resolver:
         if not chosen:
             raise UserError(
                 f"no scene of dataset {spec.dataset!r} matches {', '.join(filter(None, spec.scenes)) or repr('')}",
-                f"scenes: {', '.join(scenes[:8])}{' …' if len(scenes) > 8 else ''}\nall of them: '*', as without --scenes",
+                f"scenes: {', '.join(scenes[:8])}{' …' if len(scenes) > 8 else ''}\n"
+                "all of them: '*', as without --scenes",
             )
         poses = Path(places["poses"]).expanduser().resolve() if spec.geometry.source == "file" else None
         self._require_usable(spec, dataset, root, chosen, poses)
@@ -491,6 +492,9 @@ class Resolver:
     def _default_dataset(self, places: Mapping[str, Any]) -> str:
         if places.get("root"):
             return "frames"
+        if self.workspace.site is None and not self.stand_ins:
+            hint = "--dataset NAME: smx list datasets; built-in rooms serve on SLURM only where named: --dataset rooms"
+            raise UserError("which dataset? none is named, and there is no site file", hint)
         if self.workspace.site is None:
             self._say("No dataset is named or configured: the built-in rooms serve (dataset `rooms`).")
             return "rooms"

@@ -106,6 +106,16 @@ def test_gen_without_a_dataset_uses_the_rooms_and_says_so(lab: Path) -> None:
     assert named.said == []
 
 
+def test_rooms_are_not_said_to_serve_on_slurm_unless_they_are_named(lab: Path) -> None:
+    """A night of GPUs spent on rooms, because a site file was forgotten."""
+    made = resolver(lab, stand_ins=False)
+    error = refused(made, "gen", sampler="sa", frames=8)
+    assert "which dataset?" in error.message
+    assert "--dataset rooms" in error.hint
+    assert made.said == []
+    assert made.gen({"sampler": "sa", "frames": 8, "dataset": "rooms"})
+
+
 def test_training_a_stand_in_is_recorded_as_such(lab: Path) -> None:
     made = resolver(lab)
     cell = made.train({"model": "prope", **TRAIN_SMALL})[-1]
