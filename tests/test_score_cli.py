@@ -187,7 +187,11 @@ def test_a_row_without_a_known_text_field_lists_those_there_are(tmp_path: Path) 
         ("p.xlsx", "id,prediction", "cannot read files that end in '.xlsx'"),
         ("p.csv", "id,prediction", "holds no rows"),
         ("p.jsonl", "", "holds no rows"),
-        ("p.jsonl", "[1, 2]", "line 1: expected an object"),
+        ("p.jsonl", "[1, 2]", "line 1: a list, not one row"),
+        ("p.jsonl", "3", "line 1: expected an object"),
+        ("p.jsonl", '{"id": ' + "9" * 5000 + "}", "line 1: not valid JSON (a number of thousands of digits)"),
+        ("p.json", "[" * 100_000, "not valid JSON (too many brackets in each other)"),
+        ("p.csv", "id,pred,pred\n1,2,3", "line 1: two columns are called 'pred'"),
         ("p.json", '{"a": 1}\n{"a": 2}', "line 2, column 1: not valid JSON"),
         ("p.json", '{"acc": {"micro": 0.1}}', "no list of objects"),
         ("p.json", '{"a": [{"x": 1}], "b": [{"x": 1}]}', "several lists: a, b"),
@@ -202,9 +206,20 @@ def test_a_file_that_is_no_predictions_says_why(tmp_path: Path, name: str, conte
     assert said in caught.value.message
 
 
+def test_a_long_thought_in_a_cell_is_read_whole(tmp_path: Path) -> None:
+    """Lost otherwise: every model that thinks aloud for longer than Python's limit of a cell."""
+    thought = "so many chairs, " * 20_000
+    cells = f'1,object_counting,4,"{thought}<answer>4</answer>"'
+    (tmp_path / "p.csv").write_text(f"id,question_type,ground_truth,prediction\n{cells}\n")
+    assert score_file(tmp_path / "p.csv", "vsibench", "spatial-mllm")[0]["all"]["micro"] > 0.9
+
+
 def test_missing_files_and_misspelt_names_are_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file"):
         score_file(tmp_path / "p.jsonl", "vsibench")
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(UserError, match="is a folder, not a file"):
+        score_file(tmp_path / "folder.jsonl", "vsibench")
     path = plain(tmp_path)
     with pytest.raises(UserError, match="did you mean vsibench"):
         score_file(path, "vsi-bench")

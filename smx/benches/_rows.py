@@ -12,6 +12,7 @@ from typing import Any
 from smx.errors import UserError
 
 Row = dict[str, Any]
+_LONGEST = 1 << 30  # characters of a cell; Python's own limit is shorter than some models think aloud
 
 
 def read_rows(path: Path) -> list[tuple[str, Row]]:
@@ -22,7 +23,7 @@ def read_rows(path: Path) -> list[tuple[str, Row]]:
     if reader is None:
         raise UserError(f"{path}: cannot read files that end in {path.suffix!r}", f"valid: {', '.join(readers)}")
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+        raise UserError(f"{path} is a folder, not a file" if path.is_dir() else f"{path}: there is no such file")
     rows = list(reader(path))
     if not rows:
         raise UserError(f"{path} holds no rows")
@@ -35,21 +36,30 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}, line {number}: not valid JSON ({_in_words(error)})") from None
+        if isinstance(row, list):
+            raise UserError(f"{path}, line {number}: a list, not one row", "a file that is one list is named .json")
         yield f"line {number}", _object(path, f"line {number}", row)
 
 
 def _json(path: Path) -> Iterator[tuple[str, Row]]:
     try:
         content = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
+    except (ValueError, RecursionError) as error:
+        place = f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise UserError(
-            f"{path}, {place}: not valid JSON ({error.msg})", "a file with one object per line is named .jsonl"
+            f"{path}{place}: not valid JSON ({_in_words(error)})", "a file with one object per line is named .jsonl"
         ) from None
     for number, row in enumerate(_list_in(path, content), start=1):
         yield f"row {number}", _object(path, f"row {number}", row)
+
+
+def _in_words(error: ValueError | RecursionError) -> str:
+    """What Python refuses besides broken syntax: numbers of thousands of digits, thousands of brackets."""
+    if isinstance(error, RecursionError):
+        return "too many brackets in each other"
+    return error.msg if isinstance(error, json.JSONDecodeError) else "a number of thousands of digits"
 
 
 def _list_in(path: Path, content: Any) -> list[Any]:
@@ -69,9 +79,12 @@ def _is_rows(value: Any) -> bool:
 
 def _csv(path: Path) -> Iterator[tuple[str, Row]]:
     """Columns by the first line; every cell is text. Places are lines of the file, as an editor counts them."""
+    csv.field_size_limit(_LONGEST)
     reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
     try:
         header = next(reader, [])
+        if twice := sorted({name for name in header if header.count(name) > 1}):
+            raise UserError(f"{path}, line 1: two columns are called {twice[0]!r}", "which of them counts is not said")
         begin = reader.line_num + 1
         for cells in reader:
             place, begin = f"line {begin}", reader.line_num + 1
