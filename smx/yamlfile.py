@@ -32,7 +32,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected `key: value` lines at the top, found a {type(content).__name__}")
+        found = "a list" if isinstance(content, list) else "none"
+        raise UserError(f"{path}: expected `key: value` lines at the top, found {found}")
     return content
 
 

@@ -30,7 +30,7 @@ def test_two_baselines_are_compared_by_average_and_task(space: Path, capsys: pyt
     [swapped] = data(capsys, "report", "--compare", "frequency", "chance")
     assert swapped["rows"][0]["gain"] == [-high, -low]
     assert smx("report", "--compare", "chance", "frequency") == 0
-    assert "95 % intervals by 10000 draws of scenes" in capsys.readouterr().out
+    assert "95 % intervals by 10,000 draws of scenes" in capsys.readouterr().out
 
 
 def test_intervals_stand_in_tables_and_files(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +51,12 @@ def test_what_cannot_be_compared_is_said(space: Path, capsys: pytest.CaptureFixt
     assert smx("eval", "--model", "frequency", *other, "--set", "bench_options.where.question_type=x") == 2
     assert smx("report", "--compare", "chance", "frequency", "--scorer", "oficial") == 2
     assert "did you mean official?" in capsys.readouterr().err
+    assert smx("report", "--compare", "chance", "chance") == 2
+    assert "chance would be compared with itself" in capsys.readouterr().err
+    assert smx("report", "--compare", "chance", "frequency", "--format", "csv") == 2
+    assert "--json" in capsys.readouterr().err, "a table on the screen is not the file that was asked for"
+    assert smx("report", "--compare", "chance") == 2
+    assert "smx report --help" in capsys.readouterr().err
 
 
 def test_an_answer_that_never_changes_is_said_to_be_no_better_than_itself(

@@ -112,6 +112,7 @@ def test_the_same_entry_twice_in_a_file_is_two_jobs(registry: Registry, history:
         ("n: 4, ", "", ["line 7", "score 1", "'n' is missing"]),
         ("schema: 1", "schema: 2", ["schema", "1"]),
         ("jobs:", "job:", ["'job'", "did you mean jobs?"]),
+        ("schema: 1\n", "", ["'schema' is missing", "smx ledger import --help"]),
         ("kind: gen, ", "kind: gen, kind: gen, ", ["line 4", "twice"]),
         ("ids: [2834355, 2828004]", "ids: [2834355, 2828004", ["line", "column"]),
     ],
@@ -239,6 +240,12 @@ def test_wrong_input_is_exit_2_with_the_way_out(workspace: Path, capsys: pytest.
     assert "2026-02-14" in capsys.readouterr().err
     assert smx(["ledger", "import", "nowhere.yaml"]) == 2
     assert "there is no file nowhere.yaml" in capsys.readouterr().err
+    assert smx(["ledger", "import", str(workspace)]) == 2
+    assert f"{workspace} is a folder" in capsys.readouterr().err
+    nothing = workspace.parent / "nothing.yaml"
+    nothing.write_text("schema: 1\njobs: []\n")
+    assert smx(["ledger", "import", str(nothing)]) == 2
+    assert "holds neither jobs nor scores" in capsys.readouterr().err
     assert list(workspace.glob("experiments/**/*.yaml")) == []
 
 

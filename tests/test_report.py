@@ -497,7 +497,9 @@ def test_nothing_yet_says_what_makes_some(report: Report, lab: Lab) -> None:
         (["--where", "model"], "is not KEY=VALUE"),
         (["--where", "modell=a"], "did you mean model?"),
         (["--format", "xls"], "'table', 'md', 'csv', 'json'"),
+        (["--format", "xls"], "error: Invalid value for '--format': 'xls' is not one of"),
         (["-o", "missing/table.md"], "cannot write"),
+        (["-o", "table.html"], "one of .txt, .md, .csv, .json; or say --format"),
     ],
 )
 def test_wrong_words_are_named(

@@ -87,7 +87,8 @@ def run(arguments: list[str]) -> int:
         return 2
     except ClickException as error:
         context = getattr(error, "ctx", None)
-        _complain(error.format_message(), f"{context.command_path} --help" if context else "smx --help")
+        command = context.command_path if context else _named(arguments)
+        _complain(error.format_message().replace("Value error, ", ""), f"{command} --help")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
@@ -120,6 +121,11 @@ def _leave(signum: int, frame: FrameType | None) -> None:
 def _stop(signum: int, frame: FrameType | None) -> None:
     """SIGTERM is taken like Ctrl-C: what is recorded stays, and the exit code is the same."""
     raise KeyboardInterrupt
+
+
+def _named(arguments: list[str]) -> str:
+    """The command that somebody meant."""
+    return " ".join(["smx", *[word for word in arguments if word in COMMANDS][:1]])
 
 
 def _complain(message: str, hint: str) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smx.cli._common import out, out_json, say, workspace
+from smx.cli._common import counted, out, out_json, say, workspace
 
 if TYPE_CHECKING:
     from smx.registry.ledger import LedgerRow
@@ -105,7 +105,8 @@ def import_(
     place = workspace()
     with Registry.open(place.registry) as registry:
         done = keep_history(registry, file, place.experiments / "history", replace=replace)
-    parts = [f"{done.added} new", f"{done.known} known already"] + ([f"{done.removed} gone"] if done.removed else [])
+    parts = [f"{counted(done.added, 'new entry/new entries')}, {done.known} known already"]
+    parts += [f"{done.removed} gone"] if done.removed else []
     say(f"{done.file}: {', '.join(parts)}. smx ledger shows them, smx report --imported their scores.")
 
 

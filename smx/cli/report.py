@@ -26,7 +26,7 @@ class Format(StrEnum):
     json = "json"
 
 
-_ENDINGS = {".md": Format.md, ".csv": Format.csv, ".json": Format.json}
+_ENDINGS = {"": Format.table, ".txt": Format.table, ".md": Format.md, ".csv": Format.csv, ".json": Format.json}
 _EMPTY = "There are no scores yet. This makes some: smx eval --model prope --bench vsibench"
 _IMPORTED = " (imported ones: smx report --imported)"
 
@@ -85,9 +85,11 @@ def report(
     if compare is not None:
         if any((rows, cols, metric, where, imported, runs, output, intervals, with_published)):
             raise UserError("--compare has a table of its own", "with it go --bench, --scorer and --json")
+        if format in (Format.md, Format.csv):
+            raise UserError(f"--compare is not written as {format}", "as a table without --format, or --json")
         _compare(*compare, bench, scorer, as_json=as_json or format is Format.json)
         return
-    chosen = Format.json if as_json else format or _ENDINGS.get(output.suffix.lower() if output else "", Format.table)
+    chosen = Format.json if as_json else format or _of_ending(output)
     query = parse(rows, cols, metric, bench, scorer, where or ())
     with _without_collector():
         found = _tables(query, imported=imported, published=with_published)
@@ -101,6 +103,16 @@ def report(
     else:
         _write(output, text)
         say(f"wrote {output}")
+
+
+def _of_ending(output: Path | None) -> Format:
+    from smx.errors import UserError
+
+    ending = output.suffix.lower() if output else ""
+    if ending not in _ENDINGS:  # a page that is none, opened by whoever is handed it
+        known = ", ".join(filter(None, _ENDINGS))
+        raise UserError(f"-o {output}: there is no report that ends in {ending}", f"one of {known}; or say --format")
+    return _ENDINGS[ending]
 
 
 def _compare(a: str, b: str, bench: str | None, scorer: str | None, *, as_json: bool) -> None:

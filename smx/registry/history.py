@@ -22,6 +22,8 @@ from smx.errors import UserError
 from smx.options import Options
 from smx.yamlfile import read_yaml
 
+EXAMPLE = "smx ledger import --help shows what one looks like"
+
 Mark = Literal["done", "failed", "doubtful", "lucky", "planned", "excluded"]
 
 
@@ -77,8 +79,10 @@ class HistoryFile(Options):
 
 def read(file: Path) -> list[dict[str, object]]:
     """Rows for the table `imports`, in the order of the file. `UserError` naming the entry and its line."""
-    content = read_yaml(file)
-    top = HistoryFile.parse(content, str(file))
+    try:
+        top = HistoryFile.parse(read_yaml(file), str(file))
+    except UserError as error:
+        raise UserError(error.message, error.hint or EXAMPLE) from None
     source = top.source or file.stem
     rows: list[dict[str, object]] = []
     seen: dict[str, int] = {}
@@ -98,7 +102,7 @@ def _checked(file: Path, section: str, index: int, given: dict[str, Any], cls: t
         return cls.parse(given, "entry")
     except UserError as error:
         where = f"{file}, line {_line(file, section, index)}, {section[:-1]} {index + 1}"
-        raise UserError(f"{where}: {error.message}", error.hint) from None
+        raise UserError(f"{where}: {error.message.replace('entry: ', '')}", error.hint) from None
 
 
 def _line(file: Path, section: str, index: int) -> int:

@@ -104,7 +104,8 @@ def keep_history(registry: Registry, file: Path, folder: Path, *, replace: bool 
 
     target = folder / f"{file.stem}.yaml"
     if not file.is_file():
-        raise UserError(f"there is no file {file}", "smx ledger import --help shows what one looks like")
+        what = f"{file} is a folder" if file.is_dir() else f"there is no file {file}"
+        raise UserError(what, history.EXAMPLE)
     content = file.read_bytes()
     held = target.read_bytes() if target.exists() else None
     if held not in (None, content) and not replace:
@@ -112,6 +113,8 @@ def keep_history(registry: Registry, file: Path, folder: Path, *, replace: bool 
         raise UserError(f"{target} exists and differs from {file}", hint)
     if held is None:
         digests = {entry["digest"] for entry in history.read(file)}
+        if not digests:
+            raise UserError(f"{file} holds neither jobs nor scores", history.EXAMPLE)
         if digests <= {digest for (digest,) in registry.query("select digest from imports")}:
             return Imported(target.name, 0, len(digests), 0)
     with registry.transaction():

@@ -35,11 +35,14 @@ def pairs(
 def _matched(registry: Registry, a: str, b: str, bench: str | None) -> list[tuple[RunRow, RunRow]]:
     every = [run for run in registry.runs(kind="eval", bench=bench) if run.done]
     sides = [[run for run in every if name in (run.variant, model_label(run))] for name in (a, b)]
+    if a == b:
+        raise _same(a)
     if all(sides):
         shared = [(x, y) for x in sides[0] for y in sides[1] if _alike(x, y)]
         if not shared:
             here = [f"{n}: {', '.join(sorted({_words(x) for x in s}))}" for n, s in zip((a, b), sides, strict=True)]
-            raise UserError(f"{a} and {b} were never asked the same with the same frames", "\n".join(here))
+            hint = [*here, "compared are runs of the same bench, sampler, frames and seed"]
+            raise UserError(f"{a} and {b} were never asked the same with the same frames", "\n".join(hint))
         return shared
     names = sorted({run.variant or "" for run in every})
     for name, side in zip((a, b), sides, strict=True):
@@ -49,9 +52,15 @@ def _matched(registry: Registry, a: str, b: str, bench: str | None) -> list[tupl
             except UserError:
                 raise unknown("variant or run", name, names, "smx ls --kind eval") from None
     x, y = registry.find(a), registry.find(b)
+    if x.fingerprint == y.fingerprint:
+        raise _same(a)
     if x.bench != y.bench:
         raise UserError(f"{a} answers {x.bench}, {b} answers {y.bench}", "compare runs of one bench")
     return [(x, y)]
+
+
+def _same(name: str) -> UserError:
+    return UserError(f"{name} would be compared with itself", "name two models, or two runs: smx ls --kind eval")
 
 
 def _alike(x: RunRow, y: RunRow) -> bool:
@@ -64,7 +73,8 @@ def _alike(x: RunRow, y: RunRow) -> bool:
 
 
 def _words(run: RunRow) -> str:
-    return f"{bench_label(run)} {run.sampler} {run.frames} frames, seed {run.seed}"
+    seen = f"{run.sampler} {run.frames} frames" if run.frames else "without frames"
+    return f"{bench_label(run)} {seen}, seed {run.seed}"
 
 
 def _compared(registry: Registry, runs: Path, x: RunRow, y: RunRow, scorer: str | None) -> dict[str, Any]:
@@ -119,8 +129,9 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     """One comparison as text, scores × 100."""
     text = [f"{found['bench']} · scorer {found['scorer']}", f"a  {found['a']}", f"b  {found['b']}"]
     only = [f"{n} only in {side}" for side, n in zip("ab", found["only"], strict=True) if n]
-    counts = f"{found['shared']} shared questions about {found['scenes']} scenes"
-    text.append("; ".join([counts, *only, f"95 % intervals by {found['draws']} draws of scenes"]))
+    counts = f"{found['shared']:,} shared questions about {found['scenes']} scene{'s' * (found['scenes'] != 1)}"
+    drawn = [f"95 % intervals by {found['draws']:,} draws of scenes"] if found["scenes"] > 1 else []
+    text.append("; ".join([counts, *only, *drawn]))
     wide = max(len(row["task"] or row["metric"]) for row in found["rows"])
     text.append(f"  {'':<{wide}}      n      a      b   b − a  95 %               p")
     for row in found["rows"]:
