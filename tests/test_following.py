@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -102,14 +103,14 @@ def test_two_broken_scenes_cost_two_scenes(lab: Path, capsys: pytest.CaptureFixt
     told = said(capsys, "why", name)
     assert "4/6 items, 2 failed" in told
     assert "2 × missing-input in" in told
-    assert "scene_1, scene_4" in told
+    assert re.search("scene_1, scene_4|scene_4, scene_1", told)
     assert f"smx retry {name}" in told
     for scene in (1, 4):
         frame(root, scene).write_bytes(good)
     assert "2 of 6 items left" in said(capsys, "retry", "--dry-run")
     assert probed(lab) == []
     assert smx("retry", "--kind", "missing-input") == 0
-    assert probed(lab) == ["scene_1", "scene_4"]
+    assert sorted(probed(lab)) == ["scene_1", "scene_4"]  # several are done at once
     assert "nothing to try again" in said(capsys, "retry")
     assert data(capsys, "ls")[0]["done"] == 6
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
+from datetime import datetime
 
 from smx.executors._slurm_ask import ask
 from smx.executors._slurm_parts import Part
 from smx.executors._slurm_script import CODE, script
 from smx.executors._slurm_submit import would_ask
 from smx.slurm.limits import seconds
+
+_EPOCH = re.compile(r"(?<=to start at )\d{9,}")
 
 
 def preview(parts: Sequence[Part]) -> str:
@@ -22,7 +26,7 @@ def preview(parts: Sequence[Part]) -> str:
         )
         text.append(f"# {shlex.join(command)}" + (f"   would not be submitted: {obstacle}" if obstacle else ""))
         text.append(written)
-        start = ask(["sbatch", "--test-only"], input=written).words
+        start = _EPOCH.sub(_clock, ask(["sbatch", "--test-only"], input=written).words)
         text += [f"# {line}" for line in (*_table(part), _gpus(part), *([start] if start else []))]
         text.append("")
     if parts:
@@ -31,6 +35,11 @@ def preview(parts: Sequence[Part]) -> str:
         arrays, tasks = len(parts), sum(len(part.tasks) for part in parts)
         text.append(f"# {_counted(arrays, 'array')}, {_counted(tasks, 'task')}; {_total(parts)}")
     return "\n".join(text)
+
+
+def _clock(found: re.Match[str]) -> str:
+    """SLURM is asked for seconds since 1970, which programs read; this line is for people."""
+    return f"{datetime.fromtimestamp(int(found[0])).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _table(part: Part) -> list[str]:
