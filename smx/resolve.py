@@ -107,6 +107,7 @@ class Resolver:
             made, inputs[f"frames:{name}"] = self._frames(spec, model, seen, places)
             gens += made
             needs += [gen.fingerprint for gen in made]
+            paths[f"gen:{name}"] = str(made[0].folder) if made else None
         inputs["sample_set"] = sample_set(spec)
         steps = spec.recipe.steps or max(
             1, round(spec.recipe.epochs * count / (spec.recipe.batch * spec.recipe.accumulate))
@@ -169,6 +170,7 @@ class Resolver:
         if sees:
             seen = _Seen(spec.bench, bench, bench.dataset_options(), {q.scene for q in questions}, root)
             cells, frames = self._frames(spec, model, seen, places)
+            paths["gen"] = str(cells[0].folder) if cells else None
             needs = (*needs, *(gen.fingerprint for gen in cells))
             inputs |= {"sample_set": sample_set(spec), "frames": frames}
             if spec.imported:
@@ -381,6 +383,11 @@ class Resolver:
             raise UserError(
                 f"none of the {len(scenes)} scenes the questions are about is under {root} (e.g. {missing[0]})",
                 "give the folder that holds the videos with --root",
+            )
+        if missing:
+            self._say(
+                f"Note: {len(missing)} of {len(scenes)} scenes that are asked about are not under {root} "
+                f"(e.g. {missing[0]}): their questions fail, and are in no score."
             )
         wanted = ("*",) if scenes >= set(known) else tuple(sorted(scenes & set(known)))
         values = {**shared, "dataset": bench.dataset, "dataset_options": options, "scenes": wanted}

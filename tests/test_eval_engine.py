@@ -25,6 +25,7 @@ from smx.models.qwen2_5_vl import Model as Qwen
 from smx.models.qwen3_vl import Model as Qwen3
 from smx.node.parallel import ahead
 from smx.rooms import named_scene
+from smx.runfolder import RunFolder
 from smx.submit import split
 
 torch.set_num_threads(1)
@@ -253,7 +254,6 @@ def test_the_plain_loop_is_an_option_and_answers_the_same(lab: Path) -> None:
     assert smx("eval", *TINY) == 0
     assert smx("eval", *TINY, "--set", "loop=plain") == 0
     first, second = sorted(lab.glob("runs/eval/tiny-rooms-*"))
-    from smx.runfolder import RunFolder
 
     runs = [RunFolder(first), RunFolder(second)]
     said = [{r["item"]: r["data"] for r in records(run)} for run in runs]
@@ -350,13 +350,44 @@ def test_what_cannot_be_asked_or_scored_is_an_error_of_its_item(lab: Path, monke
     lines = {error["line"] for error in result["errors"]}
     assert any("not in the bench's question file" in line for line in lines)
     assert any("has no ground truth" in line for line in lines)
-    assert any("no sample at" in line for line in lines)
+    assert any("gen made no sample of scene" in line for line in lines)
     assert {error["kind"] for error in result["errors"]} == {"missing-input"}
     assert result["scores"]["official@1"]["n"] == result["done"] == result["items"] - result["failed"]
     monkeypatch.undo()
     monkeypatch.chdir(lab)
     assert smx("eval", *TINY, "--retry") == 0
     assert run.outcome().failed == {}
+
+
+def test_a_scene_that_gen_fails_on_is_not_answered_from_frames_of_other_data(lab: Path) -> None:
+    """Lost otherwise: a video that was replaced by a broken one, scored by the frames of the old one."""
+    rooms = [named_scene(f"test-{k:03d}", frames=8, width=80, height=60) for k in range(2)]
+    write_vsibench(lab / "bench", rooms)
+    words = ("--bench", "vsibench", "--root", "bench", "--model", "tiny", "--frames", "4", "--set", "max_new_tokens=2")
+    assert smx("eval", *words) == 0
+    video = lab / "bench/scannet/test-000.mp4"
+    whole = video.read_bytes()
+    video.write_bytes(whole[:300])
+    assert smx("eval", *words, "--max-failed", "100") == 0
+    before, broken = sorted((RunFolder(p) for p in lab.glob("runs/eval/*")), key=lambda run: len(run.outcome().failed))
+    errors = [record["error"]["line"] for record in broken.outcome().failed.values()]
+    assert errors
+    assert all(line.startswith("gen made no sample of scene 'scannet/test-000': ") for line in errors)
+    assert before.outcome().done.keys() == broken.outcome().done.keys() | broken.outcome().failed.keys()
+
+
+def test_scenes_without_a_video_are_said_at_once_and_fail_by_name(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_vsibench(lab / "bench", [named_scene(f"test-{k:03d}", frames=8, width=80, height=60) for k in range(2)])
+    (lab / "bench/scannetpp/test-001.mp4").unlink()
+    words = ("--bench", "vsibench", "--root", "bench", "--model", "tiny", "--frames", "4", "--set", "max_new_tokens=2")
+    assert smx("eval", *words, "--max-failed", "100") == 0
+    assert "1 of 2 scenes that are asked about are not under" in capsys.readouterr().err
+    failed = folder_of(lab, "eval", "tiny-vsibench").outcome().failed.values()
+    assert {r["error"]["line"] for r in failed} == {
+        "gen made no sample of scene 'scannetpp/test-001': the dataset has no such scene"
+    }
 
 
 def test_a_video_shorter_than_asked_is_filled_up_and_answered(lab: Path) -> None:

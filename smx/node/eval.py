@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from smx import plugins, sampleset
@@ -16,6 +17,7 @@ from smx.models import BaseVLM, Cost, Query, Reply, Runner, SceneInput
 from smx.node import Shard
 from smx.node.parallel import ahead
 from smx.node.shown import shown
+from smx.runfolder import Outcome, RunFolder
 from smx.spec import EvalSpec, LookSpec, Variant, dataset_label, sample_folder
 
 
@@ -51,9 +53,11 @@ def work(shard: Shard) -> None:
             asking.about(None, group)
         return
 
+    made = made_by(shard.path("gen"))
+
     def look(part: tuple[str, list[Question]]) -> SceneInput:
         label = dataset_label(bench.dataset, bench.dataset_options())
-        view = load_scene(shard, label, part[0], cameras=model.wants_cameras())
+        view = load_scene(shard, label, part[0], cameras=model.wants_cameras(), made=made)
         view = shown(view, spec.input, spec.frame_order, spec.seed)
         runner.prepare(view)
         return view
@@ -69,11 +73,24 @@ def work(shard: Shard) -> None:
         waited = time.perf_counter()
 
 
-def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool) -> SceneInput:
+def made_by(gen: Path | None) -> Outcome | None:
+    """What the gen run in this folder made; None where nothing tells."""
+    if gen is None:
+        return None
+    outcome = RunFolder(gen).outcome()
+    return outcome if outcome.done or outcome.failed else None
+
+
+def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool, made: Outcome | None) -> SceneInput:
     """The chosen frames of one scene, from the sample set; `label` is the dataset's folder in it.
 
-    `SceneError` where gen could not make it, or nobody imported it.
+    `SceneError` where gen could not make it, or nobody imported it. `made`: by the gen run that this run waited for.
+    The sample of a scene that it failed on may lie there all the same: another run made it, of other data.
     """
+    if made is not None and scene not in made.done:
+        if scene in made.failed:
+            raise SceneError(f"gen made no sample of scene {scene!r}: {made.failed[scene]['error']['line']}")
+        raise SceneError(f"gen made no sample of scene {scene!r}: the dataset has no such scene")
     spec = shard.spec
     assert isinstance(spec, LookSpec)
     root = shard.path("samples")

@@ -21,7 +21,7 @@ from smx.benches import BaseBench
 from smx.errors import SceneError
 from smx.models import BaseVLM, Runner
 from smx.node import Shard
-from smx.node.eval import device, load_scene, query
+from smx.node.eval import device, load_scene, made_by, query
 from smx.spec import Recipe, TrainSpec, Variant, dataset_label
 
 KEEP = 2  # checkpoints kept while training: the newest, and one before it
@@ -66,10 +66,11 @@ def _examples(shard: Shard, model: BaseVLM, runner: Runner) -> tuple[list[list[A
     for name in spec.data:
         bench: BaseBench = plugins.load("benches", name).parse(spec.data_options[name], f"bench {name}")
         label = dataset_label(bench.dataset, bench.training_dataset_options())
+        made = made_by(shard.path(f"gen:{name}"))
         for scene, group in groupby(bench.training(shard.path(f"bench:{name}")), key=lambda q: q.scene):
             wanted += 1
             try:
-                view = load_scene(shard, label, scene, cameras=model.wants_cameras())
+                view = load_scene(shard, label, scene, cameras=model.wants_cameras(), made=made)
             except SceneError:
                 continue  # gen recorded why; the scene's questions are left out
             found.append([runner.example(view, query(bench, q), q.truth) for q in group])
