@@ -53,13 +53,13 @@ class Knowing:
     def __init__(self) -> None:
         self.passes: list[list[int]] = []
 
-    def see(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        ids = [round(float(image.mean()) * 255) for image in images]
+    def see(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        ids = [round(float(image.mean())) for image in images]
         self.passes.append(ids)
         unit = 0.3 + 0.2 * len(self.passes)
         w2c = np.stack([camera(i) for i in ids]) @ inverse(camera(ids[0]))
         w2c[:, :3, 3] *= unit
-        size = (images.shape[3], images.shape[2])
+        size = (images.shape[2], images.shape[1])
         encodings = pose_encoding.encode(w2c, np.tile(FIELDS, (len(ids), 1)))
         _, K = pose_encoding.decode(encodings, size)
         points = lift(unit * np.stack([depth(i, size) for i in ids]), K, w2c)
@@ -166,7 +166,7 @@ def test_depth_is_lifted_through_its_cameras() -> None:
     """`points: depth_head`: the same points, from depth along the axis."""
 
     class Deep(Knowing):
-        def see(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        def see(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             encodings, points, confidence = super().see(images)
             w2c, _ = pose_encoding.decode(encodings, (1, 1))
             along = points @ w2c[:, None, 2:3, :3].transpose(0, 1, 3, 2) + w2c[:, None, None, 2:3, 3]
@@ -180,7 +180,7 @@ def test_a_camera_that_is_none_names_the_scene() -> None:
     """A field of view of 0 must not become a focal length of inf in a sample."""
 
     class Blind(Knowing):
-        def see(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        def see(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             encodings, points, confidence = super().see(images)
             encodings[1, 7] = 0
             return encodings, points, confidence
@@ -192,14 +192,15 @@ def test_a_camera_that_is_none_names_the_scene() -> None:
 def test_a_few_frames_at_a_time_change_no_number(golden: Path) -> None:
     """What fits memory must be what the reference computes at once."""
     network = Network(golden, "point_head", "float32", "cpu")
-    images = torch.rand(1, 5, 3, 56, 84, generator=torch.Generator().manual_seed(0))
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 56, 84, 3), dtype=np.uint8)
+    images = torch.from_numpy(pictures)[None].permute(0, 1, 4, 2, 3) / 255
     with torch.inference_mode():
         whole, parts = (network.aggregator(images, [0, 1], few=few) for few in (None, 2))
         assert all(torch.allclose(whole[layer], parts[layer], atol=1e-5) for layer in (0, 1))
-    encodings, points, confidence = network.see(images[0])
+    encodings, points, confidence = network.see(pictures)
     assert encodings.shape == (5, 9)
-    assert points.shape == (5, 56, 84, 3)
-    assert confidence.min() > 1
+    assert [each.shape for each in points] == [(56, 84, 3)] * 5
+    assert min(each.min() for each in confidence) > 1
 
 
 def test_gen_with_vggt_and_its_weights(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

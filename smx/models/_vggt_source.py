@@ -36,6 +36,9 @@ FEW = 8  # frames at a time where frames do not see each other
 LEAST_SHARED = 100  # points that a later pass is moved by, at least
 
 
+Seen = tuple[np.ndarray, Sequence[np.ndarray], Sequence[np.ndarray]]
+
+
 class Found(NamedTuple):
     """What VGGT made of one frame, in the world of the first candidate."""
 
@@ -72,10 +75,11 @@ class Network:
             module.to(device=device, dtype=named_dtype(precision) if part == "aggregator" else torch.float32).eval()
         self.running = threading.Lock()
 
-    def see(self, images: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """[S, 3, H, W] float32 in 0..1 → encodings [S, 9], map [S, H, W, C] and its confidence [S, H, W].
+    def see(self, images: np.ndarray) -> Seen:
+        """[S, H, W, 3] uint8 → encodings [S, 9], S maps [H, W, C] and S confidences [H, W].
 
-        `SceneError` where the GPU has no room for so many frames.
+        Each map is memory of its own, which goes when its frame is forgotten. `SceneError` where the GPU has no room
+        for so many frames.
         """
         try:
             return self._see(images)
@@ -86,18 +90,26 @@ class Network:
             ) from error
 
     @torch.inference_mode()
-    def _see(self, images: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _see(self, images: np.ndarray) -> Seen:
         read_layers = {self.config.depth - 1, *self.config.dpt_layers}
         with self.running:
-            tokens = self.aggregator(images[None].to(self.device), read_layers, few=FEW)
+            tokens = self.aggregator(self._on_device(images)[None], read_layers, few=FEW)
             encodings = self.camera_head(tokens[self.config.depth - 1][:, :, 0])[0]
-            maps, confidences = [], []
+            maps: list[np.ndarray] = []
+            confidences: list[np.ndarray] = []
             for k in range(0, len(images), FEW):
                 layers = [tokens[layer][0, k : k + FEW] for layer in self.config.dpt_layers]
-                values, confidence = self.dense_head(layers, (images.shape[2], images.shape[3]))
-                maps.append(values.cpu().numpy())
-                confidences.append(confidence.cpu().numpy())
-        return encodings.double().cpu().numpy(), np.concatenate(maps), np.concatenate(confidences)
+                values, confidence = self.dense_head(layers, (images.shape[1], images.shape[2]))
+                maps += [each.copy() for each in values.cpu().numpy()]
+                confidences += [each.copy() for each in confidence.cpu().numpy()]
+        return encodings.double().cpu().numpy(), maps, confidences
+
+    def _on_device(self, images: np.ndarray) -> Tensor:
+        """[S, 3, H, W] float32 in 0..1. Beside a GPU the host never holds them all as floats."""
+        found = torch.empty(images.shape, device=self.device)
+        for k in range(0, len(images), FEW):
+            found[k : k + FEW] = torch.from_numpy(images[k : k + FEW]).float() / 255
+        return found.permute(0, 3, 1, 2)
 
 
 class VGGTSource:
@@ -165,16 +177,24 @@ class VGGTSource:
 
     def _pass(self, ids: list[int]) -> list[Found]:
         """What one pass over `ids` gives, in the frame of the first of them."""
-        frames = dict(self._scene.decode(sorted(set(ids))))
-        images = np.stack([prepare(frames[i], turned=self._turned) for i in ids])
-        encodings, maps, confidences = self._network().see(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
+        encodings, maps, confidences = self._network().see(self._images(ids))
         try:
             w2c, K = pose_encoding.decode(encodings, self._size)
         except SceneError as error:
             raise SceneError(f"scene {self._scene.id!r}: {error}") from None
-        if maps.shape[-1] == 1:
-            maps = lift(maps[..., 0], K, w2c)
-        return [Found(*each) for each in zip(encodings, maps.astype(np.float32), confidences, strict=True)]
+        found = []
+        for k, (encoding, seen, confidence) in enumerate(zip(encodings, maps, confidences, strict=True)):
+            points = seen if seen.shape[-1] > 1 else lift(seen[None, ..., 0], K[k : k + 1], w2c[k : k + 1])[0]
+            found.append(Found(encoding, points.astype(np.float32, copy=False), confidence))
+        return found
+
+    def _images(self, ids: list[int]) -> np.ndarray:
+        """[S, H, W, 3] uint8 as VGGT sees them, each made as it is decoded."""
+        width, height = self._size
+        images = np.empty((len(ids), height, width, 3), dtype=np.uint8)
+        for frame_id, frame in self._scene.decode(sorted(set(ids))):
+            images[np.equal(ids, frame_id)] = prepare(frame, turned=self._turned)
+        return images
 
     def _as_decoded(self, w2c: np.ndarray, K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A camera of what VGGT saw as the camera of the decoded frame: uncropped, of its size, turned back."""
