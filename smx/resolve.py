@@ -508,7 +508,9 @@ class Resolver:
         known = [d for d in self.workspace.site.data if d in plugins.names("datasets")]
         if len(known) == 1:
             return known[0]
-        raise UserError("which dataset? none is named", f"--dataset NAME; configured: {', '.join(known) or 'none'}")
+        raise UserError(
+            "which dataset? none is named", f"--dataset NAME; configured: {', '.join(known) or 'none'}; built in: rooms"
+        )
 
     def _may_stand_in(self, places: Mapping[str, Any]) -> bool:
         return self.stand_ins and self.workspace.site is None and not any(places.get(p) for p in PLACES)

@@ -115,8 +115,8 @@ def show(
         f"{folder.path.name}: {row.state}, {row.done}/{row.items or '?'} items"
         + (f", {row.failed} failed" if row.failed else "")
     )
-    for label, text in row.labels.items():
-        out(f"  {label}: {text}")
+    for label, said in row.labels.items():
+        out(f"  {label}: {', '.join(map(str, said)) if isinstance(said, list) else said}")
     if tags:
         out(f"  tags: {', '.join(tags)}")
     for note in notes:
@@ -190,7 +190,8 @@ def _say_attempt(attempt: Any, folder: RunFolder) -> None:
     for line in (*_on(_machines(folder, attempt.attempt)), *of_attempt(attempt)):
         out(f"     {line}")
     if attempt.failure:
-        where = f" ({attempt.failure['where']})" if attempt.failure.get("where") else ""
+        place = attempt.failure.get("where")
+        where = f" ({place})" if place and place not in attempt.failure["line"] else ""
         out(f"     {attempt.failure['kind']}: {attempt.failure['line']}{where}")
         for log in folder.attempt(attempt.attempt).logs("err", attempt.failure.get("shard"))[:1]:
             out(f"     log: {log}")
