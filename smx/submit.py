@@ -7,8 +7,9 @@ folder -> executor -> handle. A crash between any two leaves a state that the ne
 from __future__ import annotations
 
 import threading
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from smx.spec import SCHEMA, EvalSpec, TrainSpec
 
 ENTRY = "smx.node:main"
 CANARY = 2  # items that run first, where they are asked to
+_QUIET = 1.0  # seconds of waiting for another command that need no word
+_ELSEWHERE = 300.0  # seconds for which a launcher on another host is taken to live: its process cannot be looked at
 # A scene's frames cost about as much as so many of its questions: 18 questions together took a tenth of the time of
 # asking them one by one with its frames each (benchmarks/eval.py), and 18 (s + 1) = 10 (s + 18) makes s = 20.
 _SCENE = 20
@@ -52,11 +55,12 @@ def submit(
     max_failed: int | None = None,
     resources: Mapping[str, Any] | None = None,
     canary: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Started:
     """Start every decision whose action is "run". The caller has shown them to the user.
 
     `resources`: what differs from the site file's, this once. `canary`: of each kind of run the first two items go
-    first, and the others wait until both are done.
+    first, and the others wait until both are done. `tell` is given a line where another command is waited for.
     """
     name, driver = executor
     wanted = [d for d in decisions if d.action == "run"]
@@ -77,6 +81,12 @@ def submit(
         free = [(d.cell.fingerprint, len(d.items)) for d in current]
         reserved = registry.reserve(free, submission=submission, executor=name, provenance=origin)
     mine = [d for d in wanted if d.cell.fingerprint in reserved]
+    try:
+        _await_producers(mine, registry, driver, tell)
+    except BaseException:  # nothing of ours has begun, and nothing stays claimed
+        for mark, number in reserved.items():
+            registry.release(mark, number)
+        raise
     # The registry's own stamps, so that a rebuild from the folders gives the same rows.
     submitted = next((row.created for row in registry.submissions(submission)), "")
     created = {row.fingerprint: row.created for row in registry.attempts(submission=submission)}
@@ -132,6 +142,47 @@ def planned(
     first = _canaries(wanted, registry) if canary else {}
     code = snapshot(workspace, write=False).path if wanted else None
     return _jobs(wanted, attempts, registry, shards, first, resources, code)
+
+
+def _await_producers(
+    mine: Sequence[Decision], registry: Registry, driver: BaseExecutor, tell: Callable[[str], None]
+) -> None:
+    """Return once what these cells need of other commands is in its executor's hands, so that it can be waited for.
+
+    Who waits reserved later than who is waited for, so two commands never wait for each other. `UserError` where the
+    other one has died, or is on another host, where nobody can look at it, and takes too long.
+    """
+    here = {d.cell.fingerprint for d in mine}
+    pause = threading.Event()
+    for cell, need in {need: (d.cell, need) for d in mine for need in d.cell.needs if need not in here}.values():
+        if not (live := registry.attempts(need, live=True)):
+            continue
+        row = registry.run(need)
+        assert row is not None
+        attempt = RunFolder(cell.folder.parents[1] / row.folder).attempt(live[-1].attempt)
+        submitter = dict(live[-1].provenance["submitter"])
+        who = f"another command (process {submitter['pid']} on {submitter['host']})"
+        began, told = time.monotonic(), False
+        while _being_submitted(attempt, handed_over=driver.queues):
+            alive, waited = is_alive(submitter), time.monotonic() - began
+            if alive is False and _being_submitted(attempt, handed_over=driver.queues):
+                hint = "type the same command again: it goes on from there"
+                raise UserError(f"{who} ended while it was submitting {attempt.run.path.name}", hint)
+            if alive is None and waited > _ELSEWHERE:
+                hint = f"type the same command again; if that one has died, smx status on {submitter['host']} sees it"
+                raise UserError(f"{who} has been submitting {attempt.run.path.name} for {waited:.0f} s", hint)
+            if waited > _QUIET and not told:
+                bound = f", {_ELSEWHERE:.0f} s at most" if alive is None else ""
+                tell(f"waiting for {attempt.run.path.name}: {who} is submitting it{bound}")
+                told = True
+            pause.wait(0.02)
+
+
+def _being_submitted(attempt: AttemptFolder, *, handed_over: bool) -> bool:
+    """Whether a launcher is still at it. `handed_over`: it is to be known to its executor, too, or refused by it."""
+    if not attempt.planned:
+        return True
+    return handed_over and attempt.handle() is None and any(shard.exit() is None for shard in attempt.shards())
 
 
 def _require_shares(cell: Cell, asked: Mapping[str, Any]) -> None:
@@ -293,11 +344,7 @@ def _producers(cell: Cell, attempts: Mapping[str, AttemptFolder], registry: Regi
         elif live := registry.attempts(need, live=True):
             row = registry.run(need)
             assert row is not None
-            attempt = RunFolder(cell.folder.parents[1] / row.folder).attempt(live[-1].attempt)
-            pause = threading.Event()
-            while not attempt.planned and is_alive(dict(live[-1].provenance["submitter"])):
-                pause.wait(0.02)  # another command is writing it this very moment
-            found.append(attempt.path.resolve())
+            found.append(RunFolder(cell.folder.parents[1] / row.folder).attempt(live[-1].attempt).path.resolve())
     return found
 
 

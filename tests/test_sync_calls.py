@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import smx
 
+from smx import submit as submitting
+from smx.booking import run_row
+from smx.cell import Cell
+from smx.errors import UserError
+from smx.executors import Job
 from smx.executors.slurm import Executor
 from smx.plan import decide
 from smx.project import Workspace
 from smx.registry.store import Registry
 from smx.resolve import Resolver
-from smx.submit import submit
+from smx.runfolder import now
+from smx.submit import Started, submit
 from smx.sync import ask_all, rebuild, sync
 
 RUNS = 7
@@ -143,3 +152,94 @@ def test_each_source_is_asked_once_and_what_is_down_is_said(space: Workspace, tm
         rebuild(space, registry, ask_all(space))
         assert registry.attempts() == before
     assert (cluster.calls("squeue"), cluster.calls("sacct")) == (0, 0), "what SLURM said of ended jobs was kept"
+
+
+# Two login nodes
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A thread of this name is a process on another login node: nobody here can look at it."""
+    real = submitting.this_process
+
+    def this_process() -> dict[str, Any]:
+        there = threading.current_thread().name == "login2"
+        return {"host": "login2", "pid": 1, "start": 1} if there else real()
+
+    monkeypatch.setattr(submitting, "this_process", this_process)
+    monkeypatch.setattr(submitting, "_QUIET", 0.0)
+    return "login2"
+
+
+def eval_and_its_gen(space: Workspace) -> tuple[Cell, Cell]:
+    """A gen cell and an eval that looks at its frames."""
+    small = {"bench_options": {"scenes": 1, "train_scenes": 1, "frames": 16}}
+    gen, evaluation = Resolver(space).eval({"model": "tiny", "bench": "rooms", "frames": 2, **small})
+    return gen, evaluation
+
+
+def start(space: Workspace, registry: Registry, cells: Sequence[Cell], executor: Executor, tell: Any = None) -> Started:
+    """What `smx gen` or `smx eval` does once its cells are known."""
+    decisions = decide(cells, registry, asked=set(), retry=False)
+    return submit(space, registry, decisions, executor=("slurm", executor), tell=tell or (lambda line: None))
+
+
+def test_an_eval_waits_for_frames_that_another_login_node_is_submitting(
+    space: Workspace, cluster: Cluster, elsewhere: str
+) -> None:
+    """Two people type `smx run` at once: every run is submitted once, and none is cancelled for the other's sake."""
+    gen, evaluation = eval_and_its_gen(space)
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow(Executor):
+        def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
+            begun.set()
+            assert go.wait(60)
+            return super().submit(submission, folder, jobs)
+
+    def gen_there() -> None:
+        with Registry.open(space.registry) as registry:
+            start(space, registry, [gen], Slow(lost_after=0))
+
+    said: list[str] = []
+
+    def tell(line: str) -> None:
+        said.append(line)
+        go.set()
+
+    Registry.open(space.registry).close()
+    there = threading.Thread(target=gen_there, name=elsewhere)
+    there.start()
+    assert begun.wait(60)
+    with Registry.open(space.registry) as registry:
+        started = start(space, registry, [gen, evaluation], Executor(lost_after=0), tell)
+        there.join(60)
+        assert [cell.kind for cell, _ in started.attempts] == ["eval"]
+        assert [shard.exit() for _, attempt in started.attempts for shard in attempt.shards()] == [None]
+        assert len(registry.attempts(live=True)) == 2
+    assert said == [f"waiting for {gen.title}: another command (process 1 on login2) is submitting it, 300 s at most"]
+    first, second = (cluster.folder / "sbatch.calls").read_text().splitlines()
+    assert "--dependency" not in first
+    assert "--dependency=afterok:1_0 " in second
+
+
+def test_a_login_node_that_never_goes_on_leaves_the_eval_as_it_was(
+    space: Workspace, cluster: Cluster, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be down. The eval is neither cancelled nor claimed for good: the same command does it later."""
+    monkeypatch.setattr(submitting, "_ELSEWHERE", 0.0)
+    gen, evaluation = eval_and_its_gen(space)
+    with Registry.open(space.registry) as registry:
+        registry.add_run(run_row(space, gen, now()))
+        origin = {"submitter": {"host": elsewhere, "pid": 1, "start": 1}}
+        items = [(gen.fingerprint, len(gen.items))]
+        registry.reserve(items, submission="s", executor="slurm", provenance=origin)
+        with pytest.raises(UserError, match=r"process 1 on login2\) has been submitting") as caught:
+            start(space, registry, [gen, evaluation], Executor(lost_after=0))
+        assert "type the same command again" in caught.value.hint
+        assert [row.fingerprint for row in registry.attempts()] == [gen.fingerprint]
+        found = registry.run(evaluation.fingerprint)
+        assert found is not None
+        assert found.state == "new"
+    assert not evaluation.folder.exists()
+    assert cluster.calls("sbatch") == 0

@@ -89,6 +89,7 @@ def again(
                 shards=alike.shards,
                 max_failed=alike.max_failed,
                 resources=json.loads(alike.given),
+                tell=say,
             )
             followed += started.attempts
             for cell in started.taken:

@@ -190,6 +190,7 @@ def launch(
             shards=how.shards,
             max_failed=how.max_failed,
             canary=how.canary,
+            tell=say,
         )
         for canary in dict.fromkeys(a.plan["canary"]["run"] for _, a in started.attempts if a.plan["canary"]):
             say(f"canary: the first items of {canary} go first, the rest of its kind waits for them")

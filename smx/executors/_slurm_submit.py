@@ -98,6 +98,8 @@ def _dependency(part: Part, parts: Sequence[Part], job_of: Callable[[int], str |
     for producer in (*part.after, *([part.behind] if part.behind else [])):
         title = producer.parent.parent.name
         attempt = AttemptFolder(producer)
+        if producer not in counts and not attempt.planned:
+            return [], f"dependency {title} is being submitted, and SLURM cannot wait for it"
         handle = attempt.handle()
         shards = counts[producer] if producer in counts else len(attempt.shards())
         for k in range(1 if producer == part.behind else shards):
