@@ -84,8 +84,9 @@ def submit(
     try:
         _await_producers(mine, registry, driver, tell)
     except BaseException:  # nothing of ours has begun, and nothing stays claimed
-        for mark, number in reserved.items():
-            registry.release(mark, number)
+        with registry.transaction():
+            for mark, number in reserved.items():
+                registry.release(mark, number)
         raise
     # The registry's own stamps, so that a rebuild from the folders gives the same rows.
     submitted = next((row.created for row in registry.submissions(submission)), "")

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from commands import smx
 
-from smx import submit as submitting
 from smx.booking import run_row
 from smx.cell import Cell
 from smx.errors import UserError
@@ -20,7 +19,7 @@ from smx.plan import decide
 from smx.project import Workspace
 from smx.registry.store import Registry
 from smx.resolve import Resolver
-from smx.runfolder import now
+from smx.runfolder import now, this_process
 from smx.submit import Started, submit
 from smx.sync import ask_all, rebuild, sync
 
@@ -160,14 +159,13 @@ def test_each_source_is_asked_once_and_what_is_down_is_said(space: Workspace, tm
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
     """A thread of this name is a process on another login node: nobody here can look at it."""
-    real = submitting.this_process
 
-    def this_process() -> dict[str, Any]:
+    def process() -> dict[str, Any]:
         there = threading.current_thread().name == "login2"
-        return {"host": "login2", "pid": 1, "start": 1} if there else real()
+        return {"host": "login2", "pid": 1, "start": 1} if there else this_process()
 
-    monkeypatch.setattr(submitting, "this_process", this_process)
-    monkeypatch.setattr(submitting, "_QUIET", 0.0)
+    monkeypatch.setattr("smx.submit.this_process", process)
+    monkeypatch.setattr("smx.submit._QUIET", 0.0)
     return "login2"
 
 
@@ -227,7 +225,7 @@ def test_a_login_node_that_never_goes_on_leaves_the_eval_as_it_was(
     space: Workspace, cluster: Cluster, elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be down. The eval is neither cancelled nor claimed for good: the same command does it later."""
-    monkeypatch.setattr(submitting, "_ELSEWHERE", 0.0)
+    monkeypatch.setattr("smx.submit._ELSEWHERE", 0.0)
     gen, evaluation = eval_and_its_gen(space)
     with Registry.open(space.registry) as registry:
         registry.add_run(run_row(space, gen, now()))
