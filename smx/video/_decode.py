@@ -28,14 +28,14 @@ def decode(path: Path, ids: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
     if wanted and wanted[0] < 0:
         raise SceneError(f"{path}: there is no frame {wanted[0]}")
     present = wanted[: bisect_right(wanted, video.n_frames - 1)]
-    done = 0
+    done, rgb = 0, _Rgb()
     if video.index.by_time:
         for frame_id, frame in _seeking(video, present):
-            yield frame_id, _upright_rgb(video, frame_id, frame)
+            yield frame_id, _upright(video, frame_id, frame, rgb(frame))
             done += 1
     if done < len(present):
         for frame_id, frame in _sequential(video, present[done:]):
-            yield frame_id, _upright_rgb(video, frame_id, frame)
+            yield frame_id, _upright(video, frame_id, frame, rgb(frame))
     if len(present) < len(wanted):
         raise SceneError(f"{path}: there is no frame {wanted[len(present)]}, the video has {count_of(video)}")
 
@@ -133,8 +133,24 @@ def _by_count(path: Path) -> Iterator[tuple[int, Any, bool]]:
         count += 1
 
 
-def _upright_rgb(video: Video, frame_id: int, frame: Any) -> np.ndarray:
-    rgb: np.ndarray = frame.to_ndarray(format="rgb24")
+class _Rgb:
+    """Decoded frames as [H, W, 3] uint8. With a converter for each frame, their tables pile up: about 1 MB a frame."""
+
+    def __init__(self) -> None:
+        self._kind: tuple[Any, ...] | None = None
+        self._converter: Any = None
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        from av.video.reformatter import VideoReformatter
+
+        kind = frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range
+        if kind != self._kind:
+            self._kind, self._converter = kind, VideoReformatter()
+        rgb: np.ndarray = self._converter.reformat(frame, format="rgb24").to_ndarray()
+        return rgb
+
+
+def _upright(video: Video, frame_id: int, frame: Any, rgb: np.ndarray) -> np.ndarray:
     transpose, up_down, left_right = orientation(frame)
     if transpose:
         rgb = rgb.transpose(1, 0, 2)
