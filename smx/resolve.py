@@ -164,6 +164,11 @@ class Resolver:
         bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
         root = self._root(spec.bench, bench.needs_root, places)
         questions = self._ask(spec.bench, bench, root)
+        if lacking := [q.id for q in questions if not q.truth]:
+            self._say(
+                f"Note: {len(lacking)} of {len(questions)} questions have no ground truth (e.g. {lacking[0]}): "
+                "they fail, and are in no score."
+            )
         inputs = {"bench": bench.digest(root), **digests}
         paths = {"bench": _text(root), "samples": str(self.workspace.samples), "checkpoint": _text(checkpoint)}
         cells: list[Cell] = []

@@ -240,8 +240,7 @@ def test_a_root_without_questions_says_what_is_expected(tmp_path: Path, given: s
     [
         ({"question_type": "object_count"}, "unknown question type 'object_count'"),
         ({"question_type": None}, "no 'question_type'"),
-        ({"question_type": "object_counting", "ground_truth": None}, "no 'ground_truth'"),
-        ({"question_type": "object_counting", "ground_truth": " "}, "no 'ground_truth'"),
+        ({"question_type": "object_counting", "ground_truth": True}, "no 'ground_truth'"),
         ({"question_type": "object_counting", "ground_truth": "0"}, "ground truth '0' is no positive number"),
         ({"question_type": "object_counting", "ground_truth": "-1"}, "ground truth '-1' is no positive number"),
         ({"question_type": "object_counting", "ground_truth": "nan"}, "ground truth 'nan' is no positive number"),
@@ -268,10 +267,28 @@ def test_a_broken_row_is_named_by_file_and_line(tmp_path: Path, changes: dict[st
 
 
 def test_a_broken_parquet_row_is_named_by_row(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "test.parquet", [a_row(0), a_row(1, ground_truth=None)])
+    path = write_parquet(tmp_path / "test.parquet", [a_row(0), a_row(1, scene_name=None)])
     with pytest.raises(UserError) as caught:
         Bench().questions(tmp_path)
-    assert caught.value.message.startswith(f"{path}, row 2: no 'ground_truth'")
+    assert caught.value.message.startswith(f"{path}, row 2: no 'scene_name'")
+
+
+def test_a_question_without_ground_truth_fails_alone_and_counts_in_no_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lost otherwise: a whole bench for one empty cell, or a wrong answer that nobody could have given right."""
+    rows = [{**row, "ground_truth": {3: None, 11: " "}.get(row["id"], row["ground_truth"])} for row in ROWS]
+    write_jsonl(tmp_path / "test.jsonl", rows)
+    (tmp_path / "lab").mkdir()
+    monkeypatch.setenv("SMX_WORKSPACE", str(tmp_path / "lab"))
+    asked = ("eval", "--model", "frequency", "--bench", "vsibench", "--root", tmp_path, "--max-failed", "2")
+    assert smx(*asked) == 0
+    assert "2 of 30 questions have no ground truth (e.g. 11)" in " ".join(capsys.readouterr().err.split())
+    (cell,) = data(capsys, "report", "--metric", "all.micro")["tables"][0]["cells"]
+    assert (cell["n"], cell["failed"], cell["value"]) == (28, 2, 1.0)
+    write_jsonl(tmp_path / "test.jsonl", [{**row, "ground_truth": None} for row in ROWS])
+    with pytest.raises(UserError, match="no question has a 'ground_truth'"):
+        Bench().questions(tmp_path)
 
 
 def test_a_damaged_file_is_said_not_a_traceback(tmp_path: Path) -> None:

@@ -98,7 +98,8 @@ class VsiBench(BaseBench):
 def question_of(row: Mapping[str, Any], place: str, *, whole: bool) -> Question:
     """One row in VSI-Bench's columns as a `Question`. `UserError` starting with `place` when it cannot be one.
 
-    `whole` rows can be asked (id, scene, question, options); others only scored (type and ground truth).
+    `whole` rows can be asked (id, scene, question, options), and one without a ground truth is a question without
+    `truth`, which fails alone; others can only be scored (type and ground truth).
     """
     kind = row.get("question_type")
     if kind is None:
@@ -123,7 +124,9 @@ def question_of(row: Mapping[str, Any], place: str, *, whole: bool) -> Question:
         type=kind,
         text=str(row.get("question", "")),
         options=options,
-        truth=_truth(row.get("ground_truth"), kind, options, place),
+        truth=""
+        if whole and _is_empty(row.get("ground_truth"))
+        else _truth(row.get("ground_truth"), kind, options, place),
     )
 
 
@@ -146,8 +149,12 @@ def _list_in(cell: str) -> Any:
     return cell
 
 
+def _is_empty(truth: Any) -> bool:
+    return truth is None or (isinstance(truth, str) and not truth.strip())
+
+
 def _truth(value: Any, kind: str, options: tuple[str, ...] | None, place: str) -> str:
-    truth = "" if value is None or isinstance(value, bool) else str(value).strip()
+    truth = "" if _is_empty(value) or isinstance(value, bool) else str(value).strip()
     if not truth:
         raise UserError(f"{place}: no 'ground_truth'", "a question without a known answer cannot be scored")
     if kind in NUMERICAL:

@@ -44,6 +44,8 @@ class Bench(VsiBench):
                 raise UserError(f"{path}, {place}: id {question.id!r} again (first: {first_seen[question.id]})")
             first_seen[question.id] = f"{path.name}, {place}"
             questions.append(question)
+        if questions and not any(question.truth for question in questions):
+            raise UserError(f"{root}: no question has a 'ground_truth'", "a question without one cannot be scored")
         return self._keep(questions)
 
     def digest(self, root: Path | None) -> str:

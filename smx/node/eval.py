@@ -34,7 +34,7 @@ def work(shard: Shard) -> None:
     info = {}
     if model.needs_training_answers:
         found, info["answers_from"] = bench.baseline_answers(shard.path("bench"))
-        examples = [(query(bench, q), q.truth) for q in found]
+        examples = [(query(bench, q), q.truth) for q in found if q.truth]
     runner = model.load(
         shard.path("checkpoint"),
         seed=spec.seed,
