@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from smx.cli._common import choose_workspace
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -28,6 +30,7 @@ def fixtures() -> Path:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own settings must not change what a test sees."""
+    """A developer's own settings, or the workspace an earlier test named, must not change what a test sees."""
     for name in ("SMX_WORKSPACE", "SMX_PROBE"):
         monkeypatch.delenv(name, raising=False)
+    choose_workspace(None)
