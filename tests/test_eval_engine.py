@@ -376,6 +376,16 @@ def test_a_scene_that_gen_fails_on_is_not_answered_from_frames_of_other_data(lab
     assert before.outcome().done.keys() == broken.outcome().done.keys() | broken.outcome().failed.keys()
 
 
+def test_scores_of_several_runs_say_which_run_they_are_of(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: eight lines "tiny official@1", and no way to tell which sampler they are about."""
+    words = ("--sampler", "uniform,random", "--model", "tiny,chance", "--set", "max_new_tokens=1", *ROOMS)
+    assert smx("eval", "--frames", "4", *words) == 0
+    said = capsys.readouterr().out
+    assert "tiny (untrained), uniform 4 frames, official@1: all micro" in said
+    assert "tiny (untrained), random 4 frames, official@1: all micro" in said
+    assert "chance official@1: all micro" in said
+
+
 def test_scenes_without_a_video_are_said_at_once_and_fail_by_name(
     lab: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,9 +81,9 @@ class Lab:
             if score is not None:
                 values = [ScoreRow(fingerprint, bench, scorer, m, v, done, "", unparsed) for m, v in metrics.items()]
                 values += [ScoreRow(fingerprint, bench, scorer, "type", v, 10, t) for t, v in (types or {}).items()]
-                for k, row in enumerate(values):
-                    if (gain := (gains or {}).get(row.task or row.metric)) is not None:
-                        values[k] = replace(row, floor=0.3, gain_low=gain, usual="2" if row.task else None)
+                for k, value in enumerate(values):
+                    if (gain := (gains or {}).get(value.task or value.metric)) is not None:
+                        values[k] = replace(value, floor=0.3, gain_low=gain, usual="2" if value.task else None)
                 registry.replace_scores(fingerprint, values)
             if mark:
                 registry.put_attempt(AttemptRow(fingerprint, 1, "inline", "done", items, mark=mark))

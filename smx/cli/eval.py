@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from smx.cli import _launch as L
 
 if TYPE_CHECKING:
     from smx.cell import Cell
+    from smx.registry.rows import RunRow
     from smx.registry.store import Registry
     from smx.resolve import Resolver
 
@@ -136,4 +138,13 @@ def _say_scores(space: Any, done: L.Launch) -> None:
                 micro, macro = 100 * averages["micro"], 100 * averages["macro"]
                 counts = f"n {found['n']}/{row.items}, {found['unparsed']} unparsed"
                 mark = " (untrained)" if row.labels.get("untrained") else ""
-                out(f"          {row.variant}{mark} {scorer}: all micro {micro:.1f}, macro {macro:.1f} ({counts})")
+                name = f"{row.variant}{mark}{_among(row, done.rows)}"
+                out(f"          {name} {scorer}: all micro {micro:.1f}, macro {macro:.1f} ({counts})")
+
+
+def _among(row: RunRow, rows: Sequence[RunRow]) -> str:
+    """What tells a run from the others of its model that were asked for together."""
+    own = [other for other in rows if other.variant == row.variant]
+    frames = f"{row.sampler} {row.frames} frames" if len({(r.sampler, r.frames) for r in own}) > 1 else ""
+    seed = f"seed {row.seed}" if len({r.seed for r in own}) > 1 else ""
+    return "".join(f", {part}" for part in (frames, seed) if part) + ("," if frames or seed else "")

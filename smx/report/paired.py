@@ -81,7 +81,10 @@ def _compared(registry: Registry, runs: Path, x: RunRow, y: RunRow, scorer: str 
     first, second = _answers(registry, runs, x), _answers(registry, runs, y)
     shared = sorted(first.keys() & second.keys())
     if not shared:
-        raise UserError(f"{x.name} and {y.name} share no answered question", "they were asked about other scenes")
+        raise UserError(
+            f"{x.name} and {y.name} share no answered question",
+            "each was asked other questions, or failed on what the other answered",
+        )
     spec = RunFolder(runs / x.folder).spec["spec"]
     bench: BaseBench = plugins.load("benches", spec["bench"]).parse(spec["bench_options"], f"bench {spec['bench']}")
     name = (scorer or bench.scorers[0]).split("@")[0]

@@ -224,8 +224,8 @@ def build(
             at = (model, sampler_label(run), run.frames, bench, scorer, metric, run.seed, task or metric)  # as AXES
             tables.setdefault(table_of(at), []).append((at, entry))
     keys = sorted(tables, key=lambda key: _order(apart, key, metrics))
-    found = [_pivot(dict(zip(apart, key, strict=True)), tables[key], query, metrics) for key in keys]
-    return [replace(table, weak=weak) for table in found]
+    made = [_pivot(dict(zip(apart, key, strict=True)), tables[key], query, metrics) for key in keys]
+    return [replace(table, weak=weak) for table in made]
 
 
 def as_runs(scores: Iterable[CellScore]) -> tuple[list[RunRow], list[CellScore]]:
