@@ -524,7 +524,7 @@ def drop(key: str) -> Callable[[dict[str, Any]], None]:
         (lambda c: c["text_config"].update(num_hidden_layers=2), ["do not belong", "layers.2"]),
         (lambda c: c["vision_config"].update(intermediate_size=99), ["[256, 128]", "[99, 128]"]),
         (lambda c: c["text_config"].update(num_attention_heads=5), ["192 over 5 heads"]),
-        (drop("vision_config"), ["vision hidden size"]),
+        (drop("vision_config"), ["vision_config is missing", "expected an object of sizes"]),
     ],
 )
 def test_a_config_of_another_model_is_refused(
@@ -560,6 +560,9 @@ def test_damaged_folders_are_refused(saved: Path, tmp_path: Path) -> None:
     refused("model.safetensors.index.json", json.dumps(index).encode(), "model-00001-of-00002")
     index = {"weight_map": {"nowhere": "model.safetensors"}}
     refused("model.safetensors.index.json", json.dumps(index).encode(), "lacks nowhere")
+    for broken in ({}, {"weight_map": ["a"]}, {"weight_map": {"lm_head.weight": "../other/model.safetensors"}}):
+        refused("model.safetensors.index.json", json.dumps(broken).encode(), "names no file of this folder")
+    refused("smx.json", b'{"base": "tiny", "positions": [1]}', r"positions is \[1\]")
     with pytest.raises(UserError, match="no checkpoint folder"):
         Tiny().check(tmp_path / "nothing")
     with pytest.raises(UserError, match="needs a checkpoint"):

@@ -294,14 +294,14 @@ def test_kinds_without_intrinsics_do_without_them() -> None:
 
 
 def test_heads_that_do_not_divide_are_refused_before_loading(tmp_path: Path) -> None:
-    """What was found and what a pose needs; the same checkpoint without poses is not bothered."""
+    """What was found and what rotary positions need, with poses or without: no head can be rotated."""
     tiny(seed=4).save(tmp_path / "c")
     config = json.loads((tmp_path / "c/config.json").read_text())
     config["text_config"]["rope_parameters"]["mrope_section"] = [4, 6, 7]
     (tmp_path / "c/config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=r"\[4, 6, 7\] is 17 rotary pairs, a head of 32 has 16"):
-        Tiny.parse({"pose": {"kind": "gta"}}, "m").check(tmp_path / "c")
-    Tiny.parse({"pose": {"kind": "geo_alibi"}}, "m").check(tmp_path / "c")
+    for kind in ("gta", "geo_alibi", "none"):
+        with pytest.raises(UserError, match=r"\[4, 6, 7\] is 17 rotary pairs, a head of 32 has 16"):
+            Tiny.parse({"pose": {"kind": kind}}, "m").check(tmp_path / "c")
     config["text_config"].update(num_attention_heads=8, hidden_size=196)
     (tmp_path / "c/config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"text width 196 over 8 heads is 24\.5 per head"):

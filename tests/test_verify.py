@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_qwen3 import folder as qwen3  # noqa: F401 - a fixture: a tiny Qwen3-VL
+from torch import Tensor
 
 from smx.cli import run
+from smx.errors import UserError
 from smx.geometry import pose_attention as pa
 from smx.models.spatial_mllm import Model as Spatial
 from smx.models.tiny import Model as Tiny
@@ -302,6 +305,31 @@ def test_a_stage_that_is_not_there_or_not_finite_is_off(golden: Path, tmp_path: 
     assert stages["novel"].note == "this checkpoint does not compute it"
     broken = changed_copy(golden, tmp_path / "c", "model.norm.weight", float("nan"))
     assert next(s for s in verify.check(broken, **HOW).stages if s.name == "logits").note == "not finite here"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("w2c", lambda x: x.index_fill(0, torch.tensor([1]), torch.nan), "finite cameras, found none .* frames 1"),
+        ("w2c", lambda x: x * 2, r"rigid w2c .* frames 0, 1"),
+        ("w2c", lambda x: x[:3], r"w2c is \[3, 4, 4\], .* expect \[8, 4, 4\]"),
+        ("K", lambda x: x * 0, "found 0 and 0 .a field of view of 0 is infinite"),
+        ("text_only_ids", lambda x: x + 100_000, "outside 0 to"),
+        ("pixel_values_videos", lambda x: x[:5], r"pixel_values_videos is \[5, 1176\]"),
+        ("video_grid_thw", lambda x: x * 0, r"video_grid_thw is \[\[0, 0, 0\]\]"),
+        ("input_ids", lambda x: x[:, 10:], "prompt has .* video tokens, its grid"),
+    ],
+)
+def test_a_damaged_record_is_said(
+    name: str, change: Callable[[Tensor], Tensor], words: str, tiny: Path, posed: dict[str, Path], tmp_path: Path
+) -> None:
+    """What was found and what was expected, not a traceback out of a matrix product."""
+    record = tmp_path / "r"
+    shutil.copytree(posed["prope"], record)
+    inputs = load_file(record / "inputs.safetensors")
+    save_file(inputs | {name: change(inputs[name]).contiguous()}, record / "inputs.safetensors")
+    with pytest.raises(UserError, match=words):
+        verify.check(tiny, record, **HOW)
 
 
 def test_wrong_input_is_said(tiny: Path, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

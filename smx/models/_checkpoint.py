@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from smx.errors import UserError, closest
 from smx.geometry.pose_attention import blocks
-from smx.models import _shapes
+from smx.models import _shapes, _sizes
 
 if TYPE_CHECKING:
     from smx.models._options import QwenOptions, VisionOptions
@@ -41,7 +41,7 @@ def refuse_other_shapes(
 ) -> None:
     """`UserError` for the first tensor that is missing, left over, or of another shape than `expected`."""
     renamed = {current_name(name): shape for name, shape in tensors(folder).items()}
-    if config.get("tie_word_embeddings") or _text(config).get("tie_word_embeddings"):
+    if config.get("tie_word_embeddings") or _sizes.language(config).get("tie_word_embeddings"):
         renamed.setdefault("lm_head.weight", expected["lm_head.weight"])
     missing = sorted(expected.keys() - renamed.keys())
     if missing:
@@ -70,10 +70,10 @@ def read_config(folder: Path, kind: str = MODEL_TYPE, architecture: str = ARCHIT
     found = config.get("architectures") or []
     if config.get("model_type") != kind or (found and architecture not in found):
         raise UserError(
-            f"{folder} holds a {config.get('model_type')!r} ({', '.join(found) or 'no architecture named'})",
+            f"{folder} holds a {config.get('model_type')!r} ({', '.join(map(str, found)) or 'no architecture named'})",
             f"expected model_type {kind!r} ({architecture})",
         )
-    refuse_odd_sizes(folder, config)
+    _sizes.refuse_odd_sizes(folder, config)
     return config
 
 
@@ -86,10 +86,10 @@ def content_of_config(folder: Path) -> dict[str, Any]:
 
 def refuse_other_positions(folder: Path, options: VisionOptions, base: str) -> None:
     """`UserError` where positions are not those the checkpoint was trained with, unless the variant allows it."""
-    memory = read_json(folder / MEMORY, "") if (folder / MEMORY).is_file() else None
-    if memory is not None and memory.get("base") != base:
+    known = memory(folder)
+    if known and known.get("base") != base:
         raise UserError(
-            f"{folder} was made from base {memory.get('base')!r}, this variant's base is {base!r}",
+            f"{folder} was made from base {known.get('base')!r}, this variant's base is {base!r}",
             "use a variant of the same base model",
         )
     mismatch = position_mismatch(folder, options)
@@ -107,8 +107,7 @@ def position_mismatch(folder: Path, options: VisionOptions) -> str:
     """
     stride = getattr(options, "trained_stride", None)
     trained: dict[str, Any] = {} if stride is None else {"temporal stride": stride}
-    if (folder / MEMORY).is_file():
-        trained = read_json(folder / MEMORY, "").get("positions", trained)
+    trained = memory(folder).get("positions") or trained
     ours = options.positions()
     other = [name for name in trained if name in ours and trained[name] != ours[name]]
     if not other:
@@ -143,7 +142,14 @@ def weight_files(folder: Path) -> list[str]:
 def _placed(folder: Path) -> dict[str, str]:
     """Tensor -> file, where the weights are in several."""
     index = folder / "model.safetensors.index.json"
-    return read_json(index, "")["weight_map"] if index.is_file() else {}
+    if not index.is_file():
+        return {}
+    found = read_json(index, "").get("weight_map")
+    files = list(found.values()) if isinstance(found, dict) else [None]
+    if not all(isinstance(name, str) and name == Path(name).name for name in files):
+        raise UserError(f"{index}: weight_map names no file of this folder for each tensor", "fetch it again")
+    assert isinstance(found, dict)
+    return found
 
 
 def current_name(name: str) -> str:
@@ -156,8 +162,8 @@ def current_name(name: str) -> str:
 
 def expected_shapes(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every tensor of a Qwen2.5-VL with this config, by its current name."""
-    text, vision = _text(config), config["vision_config"]
-    yield from _shapes.language(text, text["hidden_size"] // text["num_attention_heads"], biased=True)
+    text, vision = _sizes.language(config), config["vision_config"]
+    yield from _shapes.language(text, _sizes.head_size(config), biased=True)
     width, inner = vision["hidden_size"], vision["intermediate_size"]
     patch, pair = vision.get("patch_size", 14), vision.get("temporal_patch_size", 2)
     channels = vision.get("in_channels", vision.get("in_chans", 3))
@@ -172,27 +178,6 @@ def expected_shapes(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ..
     yield "model.visual.merger.mlp.2.bias", (vision["out_hidden_size"],)
 
 
-def _text(config: dict[str, Any]) -> dict[str, Any]:
-    """The text model's part: nested since transformers 4.52, flat before."""
-    nested: dict[str, Any] = config.get("text_config") or config
-    return nested
-
-
-def refuse_odd_sizes(folder: Path, config: dict[str, Any]) -> None:
-    text, vision = _text(config), config.get("vision_config") or {}
-    for part, width, heads in (
-        ("text", text.get("hidden_size"), text.get("num_attention_heads")),
-        ("vision", vision.get("hidden_size"), vision.get("num_heads")),
-    ):
-        if not width or not heads:
-            raise UserError(f"{folder}/config.json has no {part} hidden size or number of heads", "is it complete?")
-        if width % heads or (width // heads) % 4:
-            raise UserError(
-                f"{folder}/config.json: {part} width {width} over {heads} heads is {width / heads:g} per head",
-                "rotary positions need a whole head size that is a multiple of 4",
-            )
-
-
 def refuse_no_tokenizer(folder: Path) -> None:
     """`UserError` where a checkpoint cannot turn text into ids."""
     if not (folder / "tokenizer.json").is_file():
@@ -200,19 +185,30 @@ def refuse_no_tokenizer(folder: Path) -> None:
 
 
 def refuse_pose(config: dict[str, Any], options: QwenOptions) -> None:
-    text = _text(config)
-    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    """`UserError` where a section has no pairs to give to the pose."""
     pose = options.pose
     if pose.kind not in ("none", "geo_alibi"):
-        sections = rope.get("mrope_section", [16, 24, 24])
-        head = text["hidden_size"] // text["num_attention_heads"]
-        if 2 * sum(sections) != head:
-            raise UserError(
-                f"config.json: mrope_section {sections} is {sum(sections)} rotary pairs, "
-                f"a head of {head} has {head / 2:g}",
-                "poses need to know which pairs are whose: is config.json the checkpoint's own?",
-            )
-        blocks(sections, pose.dims, pose.fraction, options.rope.base, options.rope.layout)
+        blocks(_sizes.sections(config), pose.dims, pose.fraction, options.rope.base, options.rope.layout)
+
+
+def special_token(folder: Path, config: dict[str, Any], name: str) -> int:
+    """The id of `vision_start`, `video` or another token that config.json names. `UserError` where it does not."""
+    found = config.get(f"{name}_token_id")
+    if type(found) is not int:
+        said = "is missing" if found is None else f"is {found!r}"
+        raise UserError(f"{folder}/config.json: {name}_token_id {said}", "expected the number of a token")
+    return found
+
+
+def memory(folder: Path) -> dict[str, Any]:
+    """What smx wrote of a checkpoint it made; empty for others."""
+    if not (folder / MEMORY).is_file():
+        return {}
+    content = read_json(folder / MEMORY, "")
+    for name in ("options", "positions"):
+        if not isinstance(content.get(name) or {}, dict):
+            raise UserError(f"{folder / MEMORY}: {name} is {content[name]!r}", "expected an object: save it again")
+    return content
 
 
 def _header(file: Path) -> dict[str, tuple[int, ...]]:
@@ -239,7 +235,9 @@ def read_json(file: Path, otherwise: str) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{file.parent} has no {file.name}", otherwise) from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}", "it must be a file that you may read") from None
+    except ValueError as error:
         raise UserError(f"{file} is not readable JSON: {error}", "fetch it again") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} is not a JSON object", "fetch it again")

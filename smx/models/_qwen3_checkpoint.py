@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from smx.models import _shapes
+from smx.models import _shapes, _sizes
 from smx.models._checkpoint import (
     read_config,
     refuse_no_tokenizer,
@@ -30,8 +30,7 @@ def check(folder: Path, options: Qwen3Options, base: str) -> None:
 def expected_shapes(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every tensor of a Qwen3-VL with this config. Its attention has norms on query and key heads, and no biases."""
     text, vision = config["text_config"], config["vision_config"]
-    head = text.get("head_dim", text["hidden_size"] // text["num_attention_heads"])
-    yield from _shapes.language(text, head, biased=False)
+    yield from _shapes.language(text, _sizes.head_size(config), biased=False)
     width, inner, out = vision["hidden_size"], vision["intermediate_size"], vision["out_hidden_size"]
     patch, pair = vision.get("patch_size", 16), vision.get("temporal_patch_size", 2)
     yield "model.visual.patch_embed.proj.weight", (width, vision.get("in_channels", 3), pair, patch, patch)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smx.errors import UserError, closest, unknown
-from smx.models import _checkpoint
+from smx.models import _checkpoint, _sizes
 from smx.models._checkpoint import current_name
 from smx.models._prompt import KEYS
 from smx.models._vggt_config import PARTS, VGGTConfig, shapes
@@ -78,7 +78,7 @@ def read_config(folder: Path) -> SpatialConfig:
     """`UserError` where it is another architecture, or names sizes or a connector that cannot be built."""
     config = _checkpoint.content_of_config(folder)
     if config.get("model_type") != MODEL_TYPE:
-        found = ", ".join(config.get("architectures") or []) or "no architecture named"
+        found = ", ".join(map(str, config.get("architectures") or [])) or "no architecture named"
         raise UserError(
             f"{folder} holds a {config.get('model_type')!r} ({found})",
             f"expected model_type {MODEL_TYPE!r} ({ARCHITECTURE}); base qwen2_5_vl reads plain Qwen2.5-VL",
@@ -91,7 +91,7 @@ def read_config(folder: Path) -> SpatialConfig:
     if connector not in CONNECTORS:
         raise unknown("connector_type", str(connector), CONNECTORS, f"it stands in {where}")
     qwen = {key: value for key, value in config.items() if key not in OWN_KEYS}
-    _checkpoint.refuse_odd_sizes(folder, qwen)
+    _sizes.refuse_odd_sizes(folder, qwen)
     vggt = VGGTConfig.read(config["spatial_config"], f"{where}, spatial_config")
     patch = qwen["vision_config"].get("patch_size", 14)
     if patch != vggt.patch_size:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from smx.errors import UserError
-from smx.models import _checkpoint, _qwen3, _qwen3_checkpoint, _qwen3_options, _spatial_config
+from smx.models import _checkpoint, _qwen3, _qwen3_checkpoint, _qwen3_options, _sizes, _spatial_config
 from smx.models._options import QwenOptions, VisionOptions
 from smx.models._pixels import prepare
 from smx.models._qwen3_options import Qwen3Options
 from smx.models._spatial_options import SpatialOptions
-from smx.tokens import MERGE, PATCH, Layout
+from smx.tokens import MERGE, PATCH, TEMPORAL_PATCH, Layout
 
 FRAMES, ROWS, COLUMNS = 8, 3, 4  # frames, and merged cells of each
 SECONDS = 1.0  # per tubelet
@@ -37,7 +37,7 @@ def options_of(folder: Path, said: dict[str, Any] | None, base: str | None = Non
     """
     config = _checkpoint.content_of_config(folder)
     kind = config.get("model_type")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(f"{folder} holds a {kind!r}", f"known model_type: {', '.join(KINDS)}")
     options, bases = KINDS[kind]
     if base is not None and base not in bases:
@@ -46,8 +46,7 @@ def options_of(folder: Path, said: dict[str, Any] | None, base: str | None = Non
             f"expected a variant of base {' or '.join(bases)}: smx list models",
         )
     if said is None:
-        memory = folder / _checkpoint.MEMORY
-        said = _checkpoint.read_json(memory, "").get("options") if memory.is_file() else None
+        said = _checkpoint.memory(folder).get("options")
     merges = kind == _spatial_config.MODEL_TYPE and _spatial_config.read_config(folder).connector == "spatial_merge"
     defaults = {"connector": "spatial_merge", "features": "3d", "tubelets": "repeat"} if merges else {}
     return options.parse(defaults | (said or {}), f"options of {folder.name}")
@@ -63,9 +62,47 @@ def needed(options: VisionOptions) -> list[str]:
     return names
 
 
+def refuse_inputs(folder: Path, inputs: dict[str, Tensor], options: VisionOptions) -> None:
+    """`UserError` where a record's inputs are not there, or not of the shapes and ids that the checkpoint reads."""
+    lacking = [name for name in needed(options) if name not in inputs]
+    if lacking:
+        raise UserError(f"the record lacks {', '.join(lacking)}", f"found: {', '.join(sorted(inputs))}")
+    config = _checkpoint.content_of_config(folder)
+    vision, words = config["vision_config"], _sizes.language(config)["vocab_size"]
+    default = _qwen3_options.PATCH if isinstance(options, Qwen3Options) else PATCH
+    patch, pair = vision.get("patch_size", default), vision.get("temporal_patch_size", TEMPORAL_PATCH)
+    grid = inputs["video_grid_thw"]
+    if grid.shape != (1, 3) or int(grid.min()) < 1:
+        raise UserError(f"the record's video_grid_thw is {grid.tolist()}", "expected one row of three numbers above 0")
+    t, h, w = grid[0].tolist()
+    frames = t * (1 if options.tubelets == "repeat" else pair)
+    expected = {
+        "input_ids": (1, inputs["input_ids"].shape[-1]),
+        "text_only_ids": (1, inputs["text_only_ids"].shape[-1]),
+        "pixel_values_videos": (t * h * w, 3 * pair * patch**2),
+        "second_per_grid_ts": (1,),
+        "w2c": (frames, 4, 4),
+        "K": (frames, 3, 3),
+        "video_tchw": (frames, 3, h * patch, w * patch),
+    }
+    for name in needed(options):
+        shape = tuple(inputs[name].shape)
+        if shape != expected.get(name, shape):
+            raise UserError(
+                f"the record's {name} is {list(shape)}, its grid {[t, h, w]} and the checkpoint expect "
+                f"{list(expected[name])}",
+                "the record belongs to another checkpoint, or was changed",
+            )
+    for name in ("input_ids", "text_only_ids"):
+        if not inputs[name].numel() or int(inputs[name].min()) < 0 or int(inputs[name].max()) >= words:
+            raise UserError(
+                f"the record's {name} holds no ids, or some outside 0 to {words - 1}, the checkpoint's vocabulary",
+                "the record belongs to another checkpoint, or was changed",
+            )
+
+
 def make_inputs(folder: Path, options: VisionOptions, seed: int) -> dict[str, Tensor]:
     """Inputs for a record: smooth moving pictures, words and cameras drawn from `seed`, for any checkpoint's ids."""
-    config = _checkpoint.content_of_config(folder)
     rng = np.random.default_rng(seed)
     how: dict[str, Any] = {"patch": PATCH}
     if isinstance(options, Qwen3Options):
@@ -75,7 +112,7 @@ def make_inputs(folder: Path, options: VisionOptions, seed: int) -> dict[str, Te
     area = ROWS * COLUMNS * cell**2
     pixels, layout = prepare(frames, (area, area), repeat=options.tubelets == "repeat", **how)
     inputs = {
-        **_words(rng, config, layout, options),
+        **_words(rng, folder, layout, options),
         "pixel_values_videos": torch.from_numpy(pixels),
         "video_grid_thw": torch.tensor([layout.grid]),
     }
@@ -89,14 +126,14 @@ def make_inputs(folder: Path, options: VisionOptions, seed: int) -> dict[str, Te
     return inputs
 
 
-def _words(
-    rng: np.random.Generator, config: dict[str, Any], layout: Layout, options: VisionOptions
-) -> dict[str, Tensor]:
+def _words(rng: np.random.Generator, folder: Path, layout: Layout, options: VisionOptions) -> dict[str, Tensor]:
     """`input_ids`: words, the video's placeholders, words; `text_only_ids`: words."""
-    text = config.get("text_config") or config
-    start, video, end, image = (config[f"{name}_token_id"] for name in ("vision_start", "video", "vision_end", "image"))
-    special = (start, video, end, image)
-    words = [number for number in range(min(text["vocab_size"], 1000)) if number > 2 and number not in special]
+    config = _checkpoint.content_of_config(folder)
+    names = ("vision_start", "video", "vision_end", "image")
+    special = tuple(_checkpoint.special_token(folder, config, name) for name in names)
+    start, video, end, image = special
+    known = min(_sizes.language(config)["vocab_size"], 1000)
+    words = [number for number in range(known) if number > 2 and number not in special]
     before, after, alone = (rng.choice(words, size).tolist() for size in (*TEXT, TEXT[1]))
     t, h, w = layout.merged
     if isinstance(options, Qwen3Options):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from smx.errors import UserError
+from smx.errors import SceneError, UserError
 from smx.geometry import pose_encoding
 from smx.models import SceneInput, _checkpoint, _load, _qwen3, _qwen3_checkpoint, _spatial_config
 from smx.models._options import Pose, QwenOptions, VisionOptions
@@ -22,7 +22,7 @@ from smx.models._qwen3_options import Qwen3Options
 from smx.models._spatial_load import language_model, read, spatial_features
 from smx.models._spatial_options import SpatialOptions
 from smx.models._spatial_runner import SpatialVLM
-from smx.models._stage_inputs import needed
+from smx.models._stage_inputs import refuse_inputs
 from smx.models._vggt_config import DENSE_CHANNELS, shapes
 from smx.models._vggt_dense import DenseHead
 from smx.models._vlm import PositionedVLM
@@ -42,9 +42,6 @@ def stages(
     options read them `second_per_grid_ts` [1], `w2c` [S, 4, 4] and `K` [S, 3, 3] float64, `video_tchw` [S, 3, H, W]
     in 0..1. `UserError` where one is missing or the checkpoint is of another shape than its config says.
     """
-    lacking = [name for name in needed(options) if name not in inputs]
-    if lacking:
-        raise UserError(f"the record lacks {', '.join(lacking)}", f"found: {', '.join(sorted(inputs))}")
     moved = {name: tensor.to(device) for name, tensor in inputs.items()}
     with torch.inference_mode():
         if isinstance(options, SpatialOptions):
@@ -62,11 +59,13 @@ def _plain_stages(
     folder: Path, inputs: dict[str, Tensor], options: QwenOptions, new_tokens: int, device: str, dtype: str
 ) -> Stages:
     config = _checkpoint.read_config(folder)
+    video = _checkpoint.special_token(folder, config, "video")
+    refuse_inputs(folder, inputs, options)
     _checkpoint.refuse_pose(config, options)
     expected = dict(_checkpoint.expected_shapes(config))
     _checkpoint.refuse_other_shapes(folder, config, expected, _checkpoint.ARCHITECTURE)
     vlm = _load.weights_of(folder, options, device, dtype)[0]
-    model = PositionedVLM(vlm, config["video_token_id"], hooks_for(vlm.model.language_model, options)).eval()
+    model = PositionedVLM(vlm, video, hooks_for(vlm.model.language_model, options)).eval()
     yield "video_embeds", _seen(vlm, inputs).pooler_output
     yield from _placed_stages(model, inputs, options, new_tokens)
 
@@ -75,10 +74,12 @@ def _qwen3_stages(
     folder: Path, inputs: dict[str, Tensor], options: Qwen3Options, new_tokens: int, device: str, dtype: str
 ) -> Stages:
     config = _checkpoint.read_config(folder, _qwen3_checkpoint.MODEL_TYPE, _qwen3_checkpoint.ARCHITECTURE)
+    video = _checkpoint.special_token(folder, config, "video")
+    refuse_inputs(folder, inputs, options)
     expected = dict(_qwen3_checkpoint.expected_shapes(config))
     _checkpoint.refuse_other_shapes(folder, config, expected, _qwen3_checkpoint.ARCHITECTURE)
     vlm = _qwen3.weights_of(folder, options, device, dtype)[0]
-    model = _qwen3.Qwen3VLM(vlm, config["video_token_id"], None).eval()
+    model = _qwen3.Qwen3VLM(vlm, video, None).eval()
     seen = _seen(vlm, inputs)
     yield "video_embeds", seen.pooler_output
     yield "deepstack_embeds", torch.stack(tuple(seen.deepstack_features))
@@ -91,6 +92,8 @@ def _spatial_stages(
     folder: Path, inputs: dict[str, Tensor], options: SpatialOptions, new_tokens: int, device: str, dtype: str
 ) -> Stages:
     config = _spatial_config.read_config(folder)
+    video = _checkpoint.special_token(folder, config.qwen, "video")
+    refuse_inputs(folder, inputs, options)
     # samplers read cameras and maps whatever the variant reads: all of VGGT is compared
     everything = options.model_copy(update={"pose": Pose(kind="gta", source="vggt")})
     _spatial_config.check_tensors(config, everything)
@@ -115,10 +118,11 @@ def _spatial_stages(
     if options.features != "2d":
         yield "fused_embeds", spatial.fuse(flat, tokens, inputs["video_grid_thw"][0].tolist(), vlm.dtype)
     hooks = hooks_for(vlm.model.language_model, options)
-    model = SpatialVLM(vlm, config.qwen["video_token_id"], hooks, spatial).eval()
+    model = SpatialVLM(vlm, video, hooks, spatial).eval()
     if options.pose.kind != "none" and options.pose.source == "vggt":
         height, width = images.shape[2:]
-        w2c, K = pose_encoding.decode(poses[0].double().cpu().numpy(), (width, height))
+        with _told():
+            w2c, K = pose_encoding.decode(poses[0].double().cpu().numpy(), (width, height))
         inputs = inputs | {"w2c": torch.from_numpy(w2c), "K": torch.from_numpy(K)}
     yield from _placed_stages(model, inputs, options, new_tokens)
 
@@ -208,7 +212,17 @@ def _cameras(inputs: dict[str, Tensor], options: QwenOptions, frames: int, patch
     w2c, K = (inputs[name].double().cpu().numpy() for name in ("w2c", "K"))
     unseen = np.broadcast_to(np.uint8(0), (frames, height, width, 3))
     scene = SceneInput("the record", unseen, np.arange(frames, dtype=np.float64), w2c, K)
-    return scene_cameras(scene, options.pose, options.tubelets == "repeat")[None]
+    with _told():
+        return scene_cameras(scene, options.pose, options.tubelets == "repeat")[None]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is one scene's misfortune elsewhere is the record's own here: there is no next scene."""
+    try:
+        yield
+    except SceneError as error:
+        raise UserError(str(error), "record the checkpoint again, or as a variant whose cameras it has") from None
 
 
 def _greedy(model: PositionedVLM, ids: Tensor, where: Tensor, count: int, video: dict[str, Tensor]) -> Tensor:

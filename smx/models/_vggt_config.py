@@ -60,9 +60,9 @@ class VGGTConfig:
 
     def layer(self, index: int, where: str) -> int:
         """An aggregator layer counted from 0, whatever sign `index` has. `UserError` where there is none."""
-        if not -self.depth <= index < self.depth:
+        if type(index) is not int or not -self.depth <= index < self.depth:
             raise UserError(
-                f"{where}: aggregator layer {index} does not exist, there are {self.depth}",
+                f"{where}: aggregator layer {index!r} does not exist, there are {self.depth}",
                 f"valid: {-self.depth} to {self.depth - 1}",
             )
         return index % self.depth

@@ -177,6 +177,8 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, 
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8")) if (folder / ABOUT).is_file() else {}
     except (SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{folder} cannot be read as a record: {error}", "make it again: smx verify record") from None
+    if not isinstance(about, dict) or not all(isinstance(about.get(name) or {}, dict) for name in ("options", "made")):
+        raise UserError(f"{folder / ABOUT} is not what smx writes", "make the record again: smx verify record")
     if not expected:
         raise UserError(f"{folder}/{FILES[1]} holds no stage", "make it again: smx verify record")
     return inputs, expected, about
