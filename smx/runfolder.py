@@ -20,7 +20,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,6 +29,11 @@ from typing import Any
 
 from smx.errors import UserError
 
+# A file of another tool, or an emptied one, is damage too: what it must have to be what its name says.
+_ESSENTIAL = {
+    **{"spec.json": "fingerprint", "plan.json": "shards", "handle.json": "executor"},
+    **{"exit.json": "how", "heartbeat.json": "host"},
+}
 _ROOM = 16384  # bytes; a traceback takes some thousand
 
 
@@ -91,7 +96,16 @@ def read_json(path: str | Path) -> dict[str, Any] | None:
         raise _damaged(Path(path), str(error)) from None
     if not isinstance(found, dict):
         raise _damaged(Path(path), "it holds no JSON object")
+    if (key := _ESSENTIAL.get(os.path.basename(path))) and key not in found:  # noqa: PTH119 - as above
+        raise _damaged(Path(path), f"it has no {key!r}")
     return found
+
+
+def read_whole(path: str | Path) -> dict[str, Any] | None:
+    """The same of a file that can be done without: a damaged one is none."""
+    with contextlib.suppress(UserError):
+        return read_json(path)
+    return None
 
 
 def sync_folder(folder: Path) -> None:
@@ -143,14 +157,9 @@ class ShardFolder:
         return (record for record in self.lines() if isinstance(record, dict))
 
     def damage(self) -> list[str]:
-        """What in its files cannot be read and is done without: lines of items, how it ended, its last heartbeat."""
-        found = [problem for problem in self.lines() if isinstance(problem, str)]
-        for name in ("exit.json", "heartbeat.json"):
-            try:
-                read_json(self.path / name)
-            except UserError as error:
-                found.append(error.message)
-        return found
+        """What in its files cannot be read and is done without, in words: lines of items, and whole files."""
+        files = (self.path / name for name in ("exit.json", "heartbeat.json", "usage.json"))
+        return [*(line for line in self.lines() if isinstance(line, str)), *_damage(files)]
 
     def lines(self) -> Iterator[dict[str, Any] | str]:
         """The record of each whole line of items.jsonl, or which line is damaged and how."""
@@ -175,9 +184,7 @@ class ShardFolder:
 
     def heartbeat(self) -> dict[str, Any] | None:
         """The last heartbeat, if any. A damaged one is none: the executor knows whether the shard lives."""
-        with contextlib.suppress(UserError):
-            return read_json(f"{self.path}/heartbeat.json")
-        return None
+        return read_whole(f"{self.path}/heartbeat.json")
 
     def end(self, how: str, **details: Any) -> None:
         """Write exit.json, last: `how` is done, failed, cancelled or preempted. It can be said on a full disk too."""
@@ -186,9 +193,7 @@ class ShardFolder:
 
     def exit(self) -> dict[str, Any] | None:
         """How the shard ended, once it has. A damaged file says nothing of it: the executor is asked then."""
-        with contextlib.suppress(UserError):
-            return read_json(f"{self.path}/exit.json")
-        return None
+        return read_whole(f"{self.path}/exit.json")
 
     @property
     def _room(self) -> Path:
@@ -259,8 +264,8 @@ class AttemptFolder:
         return [*shared, *(path for k in sorted(own) for path in own[k])]
 
     def handle(self) -> dict[str, Any] | None:
-        """What the executor answered; None until then."""
-        return read_json(f"{self.path}/handle.json")
+        """What the executor answered; None until then, or damaged: the registry and the executor know it too."""
+        return read_whole(f"{self.path}/handle.json")
 
 
 @dataclass(frozen=True)
@@ -309,8 +314,9 @@ class RunFolder:
         return Outcome(done, {k: v for k, v in failed.items() if k not in done}, tuple(damage))
 
     def damage(self) -> list[str]:
-        """What in its shards' files cannot be read and is done without."""
-        return [line for attempt in self.attempts() for shard in attempt.shards() for line in shard.damage()]
+        """What in its attempts' files cannot be read and is done without, in words."""
+        of_shards = (line for attempt in self.attempts() for shard in attempt.shards() for line in shard.damage())
+        return [*_damage(attempt.path / "handle.json" for attempt in self.attempts()), *of_shards]
 
     def result(self) -> dict[str, Any] | None:
         """result.json, if it has been derived."""
@@ -364,6 +370,17 @@ def is_alive(process: dict[str, Any]) -> bool | None:
     if process["host"] != socket.gethostname():
         return None
     return process["start"] is not None and start_time(process["pid"]) == process["start"]
+
+
+def _damage(files: Iterable[Path]) -> list[str]:
+    """What is wrong with those that are damaged."""
+    found = []
+    for path in files:
+        try:
+            read_json(path)
+        except UserError as error:
+            found.append(error.message)
+    return found
 
 
 def _damaged(path: Path, how: str) -> UserError:

@@ -11,9 +11,10 @@ import pytest
 from commands import QUESTIONS, SCENES, data, left, smx
 from media import make_video
 
-from smx.runfolder import ShardFolder
+from smx.runfolder import ShardFolder, this_process, write_json
 
 GEN = ("gen", "--sampler", "uniform", "--frames", "4")
+TWO = ("gen", "--sampler", "uniform", "--frames", "4,6")
 
 
 @pytest.fixture
@@ -23,6 +24,13 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place.mkdir()
     monkeypatch.chdir(tmp_path)
     return place
+
+
+def two_runs(lab: Path, file: str) -> tuple[Path, str]:
+    """Make two; a file of the first, and the name of the second."""
+    assert smx("-w", lab, *TWO, *SCENES) == 0
+    first, second = sorted((lab / "runs/gen").iterdir())
+    return first / file, second.name
 
 
 def test_a_retry_in_a_moved_workspace_leaves_its_samples_there_and_makes_nothing_at_the_old_place(
@@ -96,36 +104,45 @@ def test_a_damaged_line_of_items_is_named_by_file_and_number_and_the_others_coun
     assert (shard.exit(), [record["item"] for record in shard.items()]) == (None, ["d"])
 
 
-BROKEN = {
-    "spec.json": "{",
-    "spec.json of another tool": "{}",
-    "attempts/1/plan.json": "",
-    "attempts/1/handle.json": "[]",
-    "attempts/1/shards/0/usage.json": "\0\0\0\0",
-}
-
-
-@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("name", ["spec.json", "attempts/1/plan.json"])
+@pytest.mark.parametrize("damage", ["", "{}"], ids=["empty", "of another tool"])
 def test_one_damaged_run_does_not_keep_a_rebuild_from_the_others(
-    lab: Path, capsys: pytest.CaptureFixture[str], broken: str
+    lab: Path, capsys: pytest.CaptureFixture[str], name: str, damage: str
 ) -> None:
     """A registry lost together with one file of a thousand run folders would stay lost."""
-    assert smx("-w", lab, "gen", "--sampler", "uniform", "--frames", "4,6", *SCENES) == 0
-    first, second = sorted((lab / "runs/gen").iterdir())
-    file = first / broken.partition(" ")[0]
+    file, other = two_runs(lab, name)
     whole = file.read_bytes()
-    file.write_text(BROKEN[broken])
-    capsys.readouterr()
+    file.write_text(damage)
     assert smx("-w", lab, "db", "rebuild") == 1
     said = capsys.readouterr().err
-    assert f"left out: gen/{first.name}: " in said
-    assert str(file) in said or broken == "spec.json of another tool"
-    assert [run["run"] for run in data(capsys, "-w", lab, "ls")] == [second.name]
-    assert file.read_text() == BROKEN[broken], "evidence stays"
+    assert "left out: gen/" in said
+    assert f"{file} is damaged" in said
+    assert [run["run"] for run in data(capsys, "-w", lab, "ls")] == [other]
+    assert smx("-w", lab, *TWO, *SCENES) == 2, "what says what the run is must not be written over"
+    assert f"{file} is damaged" in capsys.readouterr().err
     file.write_bytes(whole)
     assert smx("-w", lab, "db", "rebuild") == 0
-    assert {run["state"] for run in data(capsys, "-w", lab, "ls")} == {"done"}
-    assert len(data(capsys, "-w", lab, "ls")) == 2
+    assert [run["state"] for run in data(capsys, "-w", lab, "ls")] == ["done", "done"]
+
+
+@pytest.mark.parametrize(
+    "name", ["handle.json", "shards/0/exit.json", "shards/0/heartbeat.json", "shards/0/usage.json"]
+)
+def test_a_damaged_file_that_can_be_done_without_costs_nothing_but_a_line(
+    lab: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """The scenes are there: a file about how they were made must not hide them, nor have them made again."""
+    file, _ = two_runs(lab, f"attempts/1/{name}")
+    handle = lab / "runs/gen" / file.relative_to(lab / "runs/gen").parts[0] / "attempts/1/handle.json"
+    write_json(handle, {**json.loads(handle.read_text()), "process": {**this_process(), "start": 1}})  # it is over
+    file.write_bytes(b"\0\0\0\0")
+    assert smx("-w", lab, "db", "rebuild") == 1
+    assert f"done without: {file} is damaged" in capsys.readouterr().err
+    assert smx("-w", lab, "db", "check") == 1
+    assert f"{file} is damaged" in capsys.readouterr().out
+    assert [run["state"] for run in data(capsys, "-w", lab, "ls")] == ["done", "done"]
+    assert smx("-w", lab, *TWO, *SCENES) == 0
+    assert len(list((lab / "runs").glob("gen/*/attempts/*"))) == 2
 
 
 def test_a_damaged_record_is_one_scene_to_do_again_and_is_said(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise, zip_longest
 from typing import Any
 
-from smx.runfolder import AttemptFolder, ShardFolder, read_json
+from smx.runfolder import AttemptFolder, ShardFolder, read_json, read_whole
 from smx.slurm.limits import seconds
 
 
@@ -30,7 +30,7 @@ def usage(attempt: AttemptFolder) -> dict[str, Any]:
         records = list(shard.items())
         hours += _hours(shard, records, booked)
         kept += sum(record.get("seconds", 0.0) for record in records if record["ok"]) / 3600
-        measured = read_json(shard.path / "usage.json") or {}
+        measured = read_whole(shard.path / "usage.json") or {}
         peaks += [n for n in (measured.get("memory"), *(s.get("rss") for s in booked.get("steps", ()))) if n]
         gpus.append(measured.get("gpus", []))
     resources = attempt.plan.get("resources", {})

@@ -141,7 +141,7 @@ def check(registry: Registry, runs: Path) -> Check:
     problems += [f"run folder not in the registry: {f}" for f in sorted(present - known.keys())]
     # A run that was never attempted needs no folder yet.
     problems += [f"run without its folder: {f}" for f in sorted(known.keys() - present) if known[f]]
-    for run in run_folders(runs):
+    for run in (run for run in run_folders(runs) if run.path.relative_to(runs).as_posix() in known):
         try:
             problems += [*run.damage()] if run.spec else []
         except UserError as error:
