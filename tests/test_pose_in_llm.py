@@ -283,6 +283,19 @@ def test_a_camera_that_is_none_is_the_scenes_error(change: Any, words: str) -> N
         scene_cameras(broken(change), Pose(kind="prope"), repeat=False)
 
 
+def test_cameras_of_other_frames_are_the_scenes_error() -> None:
+    """Fewer cameras than frames would give tokens the camera of another frame, or a traceback."""
+    view = scene()
+    assert view.w2c is not None
+    assert view.K is not None
+    few = SceneInput(view.scene, view.frames, view.timestamps, view.w2c[:2], view.K)
+    with pytest.raises(SceneError, match=r"w2c of every frame: expected \[4, 4, 4\], found \[2, 4, 4\]"):
+        scene_cameras(few, Pose(kind="gta"), repeat=False)
+    flat = SceneInput(view.scene, view.frames, view.timestamps, view.w2c, view.K[:, :2])
+    with pytest.raises(SceneError, match=r"K of every frame: expected \[4, 3, 3\], found \[4, 2, 3\]"):
+        scene_cameras(flat, Pose(kind="prope"), repeat=False)
+
+
 def test_kinds_without_intrinsics_do_without_them() -> None:
     """gta, cape and geo_alibi read w2c alone; prope says what it misses."""
     view = scene()

@@ -254,6 +254,10 @@ def _refuse_cameras(scene: SceneInput, pose: Pose) -> None:
     what = f"{scene.scene}: pose {pose.kind} needs"
     if scene.w2c is None:
         raise SceneError(f"{what} the cameras of its frames (w2c), and these frames have none")
+    for name, found, sides in (("w2c", scene.w2c, (4, 4)), ("K", scene.K, (3, 3))):
+        expected = (len(scene.frames), *sides)
+        if found is not None and found.shape != expected:
+            raise SceneError(f"{what} {name} of every frame: expected {list(expected)}, found {list(found.shape)}")
     lost = ~np.isfinite(scene.w2c).all((1, 2))
     if lost.any():
         raise SceneError(f"{what} finite cameras, found none for chosen frames {_positions(lost)} (by position)")
