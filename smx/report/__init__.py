@@ -12,12 +12,13 @@ from smx.registry.store import Registry
 from smx.report.published import cell_scores
 from smx.report.query import Query, metric_names, parse
 from smx.report.render import render
-from smx.report.table import Table, as_runs, build
+from smx.report.table import Table, Weak, as_runs, build
 
 __all__ = ["Query", "Table", "imported_tables", "parse", "published_tables", "render", "tables"]
 
 
 EVERY = "all"  # as a scorer: each in a table of its own
+_FEW = 1000  # runs: of more, how many are weak at which types is a long line that tells nothing
 
 
 def tables(registry: Registry, query: Query) -> list[Table]:
@@ -47,12 +48,17 @@ def tables(registry: Registry, query: Query) -> list[Table]:
         "select fingerprint, group_concat(input, ' ') from (select fingerprint, input from run_inputs "
         "where role in ('bench', 'frames') order by fingerprint, role) group by fingerprint"
     )
-    weak: dict[str, dict[str, list[str]]] = {}
+    return build(runs, scores, query, excluded, dict(found), _weak(registry) if len(runs) <= _FEW else {})
+
+
+def _weak(registry: Registry) -> Weak:
+    """Run -> scorer -> question types at which always giving the most frequent answer would do as well."""
+    found: dict[str, dict[str, list[str]]] = {}
     for run, scorer, kind in registry.query(
         "select fingerprint, scorer, task from scores where metric = 'type' and gain_low <= 0"
     ):
-        weak.setdefault(run, {}).setdefault(scorer, []).append(kind)
-    return build(runs, scores, query, excluded, dict(found), weak)
+        found.setdefault(run, {}).setdefault(scorer, []).append(kind)
+    return found
 
 
 def _own_scorer(bench: str) -> str | None:
