@@ -332,6 +332,17 @@ def test_a_damaged_record_is_said(
         verify.check(tiny, record, **HOW)
 
 
+def test_a_record_that_fails_leaves_nothing(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a record would be taken for one, and keep its name from the next try."""
+    with monkeypatch.context() as broken:
+        broken.setattr(verify, "_computed", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            verify.record(tiny, tmp_path / "r", **HOW)
+    assert not list(tmp_path.iterdir())
+    verify.record(tiny, tmp_path / "r", **HOW)
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
 def test_wrong_input_is_said(tiny: Path, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 2 with what was found and expected; a record is never written over."""
 
@@ -342,6 +353,10 @@ def test_wrong_input_is_said(tiny: Path, golden: Path, tmp_path: Path, capsys: p
     assert "is no record: inputs.safetensors and expected.safetensors missing" in refused("check", str(tiny))
     assert "no checkpoint folder" in refused("record", str(tmp_path / "none"), str(tmp_path / "out"))
     assert "exists already" in refused("record", str(tiny), str(tiny))
+    assert "a limit of nan is no difference" in refused("check", str(golden), "--limit", "nan")
+    (tmp_path / "file").touch()
+    assert "file/out cannot be made: " in refused("record", str(tiny), str(tmp_path / "file/out"))
+    assert "-1 is not in the range" in refused("record", str(tiny), str(tmp_path / "out"), "--seed", "-1")
     assert "there is no device 'tpu' here" in refused("check", str(golden), "--device", "tpu")
     assert "a variant of base 'tiny' cannot run" in refused(
         "record", str(golden), str(tmp_path / "out"), "--model", "tiny-prope"

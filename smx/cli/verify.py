@@ -37,7 +37,7 @@ def record(
             help="Variant to run it as: smx list models.", show_default="as it was trained, else its base's defaults"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the pictures, words and cameras it is fed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the pictures, words and cameras it is fed.")] = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
     attention: Attention = "sdpa",

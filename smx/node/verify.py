@@ -7,6 +7,10 @@ versions and settings it was made with, the variant's options among them). Recor
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -114,22 +118,19 @@ def record(checkpoint: Path, out: Path, *, variant: As | None = None, seed: int 
     said = variant.options if variant is not None else None
     options = _stage_inputs.options_of(checkpoint, said, variant.base if variant is not None else None)
     inputs = _stage_inputs.make_inputs(checkpoint, options, seed)
-    expected = _computed(checkpoint, inputs, options, _stages.NEW_TOKENS, how)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.mkdir(exist_ok=True)
-    for name, tensors in zip(FILES, (inputs, expected), strict=True):
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary / name)
-    about = {
-        "schema": SCHEMA,
-        "checkpoint": checkpoint.name,
-        "model": variant.model if variant is not None else None,
-        "options": options.model_dump(mode="json", exclude={"attention"}),
-        "new_tokens": _stages.NEW_TOKENS,
-        "made": _here(how),
-    }
-    (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    temporary.rename(out)
+    with _whole(out) as folder:
+        expected = _computed(checkpoint, inputs, options, _stages.NEW_TOKENS, how)
+        for name, tensors in zip(FILES, (inputs, expected), strict=True):
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / name)
+        about = {
+            "schema": SCHEMA,
+            "checkpoint": checkpoint.name,
+            "model": variant.model if variant is not None else None,
+            "options": options.model_dump(mode="json", exclude={"attention"}),
+            "new_tokens": _stages.NEW_TOKENS,
+            "made": _here(how),
+        }
+        (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return [_compare(name, tensor, tensor, LIMIT) for name, tensor in expected.items()]
 
 
@@ -147,6 +148,10 @@ def check(
     Precision and attention are the record's, where nothing else is asked for and it names them.
     `UserError` where there is no record, or it belongs to another architecture.
     """
+    if not limit >= 0:
+        raise UserError(
+            f"a limit of {limit:g} is no difference", f"0 or above, in standard deviations; usual: {LIMIT:g}"
+        )
     folder = checkpoint if folder is None else folder
     inputs, expected, about = read(folder)
     made = about.get("made") or {}
@@ -189,6 +194,24 @@ def devices() -> list[str]:
     import torch
 
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes it in the end, and is gone where something is raised."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be made: {error.filename}: {error.strerror}", "give a new folder where you may write"
+        ) from None
+    try:
+        yield temporary
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _options(checkpoint: Path, about: dict[str, Any]) -> VisionOptions:
