@@ -356,7 +356,9 @@ def test_wrong_input_is_said(tiny: Path, golden: Path, tmp_path: Path, capsys: p
     assert "a limit of nan is no difference" in refused("check", str(golden), "--limit", "nan")
     (tmp_path / "file").touch()
     assert "file/out cannot be made: " in refused("record", str(tiny), str(tmp_path / "file/out"))
-    assert "-1 is not in the range" in refused("record", str(tiny), str(tmp_path / "out"), "--seed", "-1")
+    assert "'--seed': Input should be greater than or equal to 0" in refused(
+        "record", str(tiny), str(tmp_path / "out"), "--seed", "-1"
+    )
     assert "there is no device 'tpu' here" in refused("check", str(golden), "--device", "tpu")
     assert "a variant of base 'tiny' cannot run" in refused(
         "record", str(golden), str(tmp_path / "out"), "--model", "tiny-prope"
