@@ -15,6 +15,9 @@ from smx.cell import Cell
 from smx.errors import UserError
 from smx.project import Workspace
 from smx.resolve import Resolver, run_path, unique
+from smx.resolve.requests import Places
+from smx.resolve.setting import Setting
+from smx.resolve.weights import choose, weights_of
 from smx.spec import EvalSpec, GenSpec, TrainSpec
 
 SMALL = {"bench_options": {"scenes": 1, "train_scenes": 1, "frames": 24}}
@@ -268,16 +271,13 @@ def test_missing_weights_and_weights_for_a_model_without_any_are_refused(lab: Pa
 
 def test_trained_weights_are_part_of_the_identity_and_their_place_is_not(lab: Path, tmp_path: Path) -> None:
     """Two checkpoints of one variant must never share a cell of the table."""
-    made = resolver(lab)
+    setting = Setting(Workspace(lab, "--workspace"))
     digests = []
     for name in ("a", "b", "c"):
         folder = checkpoint(tmp_path / name, model_type="x", value=name == "c")
-        digests.append(made._checkpoint(*_tiny(made), {"checkpoint": str(folder)})[1])
+        places = Places(checkpoint=str(folder))
+        digests.append(weights_of(setting, {}, choose(setting, "tiny", places), places).digests)
     assert digests[0] == digests[1] != digests[2]
-
-
-def _tiny(made: Resolver) -> tuple[Any, str]:
-    return made._read_variant("tiny"), "tiny"
 
 
 def test_a_train_run_is_a_checkpoint_whose_eval_waits_for_it(lab: Path) -> None:

@@ -95,7 +95,8 @@ def test_cameras_missing_for_a_pose_variant_is_one_message(
     monkeypatch.chdir(tmp_path)
     assert run(["init", "."]) == 0
     monkeypatch.setattr(Dataset, "has_cameras", False)
-    monkeypatch.setattr("smx.resolve.lacks", lambda scene, needs: f"scene {scene.id!r} has no cameras" if needs else "")
+    no_cameras = "scene {} has no cameras".format
+    monkeypatch.setattr("smx.resolve.usable.lacks", lambda scene, needs: no_cameras(repr(scene.id)) if needs else "")
     named = ["--bench", "rooms"] if command == "eval" else ["--data", "rooms"]
     capsys.readouterr()
     assert run([command, "--model", "tiny-prope", *named, "--frames", "4"]) == 2

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from smx.errors import UserError, closest
 from smx.registry.clauses import Filter, Where, of_runs
 from smx.registry.connection import Connection
+from smx.registry.finding import find_run
 from smx.registry.rows import (
     BAD,
     LIVE,
@@ -102,22 +102,7 @@ class Registry:
 
         `UserError` when nothing fits (closest named) or several do (all listed).
         """
-        text = text.strip().rstrip("/").rsplit("/", 1)[-1]  # a path to its folder names it too
-        exact = "where folder in ('gen/' || ?1, 'train/' || ?1, 'eval/' || ?1) or fingerprint = ?1"
-        found = self._rows(RunRow, "runs", exact, [text])
-        if not found and text:
-            loose = """where name = ?1 or (fingerprint >= lower(?1) and fingerprint < lower(?1) || 'g')
-                       or fingerprint in (select fingerprint from attempts where job = ?1
-                                          or (job >= ?1 || '_' and job < ?1 || '`'))  -- an array's tasks: ?1_0, ?1_1
-                       order by created desc"""
-            found = self._rows(RunRow, "runs", loose, [text])
-        if len(found) == 1:
-            return found[0]
-        if found:
-            listed = "\n".join(f"  {_title(r)}  {r.fingerprint[:12]}  {r.state}" for r in found[:12])
-            more = f"\n  … and {len(found) - 12} more" if len(found) > 12 else ""
-            raise UserError(f"{text!r} fits {len(found)} runs", f"name one of them:\n{listed}{more}")
-        raise self._not_found(text)
+        return find_run(self.query, text)
 
     def runs(
         self,
@@ -373,16 +358,6 @@ class Registry:
             return states[-1] if states else "new"
         return "partial" if row.done else states[-1]
 
-    def _not_found(self, text: str) -> UserError:
-        past = "select file from imports i, json_each(i.jobs) j where cast(j.value as text) = ? limit 1"
-        for (file,) in self.query(past, [text]):
-            return UserError(f"job {text} is imported history ({file}): its run folder is not here", "smx ledger")
-        names = [f"{folder}".split("/", 1)[1] for (folder,) in self.query("select folder from runs")]
-        if not names:
-            return UserError(f"unknown run {text!r}: there are no runs here yet", "smx demo, or smx gen --help")
-        near = "\n".join(f"  {name}" for name in closest(text, names)[:3])
-        return UserError(f"unknown run {text!r}", f"the closest:\n{near}\nsmx ls shows them all")
-
 
 _TABLES: dict[type[Any], str] = {
     RunRow: "runs",
@@ -393,10 +368,6 @@ _TABLES: dict[type[Any], str] = {
     InputRow: "run_inputs",
     NoteRow: "notes",
 }
-
-
-def _title(row: RunRow) -> str:
-    return row.folder.split("/", 1)[-1]
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,224 @@
+"""From what was asked for (a flat request) to cells: names checked, inputs found, items listed.
+
+Everything that can be known before the queue is checked here: variants, options, data roots, checkpoints,
+scenes and questions. The built-in stand-ins are decided here too: where nothing is configured (no site
+file, no data or checkpoint argument, not on SLURM), rooms serve for data and the tiny model for weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smx import plugins
+from smx.benches import Question
+from smx.cell import Cell, Item
+from smx.errors import UserError
+from smx.models import BaseVLM
+from smx.project import Workspace
+from smx.resolve.cells import make_cell, run_path, unique
+from smx.resolve.data import Data, Seen, bench_of
+from smx.resolve.frames import Frames
+from smx.resolve.imports import imported_words, refuse_as_sampler
+from smx.resolve.requests import PLACES, Places, check_types, split
+from smx.resolve.setting import Setting
+from smx.resolve.weights import Chosen, Weights, choose, say_positions, weights_of
+from smx.spec import EvalSpec, GenSpec, Recipe, TrainSpec, build, sample_set
+
+__all__ = ["PLACES", "Resolver", "run_path", "unique"]
+
+
+class Resolver:
+    """Resolves requests against one workspace. Questions and scene lists are read once."""
+
+    def __init__(self, workspace: Workspace, *, stand_ins: bool = True, remember: bool = False) -> None:
+        """`stand_ins`: False on SLURM. `remember`: keep digests of files in the workspace's cache."""
+        self.trained: Mapping[str, Cell] = {}  # train cells and runs a checkpoint may name
+        self.said: list[str] = []  # lines for the user: which stand-in serves for what
+        self._workspace = workspace
+        self._setting = Setting(workspace, stand_ins, self.said)
+        self._data = Data(self._setting, remember=remember)
+        self._frames = Frames(self._setting, self._data)
+
+    def gen(self, request: Mapping[str, Any]) -> list[Cell]:
+        """One gen cell."""
+        values, places = split(request, self._setting.checkpoints)
+        if "dataset" not in values:
+            values["dataset"] = self._data.default_dataset(places)
+        refuse_as_sampler(self._workspace.samples, str(values.get("sampler")))
+        spec = build("gen", values)
+        assert isinstance(spec, GenSpec)
+        return [self._frames.gen(spec, places)]
+
+    def train(self, request: Mapping[str, Any]) -> list[Cell]:
+        """A train cell, after the gen cells that make its sample sets."""
+        values, places = split(request, self._setting.checkpoints)
+        check_types("train", values)
+        chosen = choose(self._setting, values.get("model", "tiny"), places, trains=True)
+        spec = self._train_spec(values, chosen)
+        model: BaseVLM = chosen.variant.options()
+        weights = weights_of(self._setting, self.trained, chosen, places)
+        model.check(weights.folder)
+        say_positions(self._setting, spec.model, model, weights)
+        lessons = [self._lesson(spec, model, name, places) for name in spec.data]
+        gens = [gen for lesson in lessons for gen in lesson.gens]
+        inputs, paths = dict(weights.digests), {"checkpoint": weights.folder}
+        for lesson in lessons:
+            inputs |= lesson.inputs
+            paths |= lesson.paths
+        return [
+            *gens,
+            make_cell(
+                self._workspace.runs,
+                spec,
+                f"{spec.model}-{'+'.join(spec.data)}-{spec.sampler}-{spec.frames}f",
+                _steps(spec.recipe, sum(len(lesson.questions) for lesson in lessons)),
+                {**inputs, "sample_set": sample_set(spec)},
+                {**paths, "samples": self._workspace.samples},
+                _labels(spec, chosen.stands_in_for),
+                tuple(gen.fingerprint for gen in gens),
+            ),
+        ]
+
+    def eval(self, request: Mapping[str, Any]) -> list[Cell]:
+        """An eval cell, after the gen cell that makes its sample set (where the model looks at frames)."""
+        values, places = split(request, self._setting.checkpoints)
+        check_types("eval", values)
+        asked = values.get("bench", "rooms")
+        values["bench"] = self._data.bench_for(asked, values.get("bench_options") or {}, places)
+        chosen = choose(self._setting, values.get("model", "tiny"), places)
+        stands_in_for = {"bench": asked} if values["bench"] != asked else {}
+        model: BaseVLM = chosen.variant.options()
+        sees = model.needs_frames and not values.get("blind")
+        spec = self._eval_spec(values, chosen, model, sees)
+        weights = weights_of(self._setting, self.trained, chosen, places)
+        if weights.folder is None or weights.folder.is_dir() or not weights.needs:  # else it is still to be trained
+            model.check(weights.folder)
+        say_positions(self._setting, spec.model, model, weights)
+        spec = _with_seed_that_counts(spec, model, weights)
+        exam = self._exam(spec, model, sees, places)
+        untrained = type(model).trainable and weights.folder is None
+        return [
+            *exam.gens,
+            make_cell(
+                self._workspace.runs,
+                spec,
+                _eval_name(spec, sees),
+                tuple(Item(q.id, q.scene) for q in exam.questions),
+                {**exam.inputs, **weights.digests},
+                {**exam.paths, "samples": self._workspace.samples, "checkpoint": weights.folder},
+                _labels(spec, {**stands_in_for, **chosen.stands_in_for}, untrained=untrained),
+                (*weights.needs, *(gen.fingerprint for gen in exam.gens)),
+            ),
+        ]
+
+    def base_of(self, name: str) -> str:
+        """Base model of a variant, or of its stand-in where that would serve."""
+        return choose(self._setting, name, Places()).variant.base
+
+    def _train_spec(self, values: Mapping[str, Any], chosen: Chosen) -> TrainSpec:
+        base = plugins.load("models", chosen.variant.base)
+        spec = build(
+            "train",
+            {
+                **values,
+                "model": chosen.name,
+                "variant": chosen.variant.resolved(),
+                "recipe": {**base.recipe, **values.get("recipe", {})},
+                "imported": self._frames.imports.named(values.get("sampler", "uniform")),
+            },
+        )
+        assert isinstance(spec, TrainSpec)
+        if not base.trainable:
+            raise UserError(
+                f"model {spec.model!r} has no weights to train", "smx list models shows which can be trained"
+            )
+        return spec
+
+    def _lesson(self, spec: TrainSpec, model: BaseVLM, name: str, places: Places) -> _Part:
+        """What a model learns from one bench."""
+        bench = bench_of(name, spec.data_options[name])
+        root = self._data.root(name, bench.needs_root, places.root)
+        questions = bench.training(root)
+        if not questions:
+            raise UserError(f"bench {name!r} has no training questions", "smx list benches")
+        inputs = {f"data:{name}": bench.digest(root)}
+        seen = Seen(name, bench, bench.training_dataset_options(), {q.scene for q in questions}, root)
+        gens, inputs[f"frames:{name}"] = self._frames.looked_at(spec, model, seen, places)
+        paths = {f"bench:{name}": root, f"gen:{name}": gens[0].folder if gens else None}
+        return _Part(questions, gens, inputs, paths)
+
+    def _eval_spec(self, values: Mapping[str, Any], chosen: Chosen, model: BaseVLM, sees: bool) -> EvalSpec:
+        values = {**values, "model": chosen.name, "variant": chosen.variant.resolved()}
+        if not sees:  # one run, whatever the sampler: nothing is looked at
+            values |= {"sampler": "none", "frames": 0, "sampler_options": {}, "geometry": {}}
+            values = {k: v for k, v in values.items() if k not in ("input", "frame_order")}
+        if not model.needs_frames:
+            values = {k: v for k, v in values.items() if k not in ("blind", "loop")}
+        values["imported"] = sees and self._frames.imports.named(values.get("sampler", "uniform"))
+        spec = build("eval", values)
+        assert isinstance(spec, EvalSpec)
+        return spec
+
+    def _exam(self, spec: EvalSpec, model: BaseVLM, sees: bool, places: Places) -> _Part:
+        """What a model is asked."""
+        bench = bench_of(spec.bench, spec.bench_options)
+        root = self._data.root(spec.bench, bench.needs_root, places.root)
+        questions = self._data.questions(spec.bench, bench, root)
+        inputs, paths = {"bench": bench.digest(root)}, {"bench": root}
+        if not sees:
+            return _Part(questions, [], inputs, paths)
+        seen = Seen(spec.bench, bench, bench.dataset_options(), {q.scene for q in questions}, root)
+        gens, inputs["frames"] = self._frames.looked_at(spec, model, seen, places)
+        inputs["sample_set"] = sample_set(spec)
+        paths["gen"] = gens[0].folder if gens else None
+        return _Part(questions, gens, inputs, paths)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Questions of one bench that a run is about."""
+
+    questions: list[Question]
+    gens: list[Cell]  # what makes the frames they are asked with
+    inputs: dict[str, str]  # as in `Cell`
+    paths: dict[str, Path | None]
+
+
+def _steps(recipe: Recipe, questions: int) -> tuple[Item, ...]:
+    """The optimizer steps, as items that end with a checkpoint each."""
+    steps = recipe.steps or max(1, round(recipe.epochs * questions / (recipe.batch * recipe.accumulate)))
+    every = recipe.save_every
+    return tuple(Item(f"steps-{a + 1:06d}-{min(a + every, steps):06d}", "train") for a in range(0, steps, every))
+
+
+def _with_seed_that_counts(spec: EvalSpec, model: BaseVLM, weights: Weights) -> EvalSpec:
+    """Seed 0 where nothing in the run is random: every seed is the same run.
+
+    Weights made here differ with the seed, and so do their evaluations; weights given do not.
+    """
+    makes_weights = type(model).trainable and (weights.folder is None or bool(weights.needs))
+    chooses = spec.sampler != "none" and not spec.imported and plugins.load("samplers", spec.sampler).seeded
+    if type(model).seeded or makes_weights or chooses or spec.frame_order == "shuffled":
+        return spec
+    return spec.model_copy(update={"seed": 0})
+
+
+def _eval_name(spec: EvalSpec, sees: bool) -> str:
+    part = "-debiased" if spec.bench_options.get("subset") == "debiased" else ""
+    frames = f"-{spec.sampler}-{spec.frames}f" if sees else ""
+    return f"{spec.model}-{spec.bench}{part}{frames}" + ("-blind" if spec.blind else "")
+
+
+def _labels(spec: TrainSpec | EvalSpec, stands_in_for: Mapping[str, str], *, untrained: bool = False) -> dict[str, Any]:
+    """What a run's reader should know that its spec does not say."""
+    labels: dict[str, Any] = {}
+    if stands_in_for:
+        labels["stand_in_for"] = dict(stands_in_for)
+    if untrained:
+        labels["untrained"] = True
+    if spec.imported:
+        labels["imported"] = imported_words(spec)
+    return labels

@@ -1,0 +1,151 @@
+"""Datasets and benches of a workspace: where they are on this machine, and what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smx import plugins
+from smx.benches import BaseBench, Question
+from smx.datasets import BaseDataset
+from smx.digests import remembering
+from smx.errors import UserError
+from smx.resolve.requests import Places
+from smx.resolve.setting import Setting
+from smx.runfolder import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Scenes that the questions of a bench are about."""
+
+    name: str  # of the bench
+    bench: BaseBench
+    options: dict[str, Any]  # of its dataset
+    scenes: set[str]
+    root: Path | None
+
+
+def bench_of(name: str, options: Mapping[str, Any]) -> BaseBench:
+    """The bench plugin with these options."""
+    bench: BaseBench = plugins.load("benches", name).parse(dict(options), f"bench {name}")
+    return bench
+
+
+def dataset_of(name: str, options: Mapping[str, Any]) -> BaseDataset:
+    """The dataset plugin with these options."""
+    dataset: BaseDataset = plugins.load("datasets", name).parse(dict(options), f"dataset {name}")
+    return dataset
+
+
+class Data:
+    """What one workspace knows of datasets and benches. Questions, scene lists and digests are read once."""
+
+    def __init__(self, setting: Setting, *, remember: bool = False) -> None:
+        """`remember`: keep digests of files in the workspace's cache."""
+        self._setting = setting
+        self._remember = remember
+        self._questions: dict[Any, list[Question]] = {}
+        self._scenes: dict[Any, list[str]] = {}
+        self._digests: dict[Any, str] = {}
+
+    # where
+
+    def root(self, name: str, needed: bool, given: str | None) -> Path | None:
+        """Where a dataset or bench is: as `given`, else as the site file says. None where it needs no folder."""
+        if not needed:
+            if given:
+                raise UserError(f"{name!r} is made on the fly, so --root means nothing to it")
+            return None
+        place = given or self._setting.data.get(name)
+        if not place:
+            raise UserError(
+                f"where is {name!r}? no folder is configured for it",
+                f"--root DIR, or in experiments/site.yaml:  data: {{{name}: DIR}}",
+            )
+        root = Path(place).expanduser()
+        if not root.exists():
+            raise UserError(
+                f"{name!r}: there is no folder {str(root)!r}", "check --root or `data:` in experiments/site.yaml"
+            )
+        return root.resolve()
+
+    def videos(self, seen: Seen) -> Path | None:
+        """Where a bench's scenes are: the dataset's own folder where the site file has one, else its questions'."""
+        dataset = seen.bench.dataset
+        if seen.root is None or dataset == seen.name or not self._setting.data.get(dataset):
+            return seen.root
+        return self.root(dataset, True, None)
+
+    # which
+
+    def default_dataset(self, places: Places) -> str:
+        """The dataset that gen means where none is named."""
+        if places.root:
+            return "frames"
+        if self._setting.workspace.site is None and not self._setting.stand_ins:
+            hint = "--dataset NAME: smx list datasets; built-in rooms serve on SLURM only where named: --dataset rooms"
+            raise UserError("which dataset? none is named, and there is no site file", hint)
+        if self._setting.workspace.site is None:
+            self._setting.say("No dataset is named or configured: the built-in rooms serve (dataset `rooms`).")
+            return "rooms"
+        known = [d for d in self._setting.data if d in plugins.names("datasets")]
+        if len(known) == 1:
+            return known[0]
+        raise UserError(
+            "which dataset? none is named", f"--dataset NAME; configured: {', '.join(known) or 'none'}; built in: rooms"
+        )
+
+    def bench_for(self, asked: str, options: Mapping[str, Any], places: Places) -> str:
+        """The bench that is asked: `asked`, or the rooms where they may stand in and know all these `options`."""
+        needs_root = plugins.load("benches", asked).needs_root
+        asks_rooms = set(options) <= plugins.load("benches", "rooms").model_fields.keys()
+        if not (needs_root and asks_rooms and self._setting.may_stand_in(places)):
+            return asked
+        self._setting.say(
+            f"No data for bench {asked!r} is configured: the built-in rooms serve instead (bench `rooms`)."
+        )
+        return "rooms"
+
+    # what is in them
+
+    def scenes(self, name: str, dataset: BaseDataset, root: Path | None) -> list[str]:
+        """Ids of all scenes."""
+        key = (name, dataset, root)
+        if key not in self._scenes:
+            self._scenes[key] = dataset.scenes(root)
+        return self._scenes[key]
+
+    def digest(self, name: str, dataset: BaseDataset, root: Path | None, scenes: Sequence[str]) -> str:
+        """Of these scenes alone: what is added beside them changes no run. Files are read once, not by each command."""
+        key = (name, dataset, root, tuple(scenes))
+        if key not in self._digests:
+            place = self._setting.workspace.cache / "digests.json"
+            known: dict[str, Any] = {}
+            with contextlib.suppress(UserError, OSError):  # damaged, or not ours to read: it is made again
+                known = read_json(place) or {}
+            before = dict(known)
+            with remembering(known):
+                self._digests[key] = dataset.digest(root, scenes)
+            if self._remember and known != before:
+                with contextlib.suppress(OSError):
+                    write_json(place, known)
+        return self._digests[key]
+
+    def questions(self, name: str, bench: BaseBench, root: Path | None) -> list[Question]:
+        """What the bench asks, at least one. Those without ground truth are among them, and the user is told."""
+        key = (name, bench.model_dump_json(), root)
+        if key not in self._questions:
+            self._questions[key] = bench.questions(root)
+        questions = self._questions[key]
+        if not questions:
+            raise UserError(f"bench {name!r}: no question is left by its filters", "check --where")
+        if lacking := [q.id for q in questions if not q.truth]:
+            self._setting.say(
+                f"Note: {len(lacking)} of {len(questions)} questions have no ground truth (e.g. {lacking[0]}): "
+                "they fail, and are in no score."
+            )
+        return questions

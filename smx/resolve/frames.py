@@ -1,0 +1,110 @@
+"""The frames that runs look at: the gen cell that makes them, or the digest of those that are imported."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+from smx.cell import Cell, Item
+from smx.datasets import BaseDataset
+from smx.errors import UserError
+from smx.models import BaseVLM
+from smx.resolve.cells import make_cell
+from smx.resolve.data import Data, Seen, dataset_of
+from smx.resolve.imports import Imports
+from smx.resolve.requests import Places
+from smx.resolve.setting import Setting
+from smx.resolve.usable import needs_of, require_cameras, require_usable
+from smx.spec import EvalSpec, GenSpec, SampleSpec, TrainSpec, build
+
+
+class Frames:
+    """Gen cells of one workspace, and what train and eval cells look at. What proved usable is not looked at again."""
+
+    def __init__(self, setting: Setting, data: Data) -> None:
+        self._setting = setting
+        self._data = data
+        self._usable: set[Any] = set()
+        self.imports = Imports(setting)
+
+    def gen(self, spec: GenSpec, places: Places) -> Cell:
+        """The gen cell, its items the scenes that `spec.scenes` matches."""
+        dataset = dataset_of(spec.dataset, spec.dataset_options)
+        root = self._data.root(spec.dataset, dataset.needs_root, places.root)
+        scenes = _matching(spec, self._data.scenes(spec.dataset, dataset, root))
+        poses = None
+        if spec.geometry.source == "file":
+            assert places.poses is not None, "camera files are looked for where a request is split"
+            poses = Path(places.poses).expanduser().resolve()
+        self._require_usable(spec, dataset, root, scenes, poses)
+        paths = {
+            "dataset": root,
+            "samples": self._setting.workspace.samples,
+            "cache": self._setting.workspace.cache,
+            "poses": poses,
+            "vggt": places.vggt if spec.geometry.source == "vggt" else None,
+        }
+        digest = self._data.digest(spec.dataset, dataset, root, scenes)
+        items = tuple(Item(scene, scene) for scene in scenes)
+        name = f"{spec.sampler}-{spec.frames}f-{spec.dataset}"
+        return make_cell(self._setting.workspace.runs, spec, name, items, {"dataset": digest}, paths)
+
+    def looked_at(
+        self, spec: TrainSpec | EvalSpec, model: BaseVLM, seen: Seen, places: Places
+    ) -> tuple[list[Cell], str]:
+        """(what makes the frames that a train or eval cell looks at, their digest); nothing makes imported ones."""
+        if spec.imported:
+            return [], self.imports.digest(spec, model, seen)
+        videos = self._data.videos(seen)
+        dataset = dataset_of(seen.bench.dataset, seen.options)
+        known = self._data.scenes(seen.bench.dataset, dataset, videos)
+        gen = self.gen(_gen_spec(spec, seen, self._wanted(seen.scenes, known, videos)), places.at(videos))
+        if model.wants_cameras() and spec.geometry.source == "dataset" and not dataset.has_cameras:
+            require_cameras(spec.model, seen.bench.dataset, dataset, videos, known)
+        return [gen], gen.inputs["dataset"]
+
+    def _require_usable(
+        self, spec: GenSpec, dataset: BaseDataset, root: Path | None, scenes: list[str], poses: Path | None
+    ) -> None:
+        key = (spec.dataset, dataset, root, needs_of(spec), spec.frames, tuple(scenes), poses, spec.geometry)
+        if key not in self._usable:
+            require_usable(spec, dataset, root, scenes, poses)
+            self._usable.add(key)
+
+    def _wanted(self, scenes: set[str], known: list[str], root: Path | None) -> tuple[str, ...]:
+        """The `scenes` to make frames of, as globs: those that are known.
+
+        Scenes that are missing on disk fail alone, as items; all missing means a wrong folder.
+        """
+        missing = sorted(scenes - set(known))
+        if len(missing) == len(scenes):
+            raise UserError(
+                f"none of the {len(scenes)} scenes the questions are about is under {root} (e.g. {missing[0]})",
+                "give the folder that holds the videos with --root",
+            )
+        if missing:
+            self._setting.say(
+                f"Note: {len(missing)} of {len(scenes)} scenes that are asked about are not under {root} "
+                f"(e.g. {missing[0]}): their questions fail, and are in no score."
+            )
+        return ("*",) if scenes >= set(known) else tuple(sorted(scenes & set(known)))
+
+
+def _matching(spec: GenSpec, scenes: list[str]) -> list[str]:
+    chosen = [s for s in scenes if any(s == g or fnmatch.fnmatchcase(s, g) for g in spec.scenes)]
+    if not chosen:
+        raise UserError(
+            f"no scene of dataset {spec.dataset!r} matches {', '.join(filter(None, spec.scenes)) or repr('')}",
+            f"scenes: {', '.join(scenes[:8])}{' …' if len(scenes) > 8 else ''}\nall of them: '*', as without --scenes",
+        )
+    return chosen
+
+
+def _gen_spec(spec: TrainSpec | EvalSpec, seen: Seen, scenes: tuple[str, ...]) -> GenSpec:
+    """What makes the frames that `spec` looks at: the same choice, of the bench's scenes."""
+    shared = {name: getattr(spec, name) for name in SampleSpec.model_fields}
+    values = {**shared, "dataset": seen.bench.dataset, "dataset_options": seen.options, "scenes": scenes}
+    made = build("gen", values)
+    assert isinstance(made, GenSpec)
+    return made

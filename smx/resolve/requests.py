@@ -1,0 +1,96 @@
+"""A flat request, split: what a spec is made of, and what only says where things are or what this call allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from smx.digests import checkpoint_digest
+from smx.errors import UserError
+from smx.geometry.view import GeometryOptions
+from smx.spec import SPECS
+
+VGGT = "facebook/VGGT-1B"  # under this id the site file may say where its weights are
+
+
+@dataclass(frozen=True)
+class Places:
+    """Values of a request that are no part of a spec. None where they are not given."""
+
+    root: str | None = None  # of the dataset or the bench
+    checkpoint: str | None = None  # a folder, or the title of a train run
+    poses: str | None = None  # camera files
+    vggt: str | None = None  # weights of VGGT
+    allow_position_mismatch: str | None = None  # whatever it says, it was asked for
+
+    @property
+    def any(self) -> bool:
+        """Whether the request says where anything is."""
+        return any(vars(self).values())
+
+    def at(self, root: Path | None) -> Places:
+        """The same, with data at `root`."""
+        return replace(self, root=None if root is None else str(root))
+
+
+PLACES = tuple(field.name for field in fields(Places))
+
+
+def split(request: Mapping[str, Any], checkpoints: Mapping[str, str]) -> tuple[dict[str, Any], Places]:
+    """(what a spec is made of, the rest). `checkpoints`: name -> folder, as the site file has them.
+
+    Camera files and VGGT's weights are known by what is in them: their digest becomes part of what is asked for.
+    """
+    values = {k: v for k, v in request.items() if k not in PLACES and v is not None}
+    places = Places(**{k: str(request[k]) for k in PLACES if request.get(k) is not None})
+    geometry = values.get("geometry", {})
+    if isinstance(geometry, Mapping) and (geometry or places.poses is not None):
+        values["geometry"] = geometry = _with_poses(geometry, places.poses)
+    if isinstance(geometry, Mapping) and geometry.get("source") == "vggt":
+        folder = _vggt(geometry, places.vggt or checkpoints.get(VGGT))
+        values["geometry"] = {**geometry, "content": checkpoint_digest(folder)}
+        return values, replace(places, vggt=str(folder))
+    if places.vggt is not None:
+        raise UserError(f"weights of VGGT ({places.vggt}) are given", "--set geometry.source=vggt reads them")
+    return values, places
+
+
+def check_types(kind: str, values: Mapping[str, Any]) -> None:
+    """Keys and types before any name is looked up. A variant's options come from its file alone."""
+    if "variant" in values:
+        raise UserError(
+            "a variant's options are not set run by run", "copy its file in experiments/models under a name of its own"
+        )
+    if "imported" in values:
+        raise UserError("'imported' is not set: the name of the sampler tells", "smx samples import DIR --as NAME")
+    SPECS[kind].parse(dict(values), f"{kind} spec")
+
+
+def _with_poses(geometry: Mapping[str, Any], poses: str | None) -> dict[str, Any]:
+    source = geometry.get("source", "file" if poses else "dataset")
+    if poses and source != "file":
+        raise UserError(f"camera files ({poses}) are given, and geometry.source is {source!r}", "leave one of them out")
+    if source != "file":
+        return dict(geometry)
+    from smx.datasets._posed import LOOKED_FOR, digest
+
+    if not poses:
+        raise UserError("geometry.source is 'file', but where are the files?", f"--poses takes {LOOKED_FOR}")
+    return {**geometry, "source": "file", "content": digest(Path(poses).expanduser())}
+
+
+def _vggt(geometry: Mapping[str, Any], found: str | None) -> Path:
+    """The folder of VGGT's weights, checked: they hold what this geometry reads."""
+    from smx.models._vggt_checkpoint import check
+
+    if not found:
+        raise UserError(
+            "geometry.source is 'vggt', but where are its weights?",
+            f"--vggt DIR, or in experiments/site.yaml:  checkpoints: {{{VGGT}: DIR}}",
+        )
+    folder = Path(found).expanduser().resolve()
+    wanted = GeometryOptions.parse(dict(geometry), "geometry")
+    check(folder, ("aggregator", "camera_head", wanted.points))
+    return folder

@@ -1,0 +1,132 @@
+"""Which variant runs, and with which weights: its own, a checkpoint's, those of a train run, or a stand-in's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from smx import plugins
+from smx.cell import Cell
+from smx.digests import checkpoint_digest
+from smx.errors import UserError, unknown
+from smx.models import BaseVLM
+from smx.project import Workspace
+from smx.resolve.requests import Places
+from smx.resolve.setting import Setting
+from smx.spec import TrainSpec, Variant
+from smx.yamlfile import read_yaml
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The variant that runs."""
+
+    variant: Variant
+    name: str
+    stands_in_for: dict[str, str] = field(default_factory=dict)  # {"model": the name that was asked for}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights to load."""
+
+    folder: Path | None  # None: a model without any, or one that starts untrained
+    digests: dict[str, str] = field(default_factory=dict)  # what of them enters the fingerprint
+    needs: tuple[str, ...] = ()  # fingerprints of the runs that make them
+
+
+def choose(setting: Setting, asked: str, places: Places, *, trains: bool = False) -> Chosen:
+    """The variant `asked` for, or its stand-in where its weights are nowhere and nothing is configured."""
+    chosen = _with_weights(setting, asked, places, trains=trains)
+    if places.allow_position_mismatch is None:
+        return chosen
+    return Chosen(_allowing_mismatch(chosen.variant), chosen.name, chosen.stands_in_for)
+
+
+def weights_of(setting: Setting, trained: Mapping[str, Cell], chosen: Chosen, places: Places) -> Weights:
+    """Where the weights of the chosen variant are, or will be. `trained`: train cells that a checkpoint may name."""
+    given = places.checkpoint
+    if given and not plugins.load("models", chosen.variant.base).trainable:
+        raise UserError(f"model {chosen.name!r} has no weights, so --checkpoint means nothing to it")
+    if given is not None and given in trained:
+        return _made_by(trained[given], chosen)
+    path = _find(setting, chosen.variant, chosen.name, places)
+    if path is None:
+        return Weights(None)
+    if not path.is_dir():
+        if given is None:
+            raise UserError(
+                f"there is no folder {str(path)!r}, which is to hold the weights of {chosen.name!r}",
+                "mend `checkpoints:` in experiments/site.yaml, or `checkpoint:` in the variant's file",
+            )
+        raise UserError(
+            f"checkpoint {str(path)!r} is neither a folder nor a train run",
+            f"train runs: {', '.join(c.title for c in trained.values()) or 'none yet (smx train)'}",
+        )
+    return Weights(path, {"checkpoint": checkpoint_digest(path)})
+
+
+def say_positions(setting: Setting, name: str, model: BaseVLM, weights: Weights) -> None:
+    """Scores move with positions by more than most effects under study, so nobody should have to guess them."""
+    said = ", ".join(f"{what} {value}" for what, value in model.positions().items())
+    if said:
+        setting.say(f"Positions of {name}: {said}.")
+    folder = weights.folder
+    if folder is not None and folder.is_dir() and (mismatch := model.position_mismatch(folder)):
+        setting.say(f"Note: {folder} {mismatch}; the variant allows it.")
+
+
+def _with_weights(setting: Setting, name: str, places: Places, *, trains: bool) -> Chosen:
+    variant = _read(setting.workspace, name)
+    known = variant.base in plugins.names("models")
+    if known and (
+        not plugins.load("models", variant.base).needs_checkpoint or _find(setting, variant, name, places) is not None
+    ):
+        return Chosen(variant, name)
+    if variant.stand_in and setting.may_stand_in(places):
+        verb = "trained" if trains else "asked, untrained,"
+        setting.say(f"No weights for {name!r} are configured: {variant.stand_in!r} is {verb} instead.")
+        return Chosen(_read(setting.workspace, variant.stand_in), variant.stand_in, {"model": name})
+    if not known:
+        raise unknown("base model", variant.base, plugins.names("models"), f"variant {name!r} names it")
+    raise UserError(
+        f"model {name!r} needs weights ({variant.checkpoint or 'no checkpoint named'}) that are not here",
+        "give their folder: --checkpoint DIR, or `checkpoints:` in experiments/site.yaml",
+    )
+
+
+def _read(workspace: Workspace, name: str) -> Variant:
+    files = workspace.variant_files()
+    if name not in files:
+        raise unknown("model", name, files, "smx list models")
+    return Variant.parse(read_yaml(files[name]), str(files[name]))
+
+
+def _find(setting: Setting, variant: Variant, name: str, places: Places) -> Path | None:
+    if places.checkpoint:
+        return Path(places.checkpoint)
+    for key in (name, variant.checkpoint):
+        if key and key in setting.checkpoints:
+            return Path(setting.checkpoints[key]).expanduser()
+    if variant.checkpoint and (Path(variant.checkpoint).is_absolute() or variant.checkpoint.startswith(".")):
+        return Path(variant.checkpoint)
+    return None
+
+
+def _allowing_mismatch(variant: Variant) -> Variant:
+    """The variant, run at other positions than its weights were trained with."""
+    if not variant.options().positions():
+        raise UserError(f"base {variant.base!r} has no positions, so --allow-position-mismatch means nothing to it")
+    return Variant.model_validate({**variant.model_dump(), "allow_position_mismatch": True})
+
+
+def _made_by(cell: Cell, chosen: Chosen) -> Weights:
+    """What a train cell leaves, or will leave."""
+    assert isinstance(cell.spec, TrainSpec)
+    if cell.spec.variant != chosen.variant.resolved():
+        raise UserError(
+            f"{cell.title} trained {cell.spec.model!r}, whose options differ from those of {chosen.name!r}",
+            f"smx eval --model {cell.spec.model} --checkpoint {cell.title}",
+        )
+    return Weights(cell.folder / "checkpoint", {"checkpoint": f"train:{cell.fingerprint}"}, (cell.fingerprint,))
