@@ -19,9 +19,9 @@ from smx.registry.rows import LIVE, AttemptRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
 from smx.runfolder import RunFolder, is_alive, run_folders
 from smx.spec import SPECS, AnySpec
-from smx.sync.ask import ask, kept_facts
-from smx.sync.brake import brake
-from smx.sync.look import look, run_changes
+from smx.sync.asking import ask, kept_facts
+from smx.sync.braking import brake
+from smx.sync.looking import look, run_changes
 from smx.sync.view import Seen, View, row_of
 
 # What reading a run folder that somebody damaged ends with: no JSON, other JSON than was written, nobody's to read.

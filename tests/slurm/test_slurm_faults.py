@@ -335,7 +335,7 @@ def test_job_ids_begin_again(
     request: pytest.FixtureRequest,
 ) -> None:
     """A controller that forgot everything gives another run the same id: what counts is the name, never used twice."""
-    monkeypatch.setattr("smx.sync.look._FRESH", 1.0)
+    monkeypatch.setattr("smx.sync.looking._FRESH", 1.0)
     cluster: Cluster = request.getfixturevalue(which)
     cluster.reset()
     assert on_slurm(lab, *ONE) == 0

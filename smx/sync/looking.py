@@ -14,7 +14,7 @@ from smx.node.result import derive
 from smx.node.usage import usage
 from smx.registry.rows import LIVE, AttemptRow, ShardRow
 from smx.runfolder import AttemptFolder, RunFolder, ShardFolder, now
-from smx.sync.ask import keep_facts
+from smx.sync.asking import keep_facts
 from smx.sync.failure import WORST, failure_of
 from smx.sync.scores import score_rows
 from smx.sync.view import Seen, View, is_over
