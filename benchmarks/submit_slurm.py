@@ -50,10 +50,13 @@ def main() -> None:
     times: dict[str, list[float]] = {"smx": [], "map_array": [], "per_run": []}
     calls: dict[str, int] = {}
     path = os.environ["PATH"]
-    for _ in range(REPEATS):
-        for name, work in (("smx", ours), ("map_array", theirs), ("per_run", alone)):
-            with tempfile.TemporaryDirectory() as folder:
-                place = Path(folder)
+    # Nothing is deleted before the end: ext4 takes a file's place again only minutes later, and until then makes
+    # every new file search among those.
+    with tempfile.TemporaryDirectory() as folder:
+        for k in range(REPEATS):
+            for name, work in (("smx", ours), ("map_array", theirs), ("per_run", alone)):
+                place = Path(folder) / f"{name}-{k}"
+                place.mkdir()
                 counted = emulate(place / "tools")
                 os.environ["PATH"] = f"{place / 'tools'}:{path}"
                 times[name].append(work(place))

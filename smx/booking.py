@@ -16,7 +16,7 @@ from smx.registry.store import Registry
 from smx.runfolder import AttemptFolder, write_json
 from smx.spec import AnySpec, EvalSpec, GenSpec, TrainSpec, canonical
 
-WRITERS = 16  # files written at once: each waits for the disk, and the disk takes many together
+WRITERS = 8  # files written at once: each waits for the disk, and the disk takes many together
 
 
 def run_row(workspace: Workspace, cell: Cell, created: str) -> RunRow:

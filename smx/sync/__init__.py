@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from smx import hooks
-from smx.booking import run_row
+from smx.booking import WRITERS, run_row
 from smx.cell import Cell, Item
 from smx.errors import UserError, no_space
 from smx.executors import Fact
@@ -36,7 +37,7 @@ def sync(workspace: Workspace, registry: Registry) -> list[str]:
     """
     views = _live(workspace, registry)
     facts = ask(workspace, views, ended=True)
-    seen = [look(view, facts.get(view.folder.path)) for view in views]
+    seen = _looks(views, facts)
     with registry.transaction():
         live = set(registry.query(f"select fingerprint, attempt from attempts where state in {LIVE}"))
         for view, found in zip(views, seen, strict=True):
@@ -160,6 +161,15 @@ def cell_of(run: RunFolder) -> Cell:
         labels=attempts[-1].plan["labels"] if attempts else {},
         needs=tuple(attempts[-1].plan["needs"]) if attempts else (),
     )
+
+
+def _looks(views: Sequence[View], facts: Mapping[Path, Sequence[Fact]]) -> list[Seen | None]:
+    """A look at each. Those that have ended write what the scheduler says of them, and wait for the disk together."""
+    size = -(-len(views) // WRITERS) or 1
+    parts = [views[first : first + size] for first in range(0, len(views), size)]
+    with ThreadPoolExecutor(WRITERS) as pool:
+        looked = pool.map(lambda part: [look(view, facts.get(view.folder.path)) for view in part], parts)
+        return [found for part in looked for found in part]
 
 
 def _live(workspace: Workspace, registry: Registry) -> list[View]:
