@@ -35,12 +35,13 @@ def machine() -> dict[str, Any]:
     """CPU, cores, Python, versions and the command, without a path or a name of this machine."""
     versions = {name: version for name in _PACKAGES if (version := _version(name))}
     script = Path(sys.argv[0])
+    said = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "versions": versions,
-        "command": shlex.join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"{script.parent.name}/{script.name}", *said]),
     }
 
 
