@@ -13,6 +13,7 @@ from smx.errors import UserError
 from smx.slurm import limits, records
 
 _PATIENCE = 120  # seconds until a command is given up
+_SIGNALLED = range(129, 193)  # 128 and the signal's number: how a shell ends around a command that was killed
 _MOST_NAMES = 100_000  # characters of job names in one argument; the kernel takes 131,072
 # The client gave up, or the connection broke, so the controller may have made the job all the same.
 _DOUBT = re.compile(
@@ -32,8 +33,9 @@ class Answer:
 
     @property
     def doubtful(self) -> bool:
-        """Whether what was asked for may have happened nevertheless."""
-        return not self.ok and (self.code is None or bool(_DOUBT.search(self.words)))
+        """Whether what was asked for may have happened nevertheless: a command that was killed says nothing of it."""
+        killed = self.code is None or self.code < 0 or self.code in _SIGNALLED
+        return not self.ok and (killed or bool(_DOUBT.search(self.words)))
 
 
 def ask(command: Sequence[str], *, input: str | None = None, cwd: str | None = None) -> Answer:

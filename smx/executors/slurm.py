@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from smx.errors import UserError
 from smx.executors import BaseExecutor, End, Fact, Job
-from smx.executors._slurm_ask import Cluster, ask, cluster
+from smx.executors._slurm_ask import Cluster, ask, cluster, queue
 from smx.executors._slurm_brake import brake
 from smx.executors._slurm_examine import examine
 from smx.executors._slurm_facts import facts
@@ -124,7 +124,10 @@ class Executor(Resources, BaseExecutor):
         self._cancel(handles)
 
     def _cancel(self, handles: Sequence[Mapping[str, Any]], *options: str) -> None:
-        tasks = [f"{job}_{index}" for handle in handles for job, index, _ in handle["shards"] if job]
+        shards = [shard for handle in handles for shard in handle["shards"]]
+        tasks = [f"{job}_{index}" for job, index, _ in shards if job]
+        if nameless := {name for job, _, name in shards if name and not job}:
+            tasks += _appeared(nameless, {(name, index) for job, index, name in shards if not job})
         for first in range(0, len(tasks), 1000):
             answer = ask(["scancel", "--quiet", *options, *tasks[first : first + 1000]])
             if not answer.ok:
@@ -134,3 +137,11 @@ class Executor(Resources, BaseExecutor):
         self._cluster = self._cluster or cluster()
         wanted = {job.folder: self.resources(job.kind, job.resources) for job in jobs}
         return divide(jobs, wanted, self._cluster.array_size)
+
+
+def _appeared(names: Collection[str], wanted: Collection[tuple[str, int]]) -> list[str]:
+    """Tasks of arrays whose id sbatch never told, and which SLURM made all the same; `wanted`: (name, index)."""
+    listed, live = queue(names)
+    if not listed.ok:
+        raise UserError(f"squeue: {listed.words}", "nothing was stopped; try again when squeue works")
+    return [f"{record.job}_{index}" for name, index in wanted if (record := live.get((name, index)))]

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from commands import smx
 from processes import Smx
 
 from slurm.cluster import Cluster
@@ -194,24 +195,53 @@ def test_accounting_down_changes_nothing_that_is_known(cluster: Cluster, lab: Pa
         cluster.start_accounting()
 
 
-@pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
+TIMED_OUT = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+
+
+@pytest.mark.parametrize(
+    ("which", "end"),
+    [
+        ("cluster", f'echo "{TIMED_OUT}" >&2\nexit 1'),
+        ("bare_cluster", f'echo "{TIMED_OUT}" >&2\nexit 1'),
+        ("cluster", "kill -KILL $$"),
+    ],
+)
 def test_an_answer_that_was_lost_is_found(
     which: str,
+    end: str,
     lab: Path,
     calm: Calm,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
-    """sbatch makes the job and then fails with the socket time-out: one job, known by its name."""
+    """sbatch makes the job and then fails with the socket time-out, or is killed: one job, known by its name."""
     request.getfixturevalue(which)
-    words = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
-    lost = f'"$REAL" "$@" >/dev/null\necho "{words}" >&2\nexit 1'
-    monkeypatch.setenv("PATH", fake_sbatch(tmp_path / "bin", lost))
+    monkeypatch.setenv("PATH", fake_sbatch(tmp_path / "bin", f'"$REAL" "$@" >/dev/null\n{end}'))
     assert on_slurm(lab, *BOTH) == 0
     settle(lab)
     assert [a.attempt for a in look(lab)[1] if a.job] == [1, 1]
     check(lab, "gen done 2/2", f"eval done {ASKED}/{ASKED}", like=calm(BOTH))
+
+
+def test_a_job_that_appears_after_its_answer_was_lost_can_be_stopped(
+    cluster: Cluster, lab: Path, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller makes it when nobody looks for it any more: its id was never told, and cancel stops it."""
+    asked = tmp_path / "asked"
+    with monkeypatch.context() as patch:
+        late = f'printf "%s\\n" "$PWD" "$@" > {asked}\necho "{TIMED_OUT}" >&2\nexit 1'
+        patch.setenv("PATH", fake_sbatch(tmp_path / "bin", late))
+        site(lab, {"lost_after": 300})
+        assert on_slurm(lab, *ONE) == 0
+    # The workspace's name has a newline: the script and its options are the lines after it.
+    folder, _, options = asked.read_text().rpartition("\n--parsable\n")
+    subprocess.run(["sbatch", "--parsable", *options.split()], cwd=folder, check=True)
+    gate.shut_after(1)
+    recorded(lab, 1)
+    assert smx("-w", lab, "cancel", "--all") == 0
+    settle(lab)
+    check(lab, "gen partial 1/4 cancelled")
 
 
 def test_a_warning_beside_the_id_does_not_hide_it(

@@ -160,6 +160,12 @@ def test_what_leaves_a_doubt(words: str, doubtful: bool) -> None:
     assert Answer(False, words=words, code=1).doubtful is doubtful
 
 
+@pytest.mark.parametrize(("code", "doubtful"), [(-9, True), (137, True), (None, True), (1, False), (255, False)])
+def test_a_killed_command_leaves_a_doubt(code: int | None, doubtful: bool) -> None:
+    """The login node kills what takes too much; it may have reached the controller before."""
+    assert Answer(False, code=code).doubtful is doubtful
+
+
 # What the cluster itself says of a site file
 
 
