@@ -22,11 +22,14 @@ class Format(StrEnum):
 
     table = "table"
     md = "md"
+    latex = "latex"
+    html = "html"
     csv = "csv"
     json = "json"
 
 
-_ENDINGS = {"": Format.table, ".txt": Format.table, ".md": Format.md, ".csv": Format.csv, ".json": Format.json}
+_ENDINGS = {"": Format.table, ".txt": Format.table, ".md": Format.md, ".tex": Format.latex, ".html": Format.html}
+_ENDINGS |= {".csv": Format.csv, ".json": Format.json}
 _EMPTY = "There are no scores yet. This makes some: smx eval --model prope --bench vsibench"
 _IMPORTED = " (imported ones: smx report --imported)"
 
@@ -85,7 +88,7 @@ def report(
     if compare is not None:
         if any((rows, cols, metric, where, imported, runs, output, intervals, with_published)):
             raise UserError("--compare has a table of its own", "with it go --bench, --scorer and --json")
-        if format in (Format.md, Format.csv):
+        if format in (Format.md, Format.latex, Format.html, Format.csv):
             raise UserError(f"--compare is not written as {format}", "as a table without --format, or --json")
         _compare(*compare, bench, scorer, as_json=as_json or format is Format.json)
         return
@@ -96,7 +99,7 @@ def report(
         text = render(found, chosen.value, width=None if output else _width(), show_runs=runs, intervals=intervals)
     if not found:
         say(_why_empty(query, imported=imported))
-        if chosen in (Format.table, Format.md):
+        if chosen not in (Format.csv, Format.json):
             return
     if output is None:
         sys.stdout.write(text)

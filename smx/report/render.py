@@ -1,4 +1,4 @@
-"""Tables as text for a terminal, Markdown for a paper, CSV and JSON for programs.
+"""Tables as text for a terminal, Markdown, LaTeX and HTML for papers and pages, CSV and JSON for programs.
 
 People see scores times 100 with one decimal. Programs get them in 0..1 at full precision, one record per
 cell (several where a cell's runs differ in more than their seed), with the fingerprints behind it; counts of
@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from smx.report.layout import lay_out
 from smx.report.notes import FLOOR, explanation, heading, notes, wording
+from smx.report.pages import Page, html, latex
 from smx.report.table import Cell, Entry, Group, Key, Table, looked_at_imported
 
-FORMATS = ("table", "md", "csv", "json")
+FORMATS = ("table", "md", "latex", "html", "csv", "json")
 MISSING = "—"
 
 _PAGE = 100  # characters of prose a line, where nothing says how wide the page is
@@ -46,6 +47,9 @@ def render(
     if format == "csv":
         return _as_csv(tables)
     extras = Extras(show_runs, intervals)
+    if format in ("latex", "html"):
+        pages = [_as_page(table, extras) for table in tables]
+        return "\n".join(map(latex, pages)) if format == "latex" else html(pages) if pages else ""
     if format == "md":
         parts = ["\n".join(_as_markdown(table, extras)) for table in tables]
         return "\n\n".join(parts) + "\n" if parts else ""
@@ -140,6 +144,13 @@ def _as_markdown(table: Table, extras: Extras) -> list[str]:
     pipes = [f"| {' | '.join(line)} |" for line in (padded[0], rules, *padded[1:])]
     below = [f"- {note}" for note in notes(table, MISSING)]
     return [f"**{heading(table)}** ({explanation(table)})", "", *pipes, *([""] if below else []), *below]
+
+
+def _as_page(table: Table, extras: Extras) -> Page:
+    stubs = [wording(table.rows, row) for row in table.row_keys]
+    heads = [wording(table.cols, col) for col in table.col_keys]
+    below = notes(table, MISSING)
+    return Page(heading(table), explanation(table), table.rows, table.cols, stubs, heads, _body(table, extras), below)
 
 
 def _body(table: Table, extras: Extras) -> list[list[str]]:
