@@ -10,7 +10,7 @@ from typing import NamedTuple
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", '"': r"\textquotedbl{}", "†": r"$^\dagger$", "±": r"$\pm$"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "†": r"$^\dagger$", "±": r"$\pm$"},
     **{"×": r"$\times$", "·": r"$\cdot$", "−": "$-$", "≥": r"$\geq$", "≤": r"$\leq$", "—": "---", "…": r"\dots{}"},
 }
 
