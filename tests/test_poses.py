@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,7 +204,16 @@ def test_a_null_in_cameras_json_is_a_lost_pose(tmp_path: Path, truth: np.ndarray
     assert np.isfinite(read.w2c[0]).all()
 
 
-BROKEN = {
+def one_frame(**said: Any) -> str:
+    pinhole = {"fl_x": 9, "fl_y": 9, "cx": 4, "cy": 4, "w": 8, "h": 8}
+    return json.dumps(pinhole | {"frames": [{"file_path": "0.png", "transform_matrix": np.eye(4).tolist()}]} | said)
+
+
+def one_camera(poses: int = 1, **said: Any) -> str:
+    return json.dumps({"w2c": [np.eye(4).tolist()] * poses, "K": [[9, 0, 4], [0, 9, 4], [0, 0, 1]]} | said)
+
+
+BROKEN: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "a word among numbers": (poses.read_tum, "1 0 0 0 0 0 0 1\n2 0 0 x 0 0 0 1\n", r":2: expected 8 numbers"),
     "a short line": (poses.read_tum, "# c\n\n1 0 0 0 0 0 0\n", r":3: expected 8 numbers .*got '1 0 0 0 0 0 0'"),
     "no unit quaternion": (poses.read_tum, "1 0 0 0 0.5 0 0 0.5\n", r":1: .*no unit quaternion"),
@@ -218,6 +228,24 @@ BROKEN = {
     "a wrong shape": (poses.read_cameras_json, '{"w2c": [[1, 2]], "K": []}', "'w2c' is 1x2, not nx4x4"),
     "ragged numbers": (poses.read_cameras_json, '{"w2c": [[1, 2], [1]], "K": []}', "'w2c' is not nx4x4 numbers"),
     "no frames": (poses.read_nerfstudio, '{"frames": []}', "'frames' is missing or empty"),
+    "frames that are none": (poses.read_nerfstudio, '{"frames": [null]}', "what is no frame"),
+    "a scale of 0": (poses.read_nerfstudio, one_frame(applied_scale=0), "'applied_scale' is 0"),
+    "a transform of words": (poses.read_nerfstudio, one_frame(applied_transform="up"), "'applied_transform' is not"),
+    "a flat transform": (poses.read_nerfstudio, one_frame(applied_transform=[[0] * 4] * 3), "has no inverse"),
+    "a wide image": (poses.read_nerfstudio, one_frame(w=float("inf")), r"frames\[0\]: .* are needed"),
+    "a focal length of 0": (poses.read_nerfstudio, one_frame(fl_x=0), r"frames\[0\]: 0 0 .* no camera's intrinsics"),
+    "no focal length": (
+        poses.read_cameras_json,
+        one_camera(K=[[0, 0, 1], [0, 0, 1], [0, 0, 1]]),
+        "K: 0 0 1 / .* no camera",
+    ),
+    "a lost K": (poses.read_cameras_json, one_camera(K=[[[None] * 3] * 3]), r"K\[0\]: nan .* no camera"),
+    "a ragged K": (poses.read_cameras_json, one_camera(K=[[[1, 2], 3]]), "'K' is not"),
+    "a width in words": (poses.read_cameras_json, one_camera(width="wide", height=9), "'width' is 'wide'"),
+    "half a frame": (poses.read_cameras_json, one_camera(frame_ids=[0.5]), r"frame_ids\[0\] is 0.5"),
+    "no frame number": (poses.read_cameras_json, one_camera(frame_ids=[None]), r"frame_ids\[0\] is nan"),
+    "a frame twice": (poses.read_cameras_json, one_camera(2, frame_ids=[4, 4]), "frame 4 again"),
+    "a scale in words": (poses.read_cameras_json, one_camera(metric="no"), "'metric' is 'no'"),
     "a list for an object": (poses.read_nerfstudio, "[]", "expected a JSON object"),
 }
 

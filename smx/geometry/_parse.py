@@ -89,6 +89,47 @@ def float_array(data: dict[str, Any], key: str, where: Path | str, shape: tuple[
     return array
 
 
+def positive(data: dict[str, Any], key: str, where: Path | str) -> float:
+    """`data[key]`, which is more than 0 and finite."""
+    try:
+        value = float(data[key])
+    except (TypeError, ValueError):
+        value = np.nan
+    if not 0 < value < np.inf:
+        raise SceneError(f"{where}: {key!r} is {data[key]!r}, no number above 0")
+    return value
+
+
+def image_size(data: dict[str, Any], where: Path | str) -> tuple[int, int] | None:
+    """(width, height) in pixels; None where one of them is not said."""
+    if "width" not in data or "height" not in data:
+        return None
+    sides = [positive(data, key, where) for key in ("width", "height")]
+    if any(side != int(side) for side in sides):
+        raise SceneError(f"{where}: an image of {sides[0]:g}x{sides[1]:g} pixels")
+    return int(sides[0]), int(sides[1])
+
+
+def frame_numbers(data: dict[str, Any], where: Path | str, count: int) -> np.ndarray:
+    """[count] int64 of `frame_ids`: whole numbers, each once."""
+    numbers = float_array(data, "frame_ids", where, (count,))
+    for wrong in np.flatnonzero(~((numbers == np.rint(numbers)) & (np.abs(numbers) < 2.0**53))):
+        raise SceneError(f"{where}: frame_ids[{wrong}] is {numbers[wrong]:g}, no frame number")
+    found, times = np.unique(numbers, return_counts=True)
+    if len(found) < count:
+        raise SceneError(f"{where}: frame {found[times > 1][0]:g} again in 'frame_ids'")
+    return numbers.astype(np.int64)
+
+
+def each_a_pinhole(K: np.ndarray, where: Callable[[int], str]) -> None:
+    """`SceneError` at the first of K [n, 3, 3] that is no pinhole's: focal lengths above 0, last row 0 0 1."""
+    focal = np.stack([K[:, 0, 0], K[:, 1, 1]], axis=1)
+    good = np.isfinite(K).all(axis=(1, 2)) & (focal > 0).all(axis=1) & (K[:, 2] == [0, 0, 1]).all(axis=1)
+    for wrong in np.flatnonzero(~good):
+        rows = " / ".join(" ".join(f"{value:g}" for value in row) for row in K[wrong])
+        raise SceneError(f"{where(int(wrong))}: {rows} are no camera's intrinsics (fx 0 cx / 0 fy cy / 0 0 1)")
+
+
 def each_time_once(times: np.ndarray, where: Callable[[int], str]) -> None:
     """`SceneError` at the first time [n] that was there before: which of two poses was meant cannot be known."""
     order = np.argsort(times, kind="stable")

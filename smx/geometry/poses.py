@@ -2,8 +2,8 @@
 
 Every reader converts to w2c, OpenCV axes (x right, y down, z forward), and to pixels whose centres are whole
 numbers (COLMAP and nerfstudio count from the pixel's corner: half a pixel is taken off cx, cy). A lost pose
-(any inf or NaN) becomes an all-NaN camera. A broken line, or a matrix that is no rigid motion, is a
-`SceneError` naming file and line.
+(any inf or NaN) becomes an all-NaN camera. A broken line, a matrix that is no rigid motion, or intrinsics that no
+camera has, are a `SceneError` naming file and line.
 """
 
 from __future__ import annotations
@@ -91,16 +91,17 @@ def read_cameras_json(path: Path) -> Poses:
     Optional: `frame_ids` [n], and `"metric": false` where the scale is arbitrary.
     """
     data = parse.read_json(path)
-    w2c = parse.float_array(data, "w2c", path, (-1, 4, 4))
-    per_frame = np.ndim(data.get("K", 0)) == 3
+    w2c = parse.checked(parse.float_array(data, "w2c", path, (-1, 4, 4)), lambda i: f"{path}: w2c[{i}]")
+    per_frame = _is_a_list_of_matrices(data.get("K"))
     K = parse.float_array(data, "K", path, (len(w2c), 3, 3) if per_frame else (3, 3))
-    numbers = None
-    if "frame_ids" in data:
-        numbers = parse.float_array(data, "frame_ids", path, (len(w2c),)).astype(np.int64)
-    size = (int(data["width"]), int(data["height"])) if "width" in data and "height" in data else None
-    w2c = parse.checked(w2c, lambda i: f"{path}: w2c[{i}]")
     K = np.broadcast_to(K, (len(w2c), 3, 3)).copy()
-    return Poses("cameras_json", w2c, K, size, numbers=numbers, metric=bool(data.get("metric", True)))
+    known = np.flatnonzero(np.isfinite(w2c).all(axis=(1, 2)))
+    parse.each_a_pinhole(K[known], lambda i: f"{path}: K[{known[i]}]" if per_frame else f"{path}: K")
+    numbers = parse.frame_numbers(data, path, len(w2c)) if "frame_ids" in data else None
+    metric = data.get("metric", True)
+    if not isinstance(metric, bool):
+        raise SceneError(f"{path}: 'metric' is {metric!r}, neither true nor false")
+    return Poses("cameras_json", w2c, K, parse.image_size(data, path), numbers=numbers, metric=metric)
 
 
 def read_colmap(folder: Path, *, distorted: bool = False, metric: bool = False) -> Poses:
@@ -119,8 +120,8 @@ def read_colmap(folder: Path, *, distorted: bool = False, metric: bool = False) 
         *fields, name = line.split(maxsplit=9) if len(line.split(maxsplit=9)) == 10 else ("", "")
         expected = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
         values = parse.floats(" ".join(fields), 9, f"{path}:{number}", expected)
-        if int(values[8]) not in intrinsics:
-            raise SceneError(f"{path}:{number}: camera {int(values[8])} is not in cameras.txt")
+        if values[8] not in intrinsics:
+            raise SceneError(f"{path}:{number}: camera {values[8]:g} is not in cameras.txt")
         pose = np.eye(4)
         pose[:3, :3] = quaternion_to_rotation(np.array([*values[2:5], values[1]]))
         pose[:3, 3] = values[5:8]
@@ -150,20 +151,24 @@ def read_nerfstudio(
     frames = data.get("frames")
     if isinstance(frames, list) and isinstance(data.get("test_frames"), list):
         frames = frames + data["test_frames"]
-    if not isinstance(frames, list) or not frames:
-        raise SceneError(f"{path}: 'frames' is missing or empty")
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise SceneError(f"{path}: 'frames' is missing or empty, or holds what is no frame")
     c2w = np.array(
         [parse.float_array(frame, "transform_matrix", f"{path}: frames[{i}]", (4, 4)) for i, frame in enumerate(frames)]
     )
     if "applied_scale" in data:
-        c2w[:, :3, 3] /= float(data["applied_scale"])
-    given = np.array(data["applied_transform"], dtype=np.float64) if "applied_transform" in data else applied
-    if given is not None:
-        if given.shape not in ((3, 4), (4, 4)):
-            raise SceneError(f"{path}: 'applied_transform' is {given.shape}, not 3x4")
+        c2w[:, :3, 3] /= parse.positive(data, "applied_scale", path)
+    if "applied_transform" in data:
+        applied = parse.float_array(data, "applied_transform", path, (-1, 4))
+    if applied is not None:
+        if len(applied) not in (3, 4):
+            raise SceneError(f"{path}: 'applied_transform' is {len(applied)}x4, not 3x4")
         whole = np.eye(4)
-        whole[:3] = given[:3]
-        c2w = np.linalg.inv(whole) @ c2w
+        whole[:3] = applied[:3]
+        if not abs(np.linalg.det(whole)) > 0:
+            raise SceneError(f"{path}: 'applied_transform' has no inverse, so it cannot be undone")
+        with np.errstate(invalid="ignore"):  # lost poses
+            c2w = np.linalg.inv(whole) @ c2w
     c2w[:, :, 1:3] *= -1  # OpenGL (y up, z backward) to OpenCV
     entries = [_pinhole_of(data | frame, f"{path}: frames[{i}]", distorted) for i, frame in enumerate(frames)]
     sizes = {size for _, size in entries}
@@ -180,13 +185,15 @@ def read_intrinsics(path: Path) -> tuple[np.ndarray, tuple[int, int] | None]:
 
     Open3D's `camera_intrinsic.json` (`intrinsic_matrix` column by column) or text: 3x3, or ScanNet's 4x4.
     """
+    size = None
     if path.suffix != ".json":
         values = parse.read_text(path).split()
-        return read_matrix(path, (3, 3) if len(values) == 9 else (4, 4))[:3, :3], None
-    data = parse.read_json(path)
-    key = "intrinsic_matrix" if "intrinsic_matrix" in data else "intrinsic_matrix_column_major"
-    K = parse.float_array(data, key, path, (9,)).reshape(3, 3).T.copy()
-    size = (int(data["width"]), int(data["height"])) if "width" in data and "height" in data else None
+        K = read_matrix(path, (3, 3) if len(values) == 9 else (4, 4))[:3, :3]
+    else:
+        data = parse.read_json(path)
+        key = "intrinsic_matrix" if "intrinsic_matrix" in data else "intrinsic_matrix_column_major"
+        K, size = parse.float_array(data, key, path, (9,)).reshape(3, 3).T.copy(), parse.image_size(data, path)
+    parse.each_a_pinhole(K[None], lambda _: str(path))
     return K, size
 
 
@@ -194,6 +201,12 @@ def read_matrix(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """A matrix written as text, rows by rows."""
     values = parse.floats(parse.read_text(path), shape[0] * shape[1], str(path), f"a {shape[0]}x{shape[1]} matrix")
     return np.array(values).reshape(shape)
+
+
+def _is_a_list_of_matrices(K: Any) -> bool:
+    for _ in range(2):
+        K = K[0] if isinstance(K, list) and K else None
+    return isinstance(K, list)
 
 
 # --- pinhole models -----------------------------------------------------------------------------------------
@@ -213,12 +226,15 @@ def _colmap_cameras(path: Path, distorted: bool) -> dict[int, tuple[np.ndarray, 
         if model not in _COLMAP_PINHOLES:
             raise SceneError(f"{where}: {model} is no pinhole camera; {_UNDISTORT}")
         camera, width, height = parse.floats(" ".join([fields[0], *fields[2:4]]), 3, where, "CAMERA_ID WIDTH HEIGHT")
+        if not (np.isfinite(camera) and 1 <= width < np.inf and 1 <= height < np.inf):
+            raise SceneError(f"{where}: camera {camera:g} of {width:g}x{height:g} pixels")
         values = parse.floats(" ".join(fields[4:]), _COLMAP_PINHOLES[model], where, f"the parameters of {model}")
         focal = 2 if model in ("PINHOLE", "OPENCV") else 1
         if any(values[focal + 2 :]) and not distorted:
             raise SceneError(f"{where}: {model} with distortion; {_UNDISTORT}")
         cx, cy = values[focal : focal + 2]
         K = np.array([[values[0], 0, cx - 0.5], [0, values[focal - 1], cy - 0.5], [0, 0, 1]])
+        parse.each_a_pinhole(K[None], lambda _, where=where: where)  # type: ignore[misc]
         cameras[int(camera)] = (K, (int(width), int(height)))
     return cameras
 
@@ -227,11 +243,14 @@ def _pinhole_of(entry: dict[str, Any], where: str, distorted: bool) -> tuple[np.
     model = str(entry.get("camera_model", "OPENCV"))
     if model not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE"):
         raise SceneError(f"{where}: {model} is no pinhole camera; {_UNDISTORT}")
-    if not distorted and any(float(entry.get(key, 0)) for key in ("k1", "k2", "k3", "k4", "p1", "p2")):
-        raise SceneError(f"{where}: a camera with distortion; {_UNDISTORT}")
     try:
+        bent = any(float(entry.get(key, 0)) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
         fx, cx, cy, w, h = (float(entry[key]) for key in ("fl_x", "cx", "cy", "w", "h"))
-        fy = float(entry.get("fl_y", fx))
-    except (KeyError, TypeError, ValueError) as error:
+        fy, size = float(entry.get("fl_y", fx)), (int(w), int(h))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SceneError(f"{where}: fl_x, cx, cy, w and h are needed ({error})") from None
-    return np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]]), (int(w), int(h))
+    if bent and not distorted:
+        raise SceneError(f"{where}: a camera with distortion; {_UNDISTORT}")
+    K = np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])
+    parse.each_a_pinhole(K[None], lambda _: where)
+    return K, size
