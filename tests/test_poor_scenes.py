@@ -87,6 +87,16 @@ def test_odd_videos_are_sampled_from_the_frames_they_have(tmp_path: Path, monkey
     assert found["tail"].record["source"]["frames_declared"] == 30
 
 
+@pytest.mark.parametrize(("frames", "known"), [(1, False), (5, True)])
+def test_a_frame_paired_with_itself_is_no_overlap(frames: int, known: bool, tmp_path: Path) -> None:
+    """Lost otherwise: the shorter the scenes, the better a run's overlap, as the last frame is repeated."""
+    found = sample(Walk(frames), "uniform", tmp_path)
+    pairs = [p for p in sampleset.read(tmp_path / "uniform").pairs if p["ids"][0] != p["ids"][1]]
+    expected = round(float(np.mean([p["overlap"] for p in pairs])), 6) if known else None
+    assert found["overlap"] == expected
+    assert found["fill"] == 8 - frames
+
+
 def sample(scene: Walk, name: str, place: Path) -> dict[str, object]:
     return make_sample(
         scene,

@@ -41,7 +41,7 @@ def make_sample(
     `extra` is recorded as it is (dataset, fingerprint …) and must not change from one machine to another.
     `source_of` makes the scene's geometry from it and the raw ids of its candidates.
     `cache`: file of this scene's voxels, shared by all samplers and frame counts; made if it is not there.
-    Summary: `frames`, `fill` (how many), `overlap` (mean over pairs) and `coverage`, None without geometry;
+    Summary: `frames`, `fill` (how many), `overlap` (mean over pairs of two frames) and `coverage`, None where unknown;
     `ends_early` where a video has other than the frames its header claims: [there, claimed].
     Raises `SceneError` when the scene cannot be sampled, `UserError` for an odd n.
     """
@@ -97,9 +97,10 @@ def _adopted(folder: Path, source: dict[str, Any], extra: dict[str, Any]) -> dic
 
 
 def summary(record: dict[str, Any]) -> dict[str, Any]:
-    """The few numbers of a sample that a run records for each scene."""
+    """The few numbers of a sample that a run records for each scene. A frame paired with itself says nothing."""
     source = record["source"]
-    overlaps = [pair["overlap"] for pair in record["pairs"] if pair["overlap"] is not None]
+    pairs = [pair for pair in record["pairs"] if pair["ids"][0] != pair["ids"][1]]
+    overlaps = [pair["overlap"] for pair in pairs if pair["overlap"] is not None]
     return {
         "frames": len(record["ids"]),
         "fill": sum(record["fill"]),
