@@ -93,6 +93,15 @@ def test_widely_spaced_candidates_widen_the_window_and_say_so() -> None:
     assert not any(choice.fill)
 
 
+@pytest.mark.parametrize(("name", "options"), [("mergeaware_uniform", {}), ("mergeaware_sa", {"min_overlap": 1.0})])
+def test_frames_numbered_by_the_nanosecond_are_paired_with_neighbours(name: str, options: dict[str, Any]) -> None:
+    """Lost otherwise: on images named like EuRoC's a partner is drawn for hours, out of gigabytes of offsets."""
+    choice = choose(
+        plugins.load("samplers", name)(**options), SceneView(Walk(40, step=50_000_000), GeometryOptions()), 8, 0
+    )
+    assert {b - a for a, b in zip(choice.ids[::2], choice.ids[1::2], strict=True)} == {50_000_000}
+
+
 @settings(max_examples=15, deadline=None)
 @given(frames=st.integers(6, 9), n=st.sampled_from([2, 4]))
 def test_sa_sees_at_least_63_percent_of_what_the_best_frames_see(frames: int, n: int) -> None:

@@ -99,6 +99,12 @@ def test_more_voxels_than_the_work_space_holds() -> None:
     assert len(grid.keys(points)) == len(np.unique(np.floor((points - grid.low) / grid.edge), axis=0))
 
 
+def test_an_edge_too_small_for_the_scene_is_named() -> None:
+    """Lost otherwise: a room of 6 x 3 x 4 m is called a plane, and the way out is the option that was set."""
+    with pytest.raises(SceneError, match=r"voxels of 1e-09 are too small .* 6 x 3 x 4"):
+        VoxelGrid.fit(np.array([[0, 0, 0], [6, 3, 4]], np.float32), 1e-9)
+
+
 def test_a_fixed_edge_is_used_as_given() -> None:
     """Lost otherwise: `voxel_size: 0.1` is silently something else."""
     assert VoxelGrid.fit(np.array([[0, 0, 0], [5, 4, 0]], np.float32), 0.1).edge == np.float32(0.1)

@@ -136,8 +136,10 @@ class VoxelGrid:
             raise SceneError("no point of any candidate frame is valid")
         sides = high - low
         size = np.float32(edge) if edge is not None else np.min(sides) / np.float32(CELLS_ACROSS)
+        extent = " x ".join(f"{side:.3g}" for side in sides)
+        if edge is not None and np.max(sides) >= size * (1 << 20):
+            raise SceneError(f"voxels of {edge:g} are too small for valid points that spread over {extent}")
         if not size > 0 or np.max(sides) / size >= 1 << 20:
-            extent = " x ".join(f"{side:.3g}" for side in sides)
             raise SceneError(f"all valid points lie in a plane ({extent}), so no voxel edge follows; set a voxel_size")
         return cls(low, high, np.float32(size))
 

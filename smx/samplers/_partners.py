@@ -10,6 +10,8 @@ import numpy as np
 from smx.errors import SceneError
 from smx.samplers._common import spread
 
+_DRAWS = 10_000  # offsets drawn at most: frames may be numbered by the nanosecond, and hardly any number is one
+
 
 class Pair(NamedTuple):
     """Two frames that will be merged, ascending, each with whether it only fills up."""
@@ -46,15 +48,16 @@ def pairs_around_anchors(frame_ids: np.ndarray, count: int, window: int, pick: P
 
 
 def random_partner(rng: np.random.Generator, window: int) -> Pick:
-    """Offsets ±1..window drawn again until one hits a free frame."""
-    offsets = np.concatenate([np.arange(-window, 0), np.arange(1, window + 1)])
+    """Offsets ±1..window drawn again until one hits a free frame; where none does, one of those is drawn, as likely."""
 
     def pick(anchor: int, near: np.ndarray) -> int:
         hits = set(near.tolist())
-        while True:
-            partner = anchor + int(offsets[rng.integers(len(offsets))])
+        for _ in range(_DRAWS):
+            drawn = int(rng.integers(2 * window)) - window
+            partner = anchor + drawn + (drawn >= 0)  # 0 is no offset
             if partner in hits:
                 return partner
+        return int(near[rng.integers(len(near))])
 
     return pick
 
