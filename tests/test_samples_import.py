@@ -91,6 +91,15 @@ def test_times_come_with_a_rate_and_stay(space: Path, tmp_path: Path) -> None:
     assert times() == [1, 1.5]
 
 
+def test_an_endless_rate_is_refused(space: Path, tmp_path: Path) -> None:
+    """Lost otherwise: every frame was taken at 0 s, and a model is told so."""
+    saved(tmp_path / "x_2f" / "a" / "one", [1, 2])
+    error = run("import", "x_2f", "--fps", "inf").exception
+    assert isinstance(error, UserError)
+    assert "--fps inf is no rate" in error.message
+    assert not (space / "samples").exists()
+
+
 def test_a_dataset_that_nests_its_scenes_can_be_named(space: Path, tmp_path: Path) -> None:
     """VSI-Bench's scenes are called scannet/scene0011_00: a diff with smx's own set needs the same names."""
     saved(tmp_path / "x_2f" / "scannet" / "scene0011_00", [1, 2])
@@ -117,8 +126,11 @@ def test_nothing_to_read_and_a_name_of_smx_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     saved(tmp_path / "sa_4f" / "a" / "one", [1, 2])
     for words, message in (
-        (["empty"], "no pictures under"),
+        (["empty"], "no folder with pictures under"),
+        (["sa_4f/a/one"], "those in the folder itself have no scene"),
         (["gone"], "is not a folder"),
+        (["sa_4f", "--as", ""], "cannot name a folder"),
+        (["sa_4f", "--as", "mine,yours"], "holds a comma"),
         (["sa_4f"], "'sa' is a sampler of smx"),
         (["sa_4f", "--as", "none"], "'none' is a sampler of smx"),
     ):

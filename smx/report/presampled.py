@@ -6,6 +6,7 @@ The layout is that of Spatial-MLLM's samplers, `sa_sampling_16f/<dataset>/<scene
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,15 +33,20 @@ def bring_in(
     A second import may add times. Overlap, coverage and cameras are unknown. Returns `sets` (folders), `scenes` done
     and `failed` {scene: why}. Raises `UserError` where there is nothing to read.
     """
-    called = name or default_name(source)
+    called = default_name(source) if name is None else name
+    if "," in called:
+        raise UserError(f"{called!r} holds a comma, which separates names in --sampler", "--as ANOTHER")
     if called in (*plugins.names("samplers"), "none"):
         raise UserError(
             f"{called!r} is a sampler of smx: frames of another tool must not be taken for its own",
             f"--as {called}-published",
         )
+    if fps is not None and not math.isfinite(fps):
+        raise UserError(f"--fps {fps:g} is no rate: every frame would be of the same moment", "for example: --fps 30")
     scenes = dict(_scenes(source))
     if not scenes:
-        raise UserError(f"no pictures under {source}", LAYOUT)
+        alone = "; those in the folder itself have no scene" if _pictures(source) else ""
+        raise UserError(f"no folder with pictures under {source}{alone}", LAYOUT)
     done, failed, sets = 0, {}, set[Path]()
     for (first, rest), folder in sorted(scenes.items()):
         label, scene = (dataset, f"{first}/{rest}".strip("/")) if dataset else (first, rest)
