@@ -117,7 +117,10 @@ class BaseExecutor(Options):
         """Do the work, for an executor that works in the calling process. Others have nothing to do here."""
 
     def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
-        """One fact per shard for each handle, in order. Never raises because a source is down."""
+        """One fact per shard for each handle, in order. Never raises because a source is down.
+
+        A handle may say besides since when nothing could be said of it: `doubted`, an ISO time, or None.
+        """
         raise NotImplementedError
 
     def brake(self, ends: Sequence[End]) -> None:

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[
     why, hidden = functools.cache(held), functools.cache(_hides_others)
     found = []
     for handle in handles:
-        old = time.time() - handle["at"] > lost_after
+        old = time.time() - _doubted(handle) > lost_after
         of_one = []
         for job, index, name in handle["shards"]:
             now, before = live.get((name, index)), past.get((name, index))
@@ -50,6 +51,13 @@ def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[
             of_one.append(fact)
         found.append(of_one)
     return found
+
+
+def _doubted(handle: Mapping[str, Any]) -> float:
+    """Since when nobody may have known of its jobs, in seconds since 1970: one empty answer loses nothing."""
+    if "doubted" not in handle:  # whoever asks has not followed it
+        return float(handle["at"])
+    return datetime.fromisoformat(handle["doubted"]).timestamp() if handle["doubted"] else time.time()
 
 
 def _of_another(handle: Mapping[str, Any]) -> bool:
@@ -89,7 +97,7 @@ def _fact(now: Record | None, past: Record | None, listed: Answer, booked: Answe
     if not booked.ok and not booked.absent:
         return Fact(Word.unknown, reason=f"squeue no longer lists it, and sacct cannot be asked: {booked.words}")
     if not old:
-        return Fact(Word.unknown, reason="neither squeue nor sacct knows it yet")
+        return Fact(Word.unknown, reason="neither squeue nor sacct knows it now")
     if job is None:
         return Fact(Word.absent, reason="sbatch did not answer, and the job never appeared")
     return Fact(Word.absent, reason="neither squeue nor sacct knows it any more")

@@ -43,7 +43,7 @@ class Executor(Resources, BaseExecutor):
     kinds: dict[Literal["gen", "train", "eval"], dict[str, Any]] = Field(
         default_factory=dict, description="what differs per kind of run: {gen: {gpus: 0, partition: cpu}}"
     )
-    lost_after: float = Field(120, ge=0, description="seconds after which a job nobody knows of is lost")
+    lost_after: float = Field(120, ge=0, description="seconds for which nobody knows of a job until it is lost")
     _cluster: Cluster | None = PrivateAttr(None)
 
     def model_post_init(self, context: Any, /) -> None:

@@ -42,6 +42,8 @@ def ask(workspace: Workspace, views: Sequence[View], *, ended: bool = False) -> 
                 continue
             write_json(view.folder.path / "handle.json", handle)
             del view.__dict__["handle"]  # it is read again
+        if ended:  # a look at what the registry follows: it knows since when there is a doubt
+            handle = {**handle, "doubted": view.row.unknown_since}
         asked.setdefault(handle["executor"], []).append((view.folder, handle))
     for name, handled in asked.items():
         _, executor = executor_for(workspace, name)

@@ -117,6 +117,8 @@ def _judge(view: View, k: int, fact: Fact, handle: Mapping[str, Any] | None) -> 
     shard = view.shards[k]
     beat = shard.heartbeat()
     state, fact = _shard(shard, view.exits[k], beat, fact, handle)
+    if known and fact.word == Word.unknown and state == "waiting" and known.state in _QUEUED:
+        state = known.state  # nothing new is known
     row = ShardRow(view.row.fingerprint, view.row.attempt, k, state)
     if beat is None:
         return row, fact

@@ -127,6 +127,8 @@ def test_scancel_by_hand(which: str, lab: Path, calm: Calm, gate: Gate, request:
     cluster.run("scancel", next(str(a.job) for a in look(lab)[1] if a.state == "running"))
     settle(lab)
     check(lab, "gen partial 1/2 cancelled", f"eval cancelled 0/{ASKED} dependency")
+    assert smx("-w", lab, "retry") == 0  # leaves them alone: nobody asked for what was cancelled
+    assert [a.attempt for a in look(lab)[1]] == [1, 1]
     gate.open()
     assert on_slurm(lab, *BOTH) == 0
     settle(lab)
@@ -353,6 +355,26 @@ def test_a_broken_environment_is_told_from_broken_work(
     assert on_slurm(lab, *BOTH) == 0
     settle(lab)
     check(lab, "gen done 2/2", f"eval done {ASKED}/{ASKED}", like=calm(BOTH))
+
+
+def test_one_empty_answer_loses_no_job(
+    cluster: Cluster, lab: Path, calm: Calm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that has long been in the queue, and for a moment neither squeue nor sacct lists it: a doubt, no end."""
+    site(lab, {"sbatch": ["--hold"], "lost_after": 0})
+    assert on_slurm(lab, *ONE) == 0
+    with monkeypatch.context() as patch:
+        (tmp_path / "bin").mkdir()
+        for name in ("squeue", "sacct"):
+            (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+            (tmp_path / "bin" / name).chmod(0o755)
+        patch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+        (run,), _, unknown = look(lab)
+        assert run.state == "pending"
+        assert "neither squeue nor sacct knows it now" in unknown[0]
+    cluster.run("scontrol", "release", job_of(lab).partition("_")[0])
+    settle(lab)
+    check(lab, "gen done 4/4", like=calm(ONE))
 
 
 @pytest.mark.parametrize("which", ["cluster", "bare_cluster"])
