@@ -54,6 +54,11 @@ def _partitions(cluster: Cluster, ask: Resources) -> list[Partition]:
 def _gpus(ask: Resources, nodes: list[Node], kind: str, place: str) -> None:
     if not ask.gpus:
         return
+    if ask.gpus_as == "gpus-per-task" and ask.gpus % ask.tasks:
+        raise UserError(
+            f"{kind}: {ask.tasks} tasks per node cannot share {ask.gpus} GPUs by --gpus-per-task",
+            f"gpus: a multiple of {ask.tasks}, or gpus_as: gres",
+        )
     types = sorted({t for n in nodes for t in n.gpus if t})
     if ask.gpu_type and ask.gpu_type not in types:
         raise unknown("GPU type", ask.gpu_type, types, f"the GPUs of {place}")

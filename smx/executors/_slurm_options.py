@@ -23,10 +23,10 @@ def _one_line(text: str) -> str:
 def _time(value: object) -> object:
     # YAML reads an unquoted 1:30:00 as a number, and SLURM reads a bare number as minutes.
     text = value if isinstance(value, str) else ""
-    if found := re.fullmatch(r"\s*(\d+)\s*(s|m|min|h|d)\s*", text):
+    if found := re.fullmatch(r"\s*0*([1-9]\d*)\s*(s|m|min|h|d)\s*", text):
         unit = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[found[2]]
         return clock(int(found[1]) * unit)
-    if not re.search("[:-]", text) or (total := seconds(text)) is None:
+    if not re.search("[:-]", text) or not (total := seconds(text)):  # to SLURM, no time is no limit
         raise ValueError('write a time as 90m, 12h, 2d or in quotes as "1-12:00:00"')
     return clock(total)
 
@@ -35,6 +35,27 @@ def _memory(value: str) -> str:
     if not re.fullmatch(r"\d+[KMGT]", value):
         raise ValueError("write memory as a whole number with a unit: 32G, 500M")
     return value
+
+
+# What smx finds its jobs by, or what a task relies on; it writes them itself.
+_OWN: tuple[str, ...] = ("job-name", "array", "output", "error", "open-mode", "dependency", "kill-on-invalid-dep")
+_OWN += ("signal", "chdir", "clusters", "parsable", "wrap", "wait", "test-only")
+_SHORT = {"J": "job-name", "a": "array", "o": "output", "e": "error", "d": "dependency", "D": "chdir", "M": "clusters"}
+
+
+def _extra(text: str) -> str:
+    if not (found := re.match(r"--([\w-]+)|-(\w)", text)):
+        raise ValueError("write an option of sbatch as --name=value")
+    name = found[1] or _SHORT.get(found[2], "")
+    if len(name) > 2 and any(own.startswith(name) for own in _OWN):  # sbatch takes shortened names
+        raise ValueError(f"{found[0]} is smx's own: it finds its jobs by what it sets there")
+    return text
+
+
+def _variables(values: dict[str, str]) -> dict[str, str]:
+    if wrong := [name for name in values if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)]:
+        raise ValueError(f"{wrong[0]!r} is no name of an environment variable")
+    return values
 
 
 Line = Annotated[str, AfterValidator(_one_line)]
@@ -77,9 +98,13 @@ class Resources(Options):
         default_factory=list, description="command a task is started in: [apptainer, exec, --nv, image.sif]"
     )
     python: str | None = Field(None, description="Python of the tasks; default: the one smx runs in")
-    environment: dict[str, str] = Field(default_factory=dict, description="environment variables")
+    environment: Annotated[dict[str, str], AfterValidator(_variables)] = Field(
+        default_factory=dict, description="environment variables"
+    )
     prologue: list[str] = Field(default_factory=list, description="shell lines before the task, as they are")
-    sbatch: list[Line] = Field(default_factory=list, description="further #SBATCH options, e.g. --mail-type=FAIL")
+    sbatch: list[Annotated[Line, AfterValidator(_extra)]] = Field(
+        default_factory=list, description="further #SBATCH options, e.g. --mail-type=FAIL"
+    )
     srun: list[str] = Field(default_factory=list, description="further arguments of srun")
 
     def changed(self, changes: Mapping[str, Any], what: str) -> Resources:

@@ -237,6 +237,12 @@ WRONG = [
     ({"kinds": {"gen": {"tiem": "5m"}}}, "did you mean time?", "time"),
     ({"kinds": {"gne": {}}}, "'gen'", "eval"),
     ({"account": "a\n#SBATCH --uid=0"}, "one line", "control"),
+    ({"sbatch": ["--job-name=lab"]}, "--job-name is smx's own", "finds its jobs"),
+    ({"sbatch": ["-a 0-3"]}, "-a is smx's own", "finds its jobs"),
+    ({"sbatch": ["--out=lab.out"]}, "--out is smx's own", "finds its jobs"),
+    ({"sbatch": ["mail-type=FAIL"]}, "write an option of sbatch as", "--name=value"),
+    ({"environment": {"MY LAB": "x"}}, "'MY LAB' is no name", "environment variable"),
+    ({"gpus": 3, "tasks": 2, "gpus_as": "gpus-per-task"}, "cannot share 3 GPUs", "a multiple of 2"),
     ({"tasks": 2}, "several tasks per node are ranks of training", "--shards"),
 ]
 

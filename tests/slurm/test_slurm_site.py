@@ -47,11 +47,19 @@ def test_kinds_differ_and_a_command_line_differs_once() -> None:
         Executor().resources("gen", {"memory": "x2"})
 
 
-@pytest.mark.parametrize("time", [60, 5400, "60", "1h30", "", [5]])
+@pytest.mark.parametrize("time", [60, 5400, "60", "1h30", "", [5], "0m", "00:00:00"])
 def test_a_time_that_could_mean_two_things_is_refused(time: Any) -> None:
     """YAML and SLURM read bare numbers differently, so nobody's 60 becomes an hour or a minute by luck."""
     with pytest.raises(UserError, match="90m"):
         Executor.parse({"time": time}, "executor slurm")
+
+
+@pytest.mark.parametrize(
+    "line", ["--mail-type=FAIL", "--wait-all-nodes=1", "--nodelist=n1", "--hold", "-H", "--export=NONE"]
+)
+def test_a_site_may_add_what_smx_does_not_set(line: str) -> None:
+    """Only what smx finds its jobs by is kept for itself."""
+    assert Executor.parse({"sbatch": [line]}, "executor slurm").resources("gen").sbatch == [line]
 
 
 def test_arrays_follow_resources_and_producers() -> None:
