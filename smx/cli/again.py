@@ -299,14 +299,29 @@ def _candidates(
         if row.failed:
             result = RunFolder(space.runs / row.folder).result() or {}
             kinds |= {error["kind"] for error in result.get("errors", ())}
+        cancelled = kinds == {"cancelled"} or (kinds == {"dependency"} and _in_tow(space, registry, row))
         if how:
-            if kinds & set(how):
+            if kinds & set(how) or (cancelled and "cancelled" in how):
                 found.append(row)
-        elif kinds == {"cancelled"} and "cancelled" not in wanted.get("state", ()):
+        elif cancelled and "cancelled" not in wanted.get("state", ()):
             left += 1
         else:
             found.append(row)
     return found, left
+
+
+def _in_tow(space: Workspace, registry: Registry, row: RunRow) -> bool:
+    """Whether it ended because a run it needs was cancelled, which to try it again would start as well."""
+    from smx.runfolder import RunFolder
+
+    for mark in RunFolder(space.runs / row.folder).attempts()[-1].plan["needs"]:
+        need = registry.run(mark)
+        if need is None or need.state not in FAILED:
+            continue
+        kind = (registry.attempts(mark)[-1].failure or {}).get("kind")
+        if kind == "cancelled" or (kind == "dependency" and _in_tow(space, registry, need)):
+            return True
+    return False
 
 
 def _with_dependants(
