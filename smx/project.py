@@ -138,6 +138,13 @@ def _open_to(group: int, path: Path) -> None:
             path.chmod(wanted)
 
 
+def open_weights(folder: Path) -> None:
+    """Open the weights right in `folder` to whom the folder is: safetensors (0.8) keeps what it writes to its owner."""
+    mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
+    for path in folder.glob("*.safetensors"):
+        path.chmod(mode)
+
+
 def find(explicit: Path | None = None) -> Workspace:
     """The workspace to use. `UserError` when one is named that does not exist."""
     named = explicit or (Path(os.environ["SMX_WORKSPACE"]) if os.environ.get("SMX_WORKSPACE") else None)

@@ -50,6 +50,16 @@ def test_everything_follows_a_setgid_folder(tmp_path: Path, executor: str, mode:
     assert closed(lab, others=others) == []
 
 
+def test_a_colleague_reads_what_was_trained(tmp_path: Path) -> None:
+    """Weights too, of the checkpoint and of the state to go on from: their writer keeps files to their owner."""
+    lab = shared(tmp_path / "lab", 0o2770)
+    few = ("scenes=1", "train_scenes=1", "frames=8", "width=80", "height=60")
+    options = [f"--set=data_options.rooms.{pair}" for pair in few]
+    assert smx("-w", lab, "train", "--model", "tiny", "--frames", "2", "--steps", "1", *options) == 0
+    assert len([*lab.rglob("*.safetensors")]) == 2
+    assert closed(lab) == []
+
+
 def test_the_site_file_shares_a_folder_that_is_closed(tmp_path: Path) -> None:
     """`shared: true` opens what its owner has made before, and folders on other storage, too."""
     lab, big = tmp_path / "lab", tmp_path / "big"

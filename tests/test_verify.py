@@ -69,6 +69,7 @@ def test_a_record_is_checked_and_says_what_it_was_made_with(
     out = tmp_path / "records/tiny"
     assert run(["verify", "record", str(tiny), str(out)]) == 0
     assert sorted(file.name for file in out.iterdir()) == ["expected.safetensors", "inputs.safetensors", "record.json"]
+    assert len({file.stat().st_mode for file in out.iterdir()}) == 1, "whoever may read one of them reads all"
     made = json.loads((out / "record.json").read_text())["made"]
     assert (
         made["packages"]["torch"] == torch.__version__.split("+")[0] or made["packages"]["torch"] == torch.__version__

@@ -26,6 +26,7 @@ from smx.models._pose import hooks_for, scene_cameras
 from smx.models._positions import prompt_positions, temporal_stride, text_positions
 from smx.models._prompt import CHAT_TEMPLATE, Prompts
 from smx.models._vlm import IGNORED, PositionedVLM
+from smx.project import open_weights
 from smx.tokens import TEMPORAL_PATCH
 
 PACK = 4096  # tokens of questions that are answered at once: what they take beside the video stays bounded
@@ -183,6 +184,7 @@ class VideoRunner(Runner):
         """A folder that transformers opens too, and `smx.json`: the options and positions it was made with."""
         folder.mkdir(parents=True, exist_ok=True)
         self._save_weights(folder)
+        open_weights(folder)
         self.prompts.tokenizer.save(str(folder / "tokenizer.json"))
         _write(folder / "tokenizer_config.json", _tokenizer_config())
         for name, content in self._processor_files().items():

@@ -22,6 +22,7 @@ from smx.errors import SceneError
 from smx.models import BaseVLM, Runner
 from smx.node import Shard
 from smx.node.eval import device, load_scene, made_by, query
+from smx.project import open_weights
 from smx.spec import Recipe, TrainSpec, Variant, dataset_label
 
 KEEP = 2  # checkpoints kept while training: the newest, and one before it
@@ -152,6 +153,7 @@ def _trainer(shard: Shard, runner: Runner, scenes: list[list[Any]], folder: Path
             losses.clear()
             clock.clear()
             if shard.leads:
+                open_weights(folder / f"checkpoint-{state.global_step}")  # a colleague's retry goes on from here
                 _prune(folder)
 
     trainer = Trainer(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from smx.errors import UserError
+from smx.project import open_weights
 from smx.provenance import git_state, software
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def record(checkpoint: Path, out: Path, *, variant: As | None = None, seed: int 
         expected = _computed(checkpoint, inputs, options, _stages.NEW_TOKENS, how)
         for name, tensors in zip(FILES, (inputs, expected), strict=True):
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / name)
+        open_weights(folder)
         about = {
             "schema": SCHEMA,
             "checkpoint": checkpoint.name,
