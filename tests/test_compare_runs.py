@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from commands import QUESTIONS, data, smx
 
+from smx.benches._vsi import NUMERICAL, TASKS
+
 
 @pytest.fixture
 def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -41,6 +43,33 @@ def test_intervals_stand_in_tables_and_files(space: Path, capsys: pytest.Capture
     shown = capsys.readouterr().out
     for row in rows:
         assert f"[{100 * float(row['ci_low']):.1f}, {100 * float(row['ci_high']):.1f}]" in shown
+
+
+def test_what_an_average_is_over_is_counted(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Choice and numerical questions are not all questions: an n of all of them would make both look surer."""
+    [found] = data(capsys, "report", "--compare", "chance", "frequency")
+    rows = {row["task"] or row["metric"]: row for row in found["rows"]}
+    assert rows["all.micro"]["n"] == rows["all.macro"]["n"] == found["shared"]
+    assert rows["acc.micro"]["n"] + rows["mra.micro"]["n"] == found["shared"]
+    assert rows["mra.macro"]["n"] == sum(rows[task]["n"] for task in TASKS if task in NUMERICAL and task in rows)
+
+
+def test_models_are_compared_as_they_saw_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One shown its frames backwards, or answering at length, does not pass for the other's fair opponent."""
+    monkeypatch.chdir(tmp_path)
+    few = ("scenes=1", "train_scenes=1", "frames=8", "where.question_type=room_size_estimation")
+    asked = ("--frames", "2", "--set", "max_new_tokens=1", *(f"--set=bench_options.{pair}" for pair in few))
+    assert smx("eval", "--model", "tiny,tiny-prope", *asked) == 0
+    assert smx("eval", "--model", "tiny", *asked, "--frame-order", "reversed") == 0
+    assert smx("eval", "--model", "tiny", *asked, "--set", "max_new_tokens=2") == 0
+    capsys.readouterr()
+    assert len(data(capsys, "report", "--compare", "tiny", "tiny-prope")) == 1
+    assert smx("report", "--compare", "tiny [reversed] (untrained)", "tiny-prope") == 2
+    assert "name the two runs" in capsys.readouterr().err
+    runs = [next(Path("runs/eval").glob(f"{model}-rooms-*")).name for model in ("tiny", "tiny-prope")]
+    assert len(data(capsys, "report", "--compare", *runs)) == 1
 
 
 def test_what_cannot_be_compared_is_said(space: Path, capsys: pytest.CaptureFixture[str]) -> None:

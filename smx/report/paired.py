@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from smx.report.table import bench_label, model_label
 from smx.runfolder import RunFolder
 
 _SURE = 0.05
+_MODEL = {"model", "variant"}  # keys of a spec
 
 
 def pairs(
@@ -34,14 +36,15 @@ def pairs(
 
 def _matched(registry: Registry, a: str, b: str, bench: str | None) -> list[tuple[RunRow, RunRow]]:
     every = [run for run in registry.runs(kind="eval", bench=bench) if run.done]
-    sides = [[run for run in every if name in (run.variant, model_label(run))] for name in (a, b)]
+    sides = [_named(every, name) for name in (a, b)]
     if a == b:
         raise _same(a)
     if all(sides):
         shared = [(x, y) for x in sides[0] for y in sides[1] if _alike(x, y)]
         if not shared:
             here = [f"{n}: {', '.join(sorted({_words(x) for x in s}))}" for n, s in zip((a, b), sides, strict=True)]
-            hint = [*here, "compared are runs of the same bench, sampler, frames and seed"]
+            same = "compared are runs of the same bench, sampler, frames, seed and other settings"
+            hint = [*here, same, "whatever they differ in, name the two runs: smx ls --kind eval"]
             raise UserError(f"{a} and {b} were never asked the same with the same frames", "\n".join(hint))
         return shared
     names = sorted({run.variant or "" for run in every})
@@ -59,6 +62,12 @@ def _matched(registry: Registry, a: str, b: str, bench: str | None) -> list[tupl
     return [(x, y)]
 
 
+def _named(runs: list[RunRow], name: str) -> list[RunRow]:
+    """Those of a model. Shown its frames in another way it is another model, which has that in its name."""
+    own = [run for run in runs if name in (model_label(run), model_label(run).removesuffix(" (untrained)"))]
+    return own or [run for run in runs if run.variant == name]
+
+
 def _same(name: str) -> UserError:
     return UserError(f"{name} would be compared with itself", "name two models, or two runs: smx ls --kind eval")
 
@@ -69,7 +78,8 @@ def _alike(x: RunRow, y: RunRow) -> bool:
         return False
     if not x.frames or not y.frames:
         return True
-    return (x.sampler, x.frames, x.seed) == (y.sampler, y.frames, y.seed)
+    first, second = (json.loads(run.spec) for run in (x, y))
+    return all(first.get(key) == second.get(key) for key in (first.keys() | second.keys()) - _MODEL)
 
 
 def _words(run: RunRow) -> str:
@@ -116,10 +126,17 @@ def _rows(bench: BaseBench, questions: Sequence[Question], verdicts: list[list[V
     for metric in metrics:
         values = [metric_of(summary, metric) for summary in summaries]
         if values[0] is not None:
-            n = summaries[0]["tasks"][metric[1]]["n"] if metric[1] else len(questions)
+            n = _asked(bench, questions, metric)
             row = {"metric": metric[0], "task": metric[1], "n": n, "a": values[0], "b": values[1]}
             rows.append({**row, **tested.get(metric, {"gain": None, "p": None})})
     return rows
+
+
+def _asked(bench: BaseBench, questions: Sequence[Question], metric: tuple[str, str]) -> int:
+    """How many questions a metric is over."""
+    name, task = metric
+    over = bench.tasks()[task] if task else bench.averages()[name.partition(".")[0]]
+    return sum(question.type in over for question in questions)
 
 
 def _answers(registry: Registry, runs: Path, run: RunRow) -> Mapping[str, Mapping[str, Any]]:
