@@ -116,6 +116,15 @@ def test_any_of_the_answers_of_scanqa_is_right(tmp_path: Path) -> None:
     assert {q.scene for q in ScanQA().training(tmp_path)} == {"scene0002_00"}
 
 
+@pytest.mark.parametrize("cell", ["['table', 'a desk']", '["table", "a desk"]', "a desk"])
+def test_a_cell_of_a_csv_file_may_hold_several_answers(cell: str) -> None:
+    """Read as one long answer, the list would make every right answer a wrong one, without a word."""
+    question = ScanQA().question_of({"question": "What is here?", "answers": cell}, "line 2")
+    assert ScanQA().judge(question, "Desk", "em").score == 1
+    with pytest.raises(UserError, match="line 2: no answer"):
+        ScanQA().question_of({"question": "What is here?", "answer": float("nan")}, "line 2")
+
+
 def test_broken_files_are_said_with_file_and_row(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no v1_balanced_sqa_annotations_test"):
         SQA3D().questions(tmp_path)

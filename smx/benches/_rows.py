@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import csv
 import io
 import json
@@ -30,6 +32,15 @@ def read_rows(path: Path) -> list[tuple[str, Row]]:
     return rows
 
 
+def list_in(cell: str) -> Any:
+    """A list as JSON or Python writes it; None for an empty cell; else the text itself."""
+    if not cell.strip():
+        return None
+    with contextlib.suppress(ValueError, SyntaxError):
+        return ast.literal_eval(cell)
+    return cell
+
+
 def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
@@ -51,7 +62,7 @@ def _json(path: Path) -> Iterator[tuple[str, Row]]:
         raise UserError(
             f"{path}{place}: not valid JSON ({_in_words(error)})", "a file with one object per line is named .jsonl"
         ) from None
-    for number, row in enumerate(_list_in(path, content), start=1):
+    for number, row in enumerate(_rows_in(path, content), start=1):
         yield f"row {number}", _object(path, f"row {number}", row)
 
 
@@ -62,7 +73,7 @@ def _in_words(error: ValueError | RecursionError) -> str:
     return error.msg if isinstance(error, json.JSONDecodeError) else "a number of thousands of digits"
 
 
-def _list_in(path: Path, content: Any) -> list[Any]:
+def _rows_in(path: Path, content: Any) -> list[Any]:
     """The file's list of rows: the file itself, or the only list of objects one level down."""
     if isinstance(content, list):
         return content

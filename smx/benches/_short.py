@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from smx.benches import BaseBench, Question, Verdict
 from smx.benches._averages import summarize
+from smx.benches._rows import list_in
 from smx.errors import UserError, unknown
 
 _TYPOS = {
@@ -125,9 +126,12 @@ def answers_of(row: Mapping[str, Any], place: str) -> tuple[str, ...]:
     found = next(
         (row[key] for key in ("answers", "answer", "ground_truth", "gt", "truth", "target") if key in row), None
     )
+    if isinstance(found, str) and found.strip().startswith("["):  # a cell of a csv file
+        found = list_in(found)
     listed = found if isinstance(found, list | tuple) else [found]
     texts = [entry.get("answer") if isinstance(entry, Mapping) else entry for entry in listed]
-    kept = tuple(str(text).strip() for text in texts if isinstance(text, str | int | float) and str(text).strip())
+    known = [text for text in texts if isinstance(text, str | int | float) and text == text]  # NaN: an empty cell
+    kept = tuple(str(text).strip() for text in known if str(text).strip())
     if not kept:
         raise UserError(f"{place}: no answer", "a question without a known answer cannot be scored")
     return kept

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -13,6 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from smx.benches import BaseBench, Question, Verdict
 from smx.benches._averages import summarize
+from smx.benches._rows import list_in
 from smx.benches._scorers import lenient, official, positive, spatial_mllm
 from smx.benches._where import keep, parse_where
 from smx.errors import UserError, unknown
@@ -132,21 +131,12 @@ def question_of(row: Mapping[str, Any], place: str, *, whole: bool) -> Question:
 
 def _options(value: Any, place: str) -> tuple[str, ...] | None:
     if isinstance(value, str):  # a cell of a csv file
-        value = _list_in(value)
+        value = list_in(value)
     if value is None:
         return None
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise UserError(f"{place}: options must be a list of texts, found {value!r}")
     return tuple(value) or None
-
-
-def _list_in(cell: str) -> Any:
-    """A list as JSON or Python writes it; None for an empty cell; else the text itself."""
-    if not cell.strip():
-        return None
-    with contextlib.suppress(ValueError, SyntaxError):
-        return ast.literal_eval(cell)
-    return cell
 
 
 def _is_empty(truth: Any) -> bool:
