@@ -13,6 +13,7 @@ import pytest
 from smx import video
 from smx.errors import SceneError
 from smx.video._decode import _seeking
+from smx.video._packets import packets
 
 CLIPS = {
     "h264 with B-frames": ("libx264", "mp4", {"g": "12"}),
@@ -205,11 +206,28 @@ def test_files_that_are_no_videos_are_named(tmp_path: Path) -> None:
         out.writeframes(bytes(1600))
     headless = media.make_video(tmp_path / "whole.mp4", 20)
     (tmp_path / "headless.mp4").write_bytes(headless.read_bytes()[3000:])
-    for path in (missing, empty, text, sound, tmp_path / "headless.mp4"):
+    (tmp_path / "foreign.mp4").write_bytes(headless.read_bytes().replace(b"avc1", b"zzzz"))  # of a codec nobody knows
+    for path in (missing, empty, text, sound, tmp_path / "headless.mp4", tmp_path / "foreign.mp4"):
         with pytest.raises(SceneError, match=path.name):
             video.probe(path)
         with pytest.raises(SceneError, match=path.name):
             list(video.decode(path, [0]))
+
+
+def test_a_stream_that_begins_later_costs_no_frame() -> None:
+    """Lost otherwise: PyAV's IndexError ends a transport stream where damage looks like a new stream."""
+
+    class Damaged:
+        def __init__(self) -> None:
+            self.packets = iter(["first", None, "second"])
+
+        def demux(self, stream: object) -> Iterator[str]:
+            for packet in self.packets:
+                if packet is None:
+                    raise IndexError("list index out of range")
+                yield packet
+
+    assert list(packets(Damaged(), None)) == ["first", "second"]
 
 
 def test_ids_outside_the_video_are_errors(tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ def _probe(path: Path, size: int, mtime_ns: int) -> Video:
             stream = container.streams.best("video")
             if stream is None:
                 raise SceneError(f"{path}: no video stream in this file")
+            if stream.codec_context is None:
+                raise SceneError(f"{path}: its codec is unknown, so nothing can be decoded; damaged, or a rare format")
             declared, rate, base = stream.frames, stream.average_rate, stream.time_base
             timed = bool(_TIMED_CONTAINERS & set(container.format.name.split(",")))
             codec = stream.codec_context.codec.canonical_name

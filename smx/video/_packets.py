@@ -38,6 +38,9 @@ def packets(container: Any, stream: Any) -> Iterator[Any]:
     while True:
         try:
             packet = next(packets, None)
+        except IndexError:  # PyAV knows the streams of the start alone; one that begins later is passed over
+            packets = container.demux(stream)
+            continue
         except av.error.FFmpegError:
             packet = av.Packet()
             packet.stream = stream
