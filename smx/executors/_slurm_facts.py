@@ -20,6 +20,7 @@ from typing import Any
 from smx.executors import Fact, Word
 from smx.executors._slurm_ask import Answer, ask, history, queue
 from smx.executors._slurm_brake import held
+from smx.executors._slurm_submit import last_words
 from smx.slurm import states
 from smx.slurm.limits import config
 from smx.slurm.records import Record
@@ -46,6 +47,8 @@ def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[
             fact = _fact(now, before, listed, booked, old, job) if name else _REFUSED
             if now is not None and now.reason.startswith("JobHeld") and (reason := why(handle.get("folder", ""), name)):
                 fact = replace(fact, reason=reason)
+            if name and job is None and fact.word == Word.absent:
+                fact = _with_words(fact, last_words(handle.get("folder", ""), name))
             if name and fact.word == Word.absent and _of_another(handle) and hidden():
                 fact = Fact(Word.unknown, reason="SLURM shows you no jobs of others here: ask who started it to look")
             of_one.append(fact)
@@ -58,6 +61,11 @@ def _doubted(handle: Mapping[str, Any]) -> float:
     if "doubted" not in handle:  # whoever asks has not followed it
         return float(handle["at"])
     return datetime.fromisoformat(handle["doubted"]).timestamp() if handle["doubted"] else time.time()
+
+
+def _with_words(fact: Fact, words: str) -> Fact:
+    """With what sbatch said, if anything."""
+    return replace(fact, reason=f"{fact.reason} (sbatch: {words.removeprefix('sbatch: ')})") if words else fact
 
 
 def _of_another(handle: Mapping[str, Any]) -> bool:
@@ -99,7 +107,7 @@ def _fact(now: Record | None, past: Record | None, listed: Answer, booked: Answe
     if not old:
         return Fact(Word.unknown, reason="neither squeue nor sacct knows it now")
     if job is None:
-        return Fact(Word.absent, reason="sbatch did not answer, and the job never appeared")
+        return Fact(Word.absent, reason="sbatch named no job, and none appeared")
     return Fact(Word.absent, reason="neither squeue nor sacct knows it any more")
 
 

@@ -41,7 +41,8 @@ def hand_over(folder: Path, part: Part, parts: Sequence[Part]) -> None:
         said = {"job": job, "at": asked, "out": answer.out, "err": answer.words, "code": answer.code}
         write_json(folder / f"{part.number}.answer.json", said)
     else:
-        write_json(folder / f"{part.number}.doubt.json", {"at": asked, "err": answer.words, "code": answer.code})
+        said = {"at": asked, "out": answer.out, "err": answer.words, "code": answer.code}
+        write_json(folder / f"{part.number}.doubt.json", said)
 
 
 def handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -72,6 +73,13 @@ def handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
             handle["job"] = f"{first[0]}_{first[1]}"
         found.append(handle if any(s[2] for s in shards) else None)
     return found
+
+
+def last_words(folder: str, name: str) -> str:
+    """What sbatch said where it named no job for the array of this name, one line; "" where nothing is known of it."""
+    said = (read_json(Path(folder) / f"{name.rpartition('-')[2]}.doubt.json") if folder else None) or {}
+    words = " ".join(str(said.get("err") or said.get("out", "")).split())
+    return words or (f"it ended with exit code {said['code']}" if said.get("code") else "")
 
 
 def would_ask(part: Part, parts: Sequence[Part]) -> tuple[list[str], str]:

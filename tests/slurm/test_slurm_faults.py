@@ -226,6 +226,23 @@ def test_an_answer_that_was_lost_is_found(
     check(lab, "gen done 2/2", f"eval done {ASKED}/{ASKED}", like=calm(BOTH))
 
 
+def test_what_sbatch_said_instead_of_an_id_is_told(
+    cluster: Cluster, lab: Path, calm: Calm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrapper of the site that only prints its news: no job, and its words are why; the same command tries again."""
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", fake_sbatch(tmp_path / "bin", 'echo "Submissions are closed until 5 May"'))
+        assert on_slurm(lab, *ONE) == 0
+    settle(lab)
+    (attempt,) = look(lab)[1]
+    assert attempt.failure
+    assert "Submissions are closed until 5 May" in attempt.failure["line"]
+    check(lab, "gen lost 0/4 lost")
+    assert on_slurm(lab, *ONE) == 0
+    settle(lab)
+    check(lab, "gen done 4/4", like=calm(ONE))
+
+
 def test_a_job_that_appears_after_its_answer_was_lost_can_be_stopped(
     cluster: Cluster, lab: Path, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
