@@ -38,6 +38,19 @@ def summarize(scored: Sequence[tuple[Question, Verdict]], tasks: Tasks, averages
     return found
 
 
+def counts(scored: Sequence[tuple[Question, Verdict]], tasks: Tasks, averages: Averages) -> dict[str, Any]:
+    """`{"type": {type: [n, unparsed]}, "task": {…}, "average": {…}}`: the questions that each score is over."""
+    kinds = {question.type for question, _ in scored}
+    every = {"type": {kind: (kind,) for kind in kinds}, "task": tasks, "average": averages}
+    found: dict[str, Any] = {}
+    for metric, groups in every.items():
+        for name, members in groups.items():
+            own = [verdict.parsed is None for question, verdict in scored if question.type in members]
+            if own:
+                found.setdefault(metric, {})[name] = [len(own), sum(own)]
+    return found
+
+
 def mean(values: Sequence[float]) -> float | None:
     """Exact, so that the order of items changes no digit; None over nothing."""
     return fsum(values) / len(values) if values else None

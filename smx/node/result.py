@@ -13,6 +13,7 @@ from typing import Any
 
 from smx import plugins
 from smx.benches import BaseBench, Question
+from smx.benches._averages import counts
 from smx.benches._intervals import uncertainty
 from smx.runfolder import Outcome, RunFolder, read_json, write_json
 from smx.spec import SPECS, AnySpec, EvalSpec, GenSpec
@@ -65,6 +66,7 @@ def _scores(spec: EvalSpec, outcome: Outcome) -> dict[str, Any]:
         found[f"{scorer}@{bench.scorer_version}"] = {
             **bench.summarize(scored),
             **uncertainty(bench, scored, scorer),
+            "counts": counts(scored, bench.tasks(), bench.averages()),
         }
     return found
 

@@ -11,17 +11,20 @@ def score_rows(fingerprint: str, bench: str, scores: dict[str, Any]) -> list[Sco
     """`{"official@1": summary}` as rows of the registry."""
     rows = []
     for scorer, summary in scores.items():
+        counts = summary.get("counts", {})  # not in results of older versions
         for name in ("all", "acc", "mra"):
+            n, unparsed = counts.get("average", {}).get(name, (summary["n"], summary["unparsed"]))
             for average, value in summary.get(name, {}).items():
                 if value is not None:
-                    n, unparsed, metric = summary["n"], summary["unparsed"], f"{name}.{average}"
+                    metric = f"{name}.{average}"
                     sure = _how_sure(summary, metric, "")
                     rows.append(ScoreRow(fingerprint, bench, scorer, metric, value, n, "", unparsed, *sure))
         for metric, key in (("type", "types"), ("task", "tasks")):
             for name, entry in summary.get(key, {}).items():
                 if entry["score"] is not None:
-                    score, n, sure = entry["score"], entry["n"], _how_sure(summary, metric, name)
-                    rows.append(ScoreRow(fingerprint, bench, scorer, metric, score, n, name, 0, *sure))
+                    n, unparsed = counts.get(metric, {}).get(name, (entry["n"], 0))
+                    score, sure = entry["score"], _how_sure(summary, metric, name)
+                    rows.append(ScoreRow(fingerprint, bench, scorer, metric, score, n, name, unparsed, *sure))
     return rows
 
 
