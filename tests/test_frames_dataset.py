@@ -425,3 +425,9 @@ def test_vsibench_videos_in_both_places(tmp_path: Path) -> None:
     before = dataset.digest(moved)
     shutil.move(moved / "scannet" / "scene0000_00.mp4", moved / "scannet" / "scene0001_00.mp4")
     assert dataset.digest(moved) != before
+
+
+def test_a_focal_length_of_zero_is_refused_before_anything_runs() -> None:
+    """Lost otherwise: every scene of the run fails on a singular matrix."""
+    with pytest.raises(UserError, match=r"intrinsics.*greater than 0"):
+        Dataset.parse({"intrinsics": [0, 525, 319.5, 239.5]}, "dataset frames")

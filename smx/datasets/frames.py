@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from smx.datasets import BaseDataset, Cameras, Scene
 from smx.datasets._files import LOOKED_FOR, Layout, NoScene, PoseFormat, Prefer, find_scenes, look, numbered
@@ -32,7 +32,7 @@ class Dataset(BaseDataset):
     poses: PoseFormat = Field(
         default="auto", description="format of the camera file; auto: the first kind that is there"
     )
-    intrinsics: tuple[float, float, float, float] | None = Field(
+    intrinsics: tuple[PositiveFloat, PositiveFloat, float, float] | None = Field(
         default=None, description="fx, fy, cx, cy in pixels of the frames, where no file has them (instead of a file's)"
     )
     depth_scale: float = Field(default=1000.0, gt=0, description="value of one metre in the depth pngs")
