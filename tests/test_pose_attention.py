@@ -204,3 +204,5 @@ def test_only_the_pose_dims_change() -> None:
         block = dims[4 * slot : 4 * slot + 4]
         expected = torch.einsum("blij,blhj->blhi", matrices[:, :, slot], x[..., block].float())
         assert torch.equal(out[..., block], expected.bfloat16())
+    wide = pa.transform(x.double(), matrices, dims)
+    assert torch.allclose(wide, pa.transform(x.double(), matrices.double(), dims), rtol=0, atol=0)

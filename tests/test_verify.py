@@ -333,6 +333,16 @@ def test_a_damaged_record_is_said(
         verify.check(tiny, record, **HOW)
 
 
+@pytest.mark.parametrize("schema", [99, "x", [1]])
+def test_a_record_of_a_newer_smx_is_not_guessed_at(schema: object, tiny: Path, tmp_path: Path) -> None:
+    """Read by the wrong rules, it would say that the model moved, or that it did not."""
+    verify.record(tiny, tmp_path / "r", **HOW)
+    about = json.loads((tmp_path / "r" / "record.json").read_text())
+    (tmp_path / "r" / "record.json").write_text(json.dumps(about | {"schema": schema}))
+    with pytest.raises(UserError, match=r"has schema .* reads up to 2"):
+        verify.check(tiny, tmp_path / "r", **HOW)
+
+
 def test_a_record_that_fails_leaves_nothing(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a record would be taken for one, and keep its name from the next try."""
     with monkeypatch.context() as broken:

@@ -244,7 +244,7 @@ def transform(x: Tensor, matrices: Tensor, dims: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):  # which would compute the products in bfloat16
         for slot in range(slots):
             mine = parts[..., slot::slots, :]
-            out[..., slot::slots, :] = torch.einsum("blij,blhkj->blhki", matrices[:, :, slot], mine)
+            out[..., slot::slots, :] = torch.einsum("blij,blhkj->blhki", matrices[:, :, slot].to(dtype), mine)
     return x.index_copy(-1, dims, out.flatten(-2).to(x.dtype))
 
 

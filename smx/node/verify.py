@@ -186,6 +186,11 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, 
         raise UserError(f"{folder} cannot be read as a record: {error}", "make it again: smx verify record") from None
     if not isinstance(about, dict) or not all(isinstance(about.get(name) or {}, dict) for name in ("options", "made")):
         raise UserError(f"{folder / ABOUT} is not what smx writes", "make the record again: smx verify record")
+    if about.get("schema", SCHEMA) not in range(1, SCHEMA + 1):
+        raise UserError(
+            f"{folder / ABOUT} has schema {about['schema']!r}, this smx reads up to {SCHEMA}",
+            "a newer smx made it: check with that one",
+        )
     if not expected:
         raise UserError(f"{folder}/{FILES[1]} holds no stage", "make it again: smx verify record")
     return inputs, expected, about
