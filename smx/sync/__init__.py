@@ -43,6 +43,8 @@ def sync(workspace: Workspace, registry: Registry) -> list[str]:
         for view, found in zip(views, seen, strict=True):
             if (view.row.fingerprint, view.row.attempt) in live:
                 _keep(registry, view, found)
+    for run, row in _returned(workspace, registry):
+        fold(workspace, registry, run, row)
     brake(workspace, registry, list(zip(views, seen, strict=True)))
     doubts = ((view, found.unknown) for view, found in zip(views, seen, strict=True) if found and found.unknown)
     unknown = [f"{view.folder.run.path.name} attempt {view.row.attempt}: {doubt}" for view, doubt in doubts]
@@ -189,6 +191,18 @@ def _live(workspace: Workspace, registry: Registry) -> list[View]:
         )
         for row in rows
     ]
+
+
+def _returned(workspace: Workspace, registry: Registry) -> list[tuple[RunFolder, AttemptRow]]:
+    """Attempts called lost, of which a shard went on all the same and has ended by its own word since."""
+    columns = "shards.fingerprint, shards.attempt, shard, folder"
+    lost = registry.query(f"select {columns} from shards join runs using (fingerprint) where shards.state = 'lost'")
+    back = {}
+    for fingerprint, attempt, shard, folder in lost:
+        run = RunFolder(workspace.runs / folder)
+        if run.attempt(attempt).shard(shard).exit() is not None:
+            back[fingerprint, attempt] = run
+    return [(run, row) for (mark, n), run in back.items() for row in registry.attempts(mark) if row.attempt == n]
 
 
 def _keep(registry: Registry, view: View, found: Seen | None) -> None:

@@ -13,7 +13,7 @@ import pytest
 from commands import smx
 from processes import Smx
 
-from slurm.cluster import Cluster
+from slurm.cluster import Cluster, until
 from slurm.following import (
     ASKED,
     ASKED_ONE,
@@ -377,7 +377,10 @@ def test_a_broken_environment_is_told_from_broken_work(
 def test_one_empty_answer_loses_no_job(
     cluster: Cluster, lab: Path, calm: Calm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that has long been in the queue, and for a moment neither squeue nor sacct lists it: a doubt, no end."""
+    """A job that has long been in the queue, and for a moment neither squeue nor sacct lists it: a doubt, no end.
+
+    Where nobody knows of it for too long, and it was there all the same, what it did counts in the end.
+    """
     site(lab, {"sbatch": ["--hold"], "lost_after": 0})
     assert on_slurm(lab, *ONE) == 0
     with monkeypatch.context() as patch:
@@ -389,8 +392,9 @@ def test_one_empty_answer_loses_no_job(
         (run,), _, unknown = look(lab)
         assert run.state == "pending"
         assert "neither squeue nor sacct knows it now" in unknown[0]
+        assert look(lab)[0][0].state == "lost"  # lost_after is over
     cluster.run("scontrol", "release", job_of(lab).partition("_")[0])
-    settle(lab)
+    until("what it did counts", lambda: look(lab)[0][0].state == "done")
     check(lab, "gen done 4/4", like=calm(ONE))
 
 
