@@ -88,6 +88,17 @@ def only(lab: Path, kind: str = "gen") -> RunFolder:
 # One bad night
 
 
+def test_a_run_whose_only_scene_failed_has_failed(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script must not go on with a sample set that has nothing in it."""
+    root = scenes(lab / "data", 1)
+    for image in frame(root, 0).parent.glob("*[123].png"):
+        image.write_bytes(image.read_bytes()[:40])
+    command = ("gen", "--sampler", "uniform", "--frames", 2, "--dataset", "frames", "--root", root)
+    assert smx(*command) == 1
+    assert data(capsys, "ls")[0]["state"] == "failed"
+    assert smx(*command, "--retry", "--max-failed", 1) == 0  # somebody says that it may
+
+
 def test_two_broken_scenes_cost_two_scenes(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The notes' night: the run finishes, names both, and after mending them retry computes those two alone."""
     root = scenes(lab / "data", 6)

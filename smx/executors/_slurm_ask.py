@@ -55,6 +55,8 @@ def ask(command: Sequence[str], *, input: str | None = None, cwd: str | None = N
         )
     except FileNotFoundError:
         return Answer(False, words=f"{command[0]} is not on PATH", absent=True, code=127)
+    except OSError as error:  # nobody may run it, or it takes no more words than a system allows
+        return Answer(False, words=f"{command[0]} cannot be run: {error.strerror}", code=126)
     except subprocess.TimeoutExpired:
         return Answer(False, words=f"{command[0]} did not answer within {_PATIENCE} s", code=None)
     absent = "accounting storage is disabled" in done.stderr

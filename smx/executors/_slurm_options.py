@@ -52,6 +52,13 @@ def _extra(text: str) -> str:
     return text
 
 
+def _as_text(value: Any) -> Any:
+    """Numbers as they are written: `OMP_NUM_THREADS: 4` is what anyone would type."""
+    if not isinstance(value, dict):
+        return value
+    return {k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in value.items()}
+
+
 def _variables(values: dict[str, str]) -> dict[str, str]:
     if wrong := [name for name in values if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)]:
         raise ValueError(f"{wrong[0]!r} is no name of an environment variable")
@@ -98,7 +105,7 @@ class Resources(Options):
         default_factory=list, description="command a task is started in: [apptainer, exec, --nv, image.sif]"
     )
     python: str | None = Field(None, description="Python of the tasks; default: the one smx runs in")
-    environment: Annotated[dict[str, str], AfterValidator(_variables)] = Field(
+    environment: Annotated[dict[str, str], BeforeValidator(_as_text), AfterValidator(_variables)] = Field(
         default_factory=dict, description="environment variables"
     )
     prologue: list[str] = Field(default_factory=list, description="shell lines before the task, as they are")

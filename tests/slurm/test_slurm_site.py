@@ -47,6 +47,14 @@ def test_kinds_differ_and_a_command_line_differs_once() -> None:
         Executor().resources("gen", {"memory": "x2"})
 
 
+def test_an_environment_is_written_as_anyone_would() -> None:
+    """`OMP_NUM_THREADS: 4` needs no quotes; what YAML reads as yes or no does, as nobody knows what was meant."""
+    executor = Executor.parse({"environment": {"OMP_NUM_THREADS": 4, "SCALE": 0.5}}, "executor slurm")
+    assert executor.environment == {"OMP_NUM_THREADS": "4", "SCALE": "0.5"}
+    with pytest.raises(UserError, match="DEBUG"):
+        Executor.parse({"environment": {"DEBUG": True}}, "executor slurm")
+
+
 @pytest.mark.parametrize("time", [60, 5400, "60", "1h30", "", [5], "0m", "00:00:00"])
 def test_a_time_that_could_mean_two_things_is_refused(time: Any) -> None:
     """YAML and SLURM read bare numbers differently, so nobody's 60 becomes an hour or a minute by luck."""
