@@ -176,7 +176,7 @@ def test_controller_gone_while_sbatch_runs(
     settle(lab)
     (attempt,) = look(lab)[1]
     assert attempt.failure
-    assert "never appeared" in attempt.failure["line"]
+    assert "named no job, and none appeared" in attempt.failure["line"]
     check(lab, "gen lost 0/4 lost")
     assert on_slurm(lab, *ONE) == 0
     settle(lab)
