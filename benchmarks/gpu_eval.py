@@ -23,9 +23,9 @@ from _record import finish
 from gpu_prefill import build
 
 from smx.models import Query, Reply, SceneInput
-from smx.models._options import QwenOptions
 from smx.models._prompt import Prompts
 from smx.models._runner import QwenRunner
+from smx.models.qwen2_5_vl import Model
 from smx.models.tiny import TOKENIZER
 from smx.node.parallel import ahead
 from smx.tokens.known import QWEN2_5_VL_3B
@@ -44,7 +44,7 @@ def main() -> None:
     need_a_gpu()
     prompts = Numbers.read(TOKENIZER)
     model = build("cuda", getattr(torch, arguments.dtype), QWEN2_5_VL_3B)
-    options = QwenOptions(pixels=(644 * 476, 644 * 476), attention="sdpa")
+    options = Model(pixels=(644 * 476, 644 * 476), attention="sdpa")
     runner = QwenRunner(model.vlm, prompts, options, base="qwen2_5_vl", untrained=True, info={})
     queries = [Query(str(k), f"Question {k}: " + "how many chairs " * (WORDS // 3), "n") for k in range(QUESTIONS)]
     views = [scene(seed) for seed in range(SCENES)]

@@ -7,7 +7,7 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,14 @@ from smx.errors import UserError
 
 Row = dict[str, Any]
 _LONGEST = 1 << 30  # characters of a cell; Python's own limit is shorter than some models think aloud
+
+
+def find_file(bench: str, root: Path | None, folders: Sequence[str], name: str) -> Path | None:
+    """The file of that name in the first of `folders` below `root` that has it. `UserError` without a root."""
+    if root is None or not root.is_dir():
+        where = f"{root} is not a folder" if root else "no root is given"
+        raise UserError(f"bench {bench}: {where}", f"--root FOLDER: the one that holds {name}")
+    return next((path for folder in folders if (path := root / folder / name).is_file()), None)
 
 
 def read_rows(path: Path) -> list[tuple[str, Row]]:

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from smx.benches import Question
-from smx.benches._rows import read_rows
+from smx.benches._rows import find_file, read_rows
 from smx.benches._short import ShortAnswers, answers_of
 from smx.benches._where import keep, parse_where
 from smx.errors import UserError
@@ -41,8 +41,8 @@ class Bench(ShortAnswers):
 
     def training(self, root: Path | None) -> list[Question]:
         """The training split where its file is there."""
-        found = [] if self.split == "train" else [p for p in _places(root, "train") if p.is_file()]
-        return sorted(self._asked(found[0]), key=lambda q: (q.scene, q.id)) if found else []
+        found = None if self.split == "train" else _found(root, "train")
+        return sorted(self._asked(found), key=lambda q: (q.scene, q.id)) if found else []
 
     def digest(self, root: Path | None) -> str:
         """SHA-256 of the split's file."""
@@ -69,17 +69,12 @@ class Bench(ShortAnswers):
             yield Question(identity, "scannet", scene, self.type_of(text), text, None, truths[0], truths[1:])
 
 
-def _places(root: Path | None, split: str) -> list[Path]:
-    name = _NAME.format(split)
-    if root is None or not root.is_dir():
-        where = f"{root} is not a folder" if root else "no root is given"
-        raise UserError(f"bench scanqa: {where}", f"--root FOLDER: the one that holds {name}")
-    return [root / folder / name for folder in ("", "scanqa", "qa", "ScanQA")]
-
-
 def _file(root: Path | None, split: str) -> Path:
-    places = _places(root, split)
-    found = next((path for path in places if path.is_file()), None)
+    found = _found(root, split)
     if found is None:
-        raise UserError(f"bench scanqa: no {places[0].name} in {root}", "the files are those of ScanQA's release")
+        raise UserError(f"bench scanqa: no {_NAME.format(split)} in {root}", "the files are those of ScanQA's release")
     return found
+
+
+def _found(root: Path | None, split: str) -> Path | None:
+    return find_file("scanqa", root, ("", "scanqa", "qa", "ScanQA"), _NAME.format(split))

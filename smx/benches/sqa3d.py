@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from smx.benches import Question
-from smx.benches._rows import Row, read_rows
+from smx.benches._rows import Row, find_file, read_rows
 from smx.benches._short import ShortAnswers, answers_of
 from smx.benches._where import keep, parse_where
 from smx.errors import UserError
@@ -45,7 +45,7 @@ class Bench(ShortAnswers):
 
     def training(self, root: Path | None) -> list[Question]:
         """The training split where its files are there, every situation an example of its own."""
-        if self.split == "train" or not any(path.is_file() for path in _places(root, _QUESTIONS.format("train"))):
+        if self.split == "train" or find_file("sqa3d", root, _FOLDERS, _QUESTIONS.format("train")) is None:
             return []
         expand = self.situation == "given"
         return sorted(self._asked(root, "train", expand=expand), key=lambda q: (q.scene, q.id))
@@ -95,16 +95,8 @@ def _text(row: Row, key: str, place: str) -> str:
     return str(value).strip()
 
 
-def _places(root: Path | None, name: str) -> list[Path]:
-    if root is None or not root.is_dir():
-        where = f"{root} is not a folder" if root else "no root is given"
-        raise UserError(f"bench sqa3d: {where}", f"--root FOLDER: the one that holds {name}")
-    return [root / folder / name for folder in _FOLDERS]
-
-
 def _file(root: Path | None, name: str) -> Path:
-    places = _places(root, name)
-    found = next((path for path in places if path.is_file()), None)
+    found = find_file("sqa3d", root, _FOLDERS, name)
     if found is None:
         raise UserError(f"bench sqa3d: no {name} in {root}", "the files are those of SQA3D's release, balanced/")
     return found

@@ -16,14 +16,18 @@ from smx.digests import file_digest
 from smx.errors import SceneError
 
 
-class Media(Protocol):
-    """Frames with ids; the first five members of `smx.datasets.Scene`."""
+class Frames(Protocol):
+    """What matching files with frames needs to know; the first members of `smx.datasets.Scene`."""
 
     frame_ids: np.ndarray
     width: int
     height: int
     fps: float | None
     times: np.ndarray | None  # [N] seconds, None where frames carry no time
+
+
+class Media(Frames, Protocol):
+    """Frames that can be read."""
 
     def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]: ...
     def source(self) -> dict[str, Any]: ...

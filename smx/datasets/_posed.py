@@ -136,19 +136,13 @@ class PosedScene(Scene):
 
 @dataclass
 class _Frames:
-    """What matching needs to know of a scene (`smx.datasets._media.Media`)."""
+    """A scene as `smx.datasets._media.Frames`."""
 
     frame_ids: np.ndarray
     width: int
     height: int
     fps: float | None
     times: np.ndarray | None
-
-    def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        raise NotImplementedError
-
-    def source(self) -> dict[str, Any]:
-        raise NotImplementedError
 
 
 def _find(root: Path, scene: str, format: PoseFormat) -> tuple[Layout, str, list[Path]]:

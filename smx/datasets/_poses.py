@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from smx.datasets._files import Layout, Numbered, PoseFormat, numbered, stem
-from smx.datasets._media import Media
+from smx.datasets._media import Frames
 from smx.errors import SceneError
 from smx.geometry import poses
 from smx.geometry.cameras import resize_intrinsics
@@ -86,7 +86,7 @@ def beside(layout: Layout, format: PoseFormat) -> list[Path]:
     return [file for file in (*files, *others) if file is not None and file.is_file()]
 
 
-def join(layout: Layout, media: Media, format: PoseFormat, intrinsics: Sequence[float] | None) -> Joined | None:
+def join(layout: Layout, media: Frames, format: PoseFormat, intrinsics: Sequence[float] | None) -> Joined | None:
     """Read the cameras and match them with the frames. `SceneError` where they do not belong together."""
     found = pose_files(layout, format)
     if found is None:
@@ -108,7 +108,7 @@ def join(layout: Layout, media: Media, format: PoseFormat, intrinsics: Sequence[
     return Joined(w2c, K, read.metric, name, file, matched_by)
 
 
-def stated_intrinsics(layout: Layout, media: Media, intrinsics: Sequence[float] | None) -> np.ndarray | None:
+def stated_intrinsics(layout: Layout, media: Frames, intrinsics: Sequence[float] | None) -> np.ndarray | None:
     """[N, 3, 3] in pixels of the frames, from the option (fx, fy, cx, cy) or a file of their own."""
     n = len(media.frame_ids)
     if intrinsics is not None:
@@ -121,7 +121,7 @@ def stated_intrinsics(layout: Layout, media: Media, intrinsics: Sequence[float] 
     return _to_frame_size(np.tile(K, (n, 1, 1)), size, media, path)
 
 
-def match_depth(depth: Numbered, media: Media, layout: Layout) -> dict[int, Path]:
+def match_depth(depth: Numbered, media: Frames, layout: Layout) -> dict[int, Path]:
     """Position of a frame -> its depth map: by time where both have times, else by number."""
     if depth.times is not None and media.times is not None:
         nearest = _nearest(np.array(depth.times), media.times)
@@ -148,7 +148,7 @@ def _read(name: str, files: list[Path]) -> poses.Poses:
 # --- which pose belongs to which frame ----------------------------------------------------------------------
 
 
-def _match(read: poses.Poses, media: Media, layout: Layout, file: Path) -> tuple[np.ndarray, str]:
+def _match(read: poses.Poses, media: Frames, layout: Layout, file: Path) -> tuple[np.ndarray, str]:
     """([N] row of each frame's pose, -1 where it has none; how they were matched)."""
     if read.numbers is not None:
         return match_numbers(media.frame_ids, read.numbers, layout, file), "number"
@@ -185,7 +185,7 @@ def match_numbers(frame_ids: np.ndarray, numbers: np.ndarray, layout: Layout, fi
     return np.where(known, rows, -1)
 
 
-def _match_names(names: Sequence[str], media: Media, layout: Layout, file: Path) -> np.ndarray:
+def _match_names(names: Sequence[str], media: Frames, layout: Layout, file: Path) -> np.ndarray:
     if layout.video is not None:
         order = numbered(Path(name) for name in names)
         place = {path: row for row, path in enumerate(map(Path, names))}
@@ -200,7 +200,7 @@ def _match_names(names: Sequence[str], media: Media, layout: Layout, file: Path)
     return matched
 
 
-def _match_times(times: np.ndarray, media: Media, file: Path) -> tuple[np.ndarray, str]:
+def _match_times(times: np.ndarray, media: Frames, file: Path) -> tuple[np.ndarray, str]:
     """The nearest pose in time; by frame number where that is what the column holds, by order where neither fits."""
     if media.times is not None:
         rows = _nearest(times, media.times)
@@ -224,7 +224,7 @@ def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(near, order[nearest], -1)
 
 
-def _match_order(count: int, media: Media, file: Path) -> np.ndarray:
+def _match_order(count: int, media: Frames, file: Path) -> np.ndarray:
     if count != len(media.frame_ids):
         raise SceneError(f"{file}: {count} poses for {len(media.frame_ids)} frames")
     return np.arange(count)
@@ -239,7 +239,7 @@ def _intrinsics_file(layout: Layout) -> Path | None:
     return next((layout.base / name for name in _INTRINSICS if (layout.base / name).is_file()), None)
 
 
-def _to_frame_size(K: np.ndarray | None, size: tuple[int, int] | None, media: Media, file: Path) -> np.ndarray | None:
+def _to_frame_size(K: np.ndarray | None, size: tuple[int, int] | None, media: Frames, file: Path) -> np.ndarray | None:
     if K is None or size is None or size == (media.width, media.height):
         return K
     if abs(size[0] / size[1] / (media.width / media.height) - 1) > _ASPECT_TOLERANCE:

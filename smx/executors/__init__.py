@@ -7,6 +7,7 @@ all it gets back later, by another process on another day.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -100,6 +101,7 @@ class BaseExecutor(Options):
         """What `submit` would hand over, for people to read. Writes nothing."""
         return ""
 
+    @abstractmethod
     def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
         """Hand over `jobs`; one handle (plain JSON) per job, None for one that was refused.
 
@@ -107,21 +109,20 @@ class BaseExecutor(Options):
         scripts and queues. A refused job's shards say why in their exit.json. A second call with the same id must
         find the first one's jobs, not start them again.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
         """Handles of what a `submit` whose answer was lost did start; None where it started nothing."""
-        raise NotImplementedError
 
     def drive(self) -> None:
         """Do the work, for an executor that works in the calling process. Others have nothing to do here."""
 
+    @abstractmethod
     def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
         """One fact per shard for each handle, in order. Never raises because a source is down.
 
         A handle may say besides since when nothing could be said of it: `doubted`, an ISO time, or None.
         """
-        raise NotImplementedError
 
     def brake(self, ends: Sequence[End]) -> None:
         """Hold what has not begun beside these, where they keep failing the same way. Never raises."""
@@ -129,9 +130,9 @@ class BaseExecutor(Options):
     def unqueue(self, handles: Sequence[Mapping[str, Any]]) -> None:
         """Take back what was held by `brake`; what runs goes on."""
 
+    @abstractmethod
     def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:
         """Ask these to stop, dependants too. Already ended ones are left alone."""
-        raise NotImplementedError
 
 
 def start(code: Path | None, module: str) -> list[str]:

@@ -60,7 +60,7 @@ class Reply:
 
 
 class Runner(ABC):
-    """A loaded model, on one device. Built by `Model.load`, used by eval and train."""
+    """A loaded model, on one device. Built by `Model.load`, used by eval."""
 
     untrained: bool = False  # weights are random: every table says so
     info: dict[str, Any]  # recorded with the run: effective temporal stride, attention, dtype, parameters …
@@ -91,23 +91,25 @@ class Runner(ABC):
     def prepare(self, scene: SceneInput) -> None:  # noqa: B027 - most have nothing to do ahead
         """Do what answers about `scene` need and the device is not needed for. Called from another thread, ahead."""
 
-    # Only for models that can be trained:
 
+class TrainableRunner(Runner):
+    """A loaded model that can be trained; what `Model.load` gives where `Model.trainable`."""
+
+    @abstractmethod
     def module(self) -> torch.nn.Module:
         """The trainable module; its forward takes a collated batch and returns an object with `.loss`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def example(self, scene: SceneInput, query: Query, answer: str) -> dict[str, torch.Tensor]:
         """One training example. Loss only on the answer's tokens."""
-        raise NotImplementedError
 
+    @abstractmethod
     def collate(self, examples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         """Examples of different lengths into one batch for `module().forward(**batch)`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
         """Write weights (safetensors), config and tokenizer so that `Model.load(folder)` reads them back."""
-        raise NotImplementedError
 
 
 class BaseVLM(Options):
@@ -147,6 +149,7 @@ class BaseVLM(Options):
         Raises `UserError` with what was found and what was expected (architecture, files, shapes in headers).
         """
 
+    @abstractmethod
     def load(
         self,
         checkpoint: Path | None,
@@ -157,4 +160,3 @@ class BaseVLM(Options):
         training: Sequence[tuple[Query, str]] = (),
     ) -> Runner:
         """Load (or, without a checkpoint and where allowed, build with `seed`) and be ready to answer."""
-        raise NotImplementedError

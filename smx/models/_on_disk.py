@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from smx.errors import UserError
-from smx.models import BaseVLM, Query, Runner
+from smx.models import BaseVLM, Query, TrainableRunner
 
 
 class OnDisk(BaseVLM):
@@ -22,7 +22,7 @@ class OnDisk(BaseVLM):
         """`UserError` for the first thing that does not fit, from config.json and the safetensors headers."""
 
     @abstractmethod
-    def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> Runner:
+    def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> TrainableRunner:
         """The model with the weights of `folder`, which `look_at` has passed."""
 
     def check(self, checkpoint: Path | None) -> None:
@@ -37,7 +37,7 @@ class OnDisk(BaseVLM):
         device: str,
         dtype: str,
         training: Sequence[tuple[Query, str]] = (),
-    ) -> Runner:
+    ) -> TrainableRunner:
         """Read `checkpoint`; the seed makes only weights that it lacks, where a base allows that."""
         return self.read(self._checked(checkpoint), seed=seed, device=device, dtype=dtype)
 

@@ -5,6 +5,7 @@ Light on purpose (pydantic only): the login node validates variants with it.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -110,9 +111,9 @@ class VisionOptions(BaseVLM):
             raise ValueError("'pixels' is [fewest, most]: the first must not be larger")
         return self
 
+    @abstractmethod
     def stride_word(self) -> float | str:
         """The temporal stride as it is recorded and compared with a checkpoint's."""
-        raise NotImplementedError
 
     def positions(self) -> dict[str, Any]:
         """Everything that the position ids of a prompt depend on, but its words and its grid: effective values."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging as transformers_logging
 
-from smx.models import Cost, Query, Reply, Runner, SceneInput
+from smx.models import Cost, Query, Reply, SceneInput, TrainableRunner
 from smx.models._checkpoint import MEMORY
 from smx.models._memory import Watch, out_of_memory
 from smx.models._options import QwenOptions, VisionOptions
@@ -42,7 +42,7 @@ class Clip:
     video: dict[str, Tensor]  # pixel_values, grid_thw [1, 3], cameras [1, T, …]; empty without video
 
 
-class VideoRunner(Runner):
+class VideoRunner(TrainableRunner):
     """A loaded model."""
 
     def __init__(

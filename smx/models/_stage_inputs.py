@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smx import plugins
 from smx.errors import UserError
 from smx.models import _checkpoint, _qwen3, _qwen3_checkpoint, _qwen3_options, _sizes, _spatial_config
 from smx.models._options import QwenOptions, VisionOptions
@@ -22,11 +23,11 @@ SECONDS = 1.0  # per tubelet
 TEXT = (4, 8)  # tokens before the video and after it
 STAMP = 3  # tokens before a block of Qwen3-VL's, where its timestamps stand
 ALWAYS = ("input_ids", "pixel_values_videos", "video_grid_thw", "text_only_ids")
-# model_type of a checkpoint -> its options, and the bases whose variants it can be run as
-KINDS: dict[str, tuple[type[VisionOptions], tuple[str, ...]]] = {
-    _checkpoint.MODEL_TYPE: (QwenOptions, ("qwen2_5_vl", "tiny")),
-    _qwen3_checkpoint.MODEL_TYPE: (Qwen3Options, ("qwen3_vl",)),
-    _spatial_config.MODEL_TYPE: (SpatialOptions, ("spatial_mllm",)),
+# model_type of a checkpoint -> the bases whose variants it can be run as; the first is its architecture
+KINDS: dict[str, tuple[str, ...]] = {
+    _checkpoint.MODEL_TYPE: ("qwen2_5_vl", "tiny"),
+    _qwen3_checkpoint.MODEL_TYPE: ("qwen3_vl",),
+    _spatial_config.MODEL_TYPE: ("spatial_mllm",),
 }
 
 
@@ -39,7 +40,7 @@ def options_of(folder: Path, said: dict[str, Any] | None, base: str | None = Non
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(f"{folder} holds a {kind!r}", f"known model_type: {', '.join(KINDS)}")
-    options, bases = KINDS[kind]
+    bases = KINDS[kind]
     if base is not None and base not in bases:
         raise UserError(
             f"{folder} holds a {kind!r}, which a variant of base {base!r} cannot run",
@@ -49,7 +50,10 @@ def options_of(folder: Path, said: dict[str, Any] | None, base: str | None = Non
         said = _checkpoint.memory(folder).get("options")
     merges = kind == _spatial_config.MODEL_TYPE and _spatial_config.read_config(folder).connector == "spatial_merge"
     defaults = {"connector": "spatial_merge", "features": "3d", "tubelets": "repeat"} if merges else {}
-    return options.parse(defaults | (said or {}), f"options of {folder.name}")
+    options: VisionOptions = plugins.load("models", bases[0]).parse(
+        defaults | (said or {}), f"options of {folder.name}"
+    )
+    return options
 
 
 def needed(options: VisionOptions) -> list[str]:

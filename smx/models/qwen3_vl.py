@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from smx.models import Runner
+from smx.models import TrainableRunner
 from smx.models._on_disk import OnDisk
 from smx.models._qwen3_checkpoint import check
 from smx.models._qwen3_options import Qwen3Options
@@ -19,7 +19,7 @@ class Model(OnDisk, Qwen3Options):
     def look_at(self, folder: Path) -> None:
         check(folder, self, self.base)
 
-    def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> Runner:
+    def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> TrainableRunner:
         from smx.models import _qwen3
 
         return _qwen3.from_folder(folder, self, base=self.base, device=device, dtype=dtype)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from smx.errors import UserError
-from smx.models import Query, Runner
+from smx.models import Query, TrainableRunner
 from smx.models._checkpoint import MEMORY, check
 from smx.models._options import QwenOptions
 
@@ -88,7 +88,7 @@ class Model(QwenOptions):
         device: str,
         dtype: str,
         training: Sequence[tuple[Query, str]] = (),
-    ) -> Runner:
+    ) -> TrainableRunner:
         """Read `checkpoint`, or build from `seed`."""
         from smx.models import _load
 

@@ -19,7 +19,7 @@ import numpy as np
 from smx import plugins
 from smx.benches import BaseBench
 from smx.errors import SceneError
-from smx.models import BaseVLM, Runner
+from smx.models import BaseVLM, TrainableRunner
 from smx.node import Shard
 from smx.node.eval import device, load_scene, made_by, query
 from smx.project import open_weights
@@ -40,6 +40,7 @@ def work(shard: Shard) -> None:
 
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     runner = model.load(shard.path("checkpoint"), seed=spec.seed, device=device(model), dtype=spec.dtype)
+    assert isinstance(runner, TrainableRunner)  # where nothing can be trained, no run is planned
     scenes, wanted = _examples(shard, model, runner)
     shard.note({**runner.info, "training_scenes": f"{len(scenes)} of {wanted}"})
     folder = shard.attempt.run.path / "training"
@@ -55,7 +56,7 @@ def _span(item: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def _examples(shard: Shard, model: BaseVLM, runner: Runner) -> tuple[list[list[Any]], int]:
+def _examples(shard: Shard, model: BaseVLM, runner: TrainableRunner) -> tuple[list[list[Any]], int]:
     """(training examples, one list for each scene that has a sample; how many scenes there should be).
 
     A scene's frames are read once, then dropped.
@@ -117,7 +118,7 @@ def _last_checkpoint(folder: Path, step: int, *, clean: bool) -> Path | None:
     return resume if step else None
 
 
-def _trainer(shard: Shard, runner: Runner, scenes: list[list[Any]], folder: Path, *, cpu: bool) -> Any:
+def _trainer(shard: Shard, runner: TrainableRunner, scenes: list[list[Any]], folder: Path, *, cpu: bool) -> Any:
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
     spec = shard.spec
@@ -205,7 +206,7 @@ def _arguments(cls: Callable[..., Any], spec: TrainSpec, folder: Path, steps: in
     )
 
 
-def _publish(runner: Runner, output: Path | None) -> None:
+def _publish(runner: TrainableRunner, output: Path | None) -> None:
     """The finished checkpoint, whole or not at all."""
     assert output is not None
     temporary = output.with_name(f".{output.name}.{time.time_ns()}.tmp")
