@@ -20,7 +20,7 @@ from _record import finish
 
 from smx.errors import UserError
 from smx.models import SceneInput
-from smx.models._runner import QwenRunner
+from smx.models._vlm.runner import QwenRunner
 from smx.models.tiny import Model
 
 KINDS = ("none", "prope", "cape", "geo_alibi")

@@ -31,7 +31,7 @@ from _record import finish
 
 from smx.benches.rooms import Bench
 from smx.models import Query, Reply, SceneInput
-from smx.models._runner import VideoRunner
+from smx.models._vlm.runner import VideoRunner
 from smx.models.spatial_mllm import Model as Spatial
 from smx.models.tiny import Model as Tiny
 

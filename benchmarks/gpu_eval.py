@@ -23,8 +23,8 @@ from _record import finish
 from gpu_prefill import build
 
 from smx.models import Query, Reply, SceneInput
-from smx.models._prompt import Prompts
-from smx.models._runner import QwenRunner
+from smx.models._vlm.prompt import Prompts
+from smx.models._vlm.runner import QwenRunner
 from smx.models.qwen2_5_vl import Model
 from smx.models.tiny import TOKENIZER
 from smx.node.parallel import ahead

@@ -19,7 +19,7 @@ from _record import finish
 from torch import Tensor
 
 from smx.geometry.pose_attention import prope_attention
-from smx.models._pose import PoseHooks
+from smx.models._vlm.pose_attention import PoseHooks
 from smx.tokens import Layout
 
 ROUNDS = 30

@@ -19,9 +19,9 @@ from transformers.cache_utils import DynamicCache
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
-from smx.models._pose import PoseHooks
-from smx.models._positions import text_positions, video_positions
-from smx.models._vlm import PositionedVLM
+from smx.models._vlm.model import PositionedVLM
+from smx.models._vlm.pose_attention import PoseHooks
+from smx.models._vlm.position_ids import text_positions, video_positions
 from smx.tokens import Layout
 from smx.tokens.costs import Architecture, cost
 from smx.tokens.known import QWEN2_5_VL_3B

@@ -22,7 +22,7 @@ from _pose import KINDS, layer
 from _record import finish
 from torch import Tensor
 
-from smx.models._pose import PoseHooks
+from smx.models._vlm.pose_attention import PoseHooks
 from smx.tokens import Layout
 
 ROUNDS = 5

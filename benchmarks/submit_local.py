@@ -16,12 +16,12 @@ from pathlib import Path
 import submitit
 from _record import finish
 
+from smx.control.plan import decide
+from smx.control.submit import submit
 from smx.executors.local import Executor
-from smx.plan import decide
-from smx.project import Workspace
 from smx.registry.store import Registry
 from smx.resolve import Resolver
-from smx.submit import submit
+from smx.workspace import Workspace
 
 RUNS = 50
 REPEATS = 5

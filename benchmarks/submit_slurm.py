@@ -21,12 +21,12 @@ from pathlib import Path
 import submitit
 from _record import finish
 
+from smx.control.plan import decide
+from smx.control.submit import submit
 from smx.executors.slurm import Executor
-from smx.plan import decide
-from smx.project import Workspace
 from smx.registry.store import Registry
 from smx.resolve import Resolver
-from smx.submit import submit
+from smx.workspace import Workspace
 
 RUNS, ARRAY, ALONE = 1_000, 500, 100
 REPEATS = 3

@@ -24,11 +24,11 @@ from typing import Any
 from _record import finish
 from submitit.slurm.slurm import SlurmInfoWatcher
 
-from smx.project import Workspace
+from smx.control.sync import sync
 from smx.registry.rows import AttemptRow, RunRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
 from smx.runfolder import now
-from smx.sync import sync
+from smx.workspace import Workspace
 
 WAITING, RUNNING, DONE, STOPPED = 8_000, 1_700, 250, 50
 ARRAY = 1_000

@@ -17,15 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from smx import imported, sampleset
-from smx.booking import submission_folder
+from smx import external_frames, sampleset
+from smx.control.reservations import submission_folder
 from smx.errors import SceneError, UserError
-from smx.project import Workspace
 from smx.registry.rows import AttemptRow
 from smx.registry.store import Registry
 from smx.runfolder import RunFolder, is_alive, run_folders
 from smx.spec import SPECS
 from smx.spec import sample_set as identity_of
+from smx.workspace import Workspace
 
 DAY = 86400.0
 # Half-written things are called so everywhere: `.name.….tmp`, `.claim` and `.new`; a snapshot's are folders.
@@ -158,7 +158,7 @@ def _made_here(folder: Path, mark: str) -> bool:
         records = [sampleset.read_record(sample) for sample in samples]
     except SceneError:
         return False
-    if any((record.get("source") or {}).get("kind") == imported.KIND for record in records):
+    if any((record.get("source") or {}).get("kind") == external_frames.KIND for record in records):
         return False  # another tool chose them, and who knows whether its pictures are still anywhere else
     return bool(samples) and all(str(record.get("sample_set", ""))[:8] == mark for record in records)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from smx import imported, plugins, sampleset
+from smx import external_frames, plugins, sampleset
 from smx.errors import UserError, unknown
 from smx.geometry.view import GeometryOptions
 from smx.options import Options
@@ -168,7 +168,7 @@ def build(kind: str, values: Mapping[str, Any]) -> AnySpec:
 def sample_set(spec: SampleSpec) -> str:
     """Fingerprint of the sample set `spec` reads or makes: no dataset, no scenes, 64 hex digits."""
     if _is_imported(spec):
-        return imported.identity(spec.sampler, spec.frames)
+        return external_frames.identity(spec.sampler, spec.frames)
     sampler = plugins.load("samplers", spec.sampler)
     content = {name: value for name, value in spec.model_dump(mode="json").items() if name in SampleSpec.model_fields}
     if not sampler.seeded:
@@ -179,7 +179,7 @@ def sample_set(spec: SampleSpec) -> str:
 def sample_folder(root: Path, spec: SampleSpec, label: str, scene: str) -> Path:
     """Where the sample of a scene is that `spec` reads or makes; `label` is the dataset's folder in the set."""
     if _is_imported(spec):
-        return imported.folder(root, spec.sampler, spec.frames, label, scene)
+        return external_frames.folder(root, spec.sampler, spec.frames, label, scene)
     return sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], label, scene)
 
 

@@ -22,8 +22,16 @@ GEN = [f"--set=dataset_options.{pair}" for pair in ("count=4", "frames=16", "wid
 EVAL = [f"--set=bench_options.{pair}" for pair in ("scenes=2", "train_scenes=1", "frames=16", "width=80", "height=60")]
 _PATIENCE = 60.0  # seconds until a test gives up on a condition that never comes
 _SLOW = [
-    *("scipy.ndimage", "scipy.sparse.csgraph", "PIL.Image", "yaml", "smx.rooms._cast", "smx.geometry._kernels"),
-    *("smx.geometry.voxels", "smx.cli.gen", "smx.cli.eval", "smx.submit", "smx.sync", "smx.node.gen", "smx.node.eval"),
+    *("scipy.ndimage", "scipy.sparse.csgraph", "PIL.Image", "yaml", "smx.rooms._raycaster", "smx.geometry._kernels"),
+    *(
+        "smx.geometry.voxels",
+        "smx.cli.gen",
+        "smx.cli.eval",
+        "smx.control.submit",
+        "smx.control.sync",
+        "smx.node.gen",
+        "smx.node.eval",
+    ),
     *("smx.datasets.rooms", "smx.benches.rooms", "smx.models.chance", "smx.samplers.mergeaware_sa"),
     *("smx.executors.inline", "smx.executors.local"),
 ]

@@ -10,16 +10,16 @@ import pytest
 from commands import data, smx
 
 from smx import plugins
+from smx.control.sync import ask_all, rebuild
 from smx.errors import UserError
 from smx.executors.slurm import Executor
-from smx.node.meter import Meter, _visible
-from smx.node.usage import usage
-from smx.project import Workspace
-from smx.provenance import plugin_digests, provenance
+from smx.node.resource_usage import Meter, _visible
 from smx.registry.export import rebuilding
 from smx.registry.store import Registry
+from smx.results.usage import usage
 from smx.runfolder import AttemptFolder, ShardFolder, run_folders, write_json
-from smx.sync import ask_all, rebuild
+from smx.workspace import Workspace
+from smx.workspace.provenance import plugin_digests, provenance
 
 SMI = """#!/bin/sh
 echo "0, GPU-aa, NVIDIA H200, 550.1, 1000, {used}, {use}"

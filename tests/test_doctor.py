@@ -12,8 +12,8 @@ import pytest
 import yaml
 from commands import smx
 
-from smx import doctor, storage
-from smx.project import find
+from smx import doctor
+from smx.workspace import find, storage
 
 # A cluster as scontrol, sbatch and sacctmgr describe it, where none can be started.
 CONFIG = """ClusterName             = alps

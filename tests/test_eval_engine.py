@@ -17,16 +17,16 @@ from test_vggt import load as spatial
 from test_vggt import scene as small_scene
 
 from smx.benches.rooms import Bench as Rooms
-from smx.cell import Item
+from smx.control.submit import split
 from smx.datasets._rooms_files import write_vsibench
 from smx.models import Query, Reply
-from smx.models._runner import QwenRunner, VideoRunner
+from smx.models._vlm.runner import QwenRunner, VideoRunner
 from smx.models.qwen2_5_vl import Model as Qwen
 from smx.models.qwen3_vl import Model as Qwen3
 from smx.node.parallel import ahead
 from smx.rooms import named_scene
+from smx.run import Item
 from smx.runfolder import RunFolder
-from smx.submit import split
 
 torch.set_num_threads(1)
 
@@ -43,8 +43,8 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """`padded` as for a backend that takes no mask of four dimensions."""
     name: str = request.param
     if name == "padded":
-        monkeypatch.setattr("smx.models._vlm.PositionedVLM.takes_block_mask", False)
-        monkeypatch.setattr("smx.models._qwen3.Qwen3VLM.takes_block_mask", False)
+        monkeypatch.setattr("smx.models._vlm.model.PositionedVLM.takes_block_mask", False)
+        monkeypatch.setattr("smx.models._qwen3_vl.model.Qwen3VLM.takes_block_mask", False)
         return "sdpa"
     return name
 
@@ -95,7 +95,7 @@ def test_the_same_for_spatial_mllm(
 
 def test_a_long_row_of_questions_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of questions about a scene must not make one mask of them all."""
-    monkeypatch.setattr("smx.models._runner.PACK", 300)
+    monkeypatch.setattr("smx.models._vlm.runner.PACK", 300)
     runner, view = tiny(), scene()
     found = list(runner.outcomes(view, MANY, 4))
     sizes = {reply.cost.together for reply in found if isinstance(reply, Reply) and reply.cost}
@@ -120,9 +120,9 @@ def test_work_done_ahead_is_what_would_have_been_done(monkeypatch: pytest.Monkey
 
 def failing_above(most: int, error: Exception, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Raise `error` where more than `most` questions are packed; returns the sizes that were tried."""
-    from smx.models import _packed, _runner
+    from smx.models._vlm import batching, runner
 
-    real, tried = _packed.packed, list[int]()
+    real, tried = batching.packed, list[int]()
 
     def packed(*arguments: Any) -> Any:
         tried.append(len(arguments[3]))
@@ -130,7 +130,7 @@ def failing_above(most: int, error: Exception, monkeypatch: pytest.MonkeyPatch) 
             raise error
         return real(*arguments)
 
-    monkeypatch.setattr(_runner, "packed", packed)
+    monkeypatch.setattr(runner, "packed", packed)
     return tried
 
 
@@ -175,7 +175,7 @@ def test_logits_that_are_no_numbers_are_an_error_of_their_question(
     packs: bool, share: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their argmax would be an answer like any other, and a wrong one."""
-    monkeypatch.setattr("smx.models._vlm.PositionedVLM.takes_block_mask", packs)
+    monkeypatch.setattr("smx.models._vlm.model.PositionedVLM.takes_block_mask", packs)
     runner = tiny()
     expected = list(runner.outcomes(scene(), QUESTIONS, 4))
     unknown = runner.prompts.text("zebra")[-1]
@@ -294,13 +294,13 @@ def test_a_retry_on_other_shards_does_what_is_missing_and_no_answer_depends_on_i
     lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First attempt with memory for nothing in one scene, second on three shards; scores as if nothing had been."""
-    from smx.models import _runner
+    from smx.models._vlm import runner
 
     for name in ("calm", "wide"):
         (tmp_path / name).mkdir()
     assert smx("-w", tmp_path / "calm", "eval", *TINY) == 0
     expected = {r["item"]: r["data"] for r in records(folder_of(tmp_path / "calm", "eval", "tiny-rooms"))}
-    real = _runner.QwenRunner._clip_of
+    real = runner.QwenRunner._clip_of
 
     def full(self: Any, view: Any) -> Any:
         if view.scene == "test-001":
@@ -308,7 +308,7 @@ def test_a_retry_on_other_shards_does_what_is_missing_and_no_answer_depends_on_i
         return real(self, view)
 
     with monkeypatch.context() as patched:
-        patched.setattr(_runner.QwenRunner, "_clip_of", full)
+        patched.setattr(runner.QwenRunner, "_clip_of", full)
         assert smx("eval", *TINY, "--max-failed", "100") == 0
     run = run_of(lab)
     outcome = run.outcome()

@@ -15,7 +15,7 @@ import pytest
 from processes import until
 
 from smx import plugins
-from smx.executors import BaseExecutor, Fact, Job, Word, _driver
+from smx.executors import BaseExecutor, Fact, Job, Word, _local_queue
 from smx.executors.inline import Executor as Inline
 from smx.executors.local import Executor as Local
 from smx.runfolder import AttemptFolder, claim, process, read_json, start_time, this_process, write_json
@@ -250,7 +250,7 @@ def test_a_task_whose_driver_is_gone_does_not_begin(place: Place) -> None:
     task = {"entry": job.entry, "folder": str(job.folder), "shard": 0, "after": []}
     write_json(folder / "queue.json", {"submission": "s1", "slots": 1, "tasks": [task]})
     write_json(folder / "driver.json", {**this_process(), "start": 1})
-    assert _driver._task(folder, 0) == 1
+    assert _local_queue._task(folder, 0) == 1
     assert place.started() == []
     assert place.ends(job) == ["cancelled"]
 
@@ -302,7 +302,7 @@ def test_a_driver_that_comes_up_after_it_was_given_up_does_nothing(place: Place)
     task = {"entry": job.entry, "folder": str(job.folder), "shard": 0, "after": []}
     write_json(folder / "queue.json", {"submission": "s1", "slots": 1, "tasks": [task]})
     assert Local().recover("s1", folder, [job]) == [None]
-    subprocess.run([sys.executable, "-m", "smx.executors._driver", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "smx.executors._local_queue", str(folder)], check=True)
     assert place.started() == []
     assert Local().recover("s1", folder, [job]) == [None]  # asked again, the same answer
 

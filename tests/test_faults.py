@@ -20,15 +20,15 @@ import pytest
 from processes import EVAL, GEN, Audit, Smx, items_begun, outcomes, smx, the_run, tree
 
 from smx import sampleset
-from smx import submit as submitting
-from smx.booking import record_handles
+from smx.control import submit as submitting
+from smx.control.plan import decide
+from smx.control.reservations import record_handles
+from smx.control.sync import sync
 from smx.executors import local
-from smx.plan import decide
-from smx.project import Workspace
 from smx.registry.store import Registry
 from smx.resolve import Resolver
 from smx.runfolder import write_json
-from smx.sync import sync
+from smx.workspace import Workspace
 
 GEN_WORDS = ["gen", "--sampler", "mergeaware_sa", "--frames", "4", *GEN]
 EVAL_WORDS = ["eval", "--model", "chance", *EVAL]

@@ -17,10 +17,10 @@ from commands import data, smx
 from PIL import Image
 
 from smx.failures import Failure
-from smx.registry import standing
+from smx.monitor.why import explain, lines
+from smx.registry import live_queries
 from smx.registry.rows import AttemptRow, RunRow, ShardRow
 from smx.registry.store import Registry
-from smx.report.why import explain, lines
 from smx.runfolder import RunFolder, now, run_folders, this_process, write_json
 
 FAST = ("--set", "bench_options.scenes=1", "--set", "bench_options.train_scenes=1", "--set", "bench_options.frames=24")
@@ -211,7 +211,7 @@ def test_nodes_that_failed_are_remembered_for_two_weeks(made_up: Path, capsys: p
             registry.add_run(RunRow(mark, "eval", "x", f"eval/x-{mark[:8]}", "{}", state="failed"))
             failure = Failure("node-fail", "its node failed", node=node).as_json()
             registry.put_attempt(AttemptRow(mark, 1, "slurm", "failed", 9, failure=failure, ended=ended))
-        found = [(bad.name, bad.failures) for bad in standing.bad_nodes(registry)]
+        found = [(bad.name, bad.failures) for bad in live_queries.bad_nodes(registry)]
         told = "\n".join(lines(explain(registry, made_up / "runs", registry.find("00000064"))))
     assert found == [("n042", 2)]
     assert "node n042 failed 2 times in the last 14 days" in told
@@ -222,7 +222,7 @@ def test_nodes_that_failed_are_remembered_for_two_weeks(made_up: Path, capsys: p
 
 def test_what_was_held_says_why_and_what_to_do(made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A queue that does not move looks like a full cluster otherwise."""
-    reason = f"{standing.HELD}5 tasks in a row failed the same way (oom-gpu: CUDA out of memory)"
+    reason = f"{live_queries.HELD}5 tasks in a row failed the same way (oom-gpu: CUDA out of memory)"
     with Registry.open(made_up / "registry.db") as registry:
         (waiting,) = [attempt for attempt in registry.attempts(live=True) if attempt.state == "waiting"]
         registry.update_attempt(waiting.fingerprint, 1, reason=reason)

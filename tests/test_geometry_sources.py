@@ -13,8 +13,8 @@ from doubles import SCALE, NetworkGeometry
 from walks import INTRINSICS, Walk, Wander
 
 from smx import plugins, sampleset
-from smx.datasets._ahead import DecodedOnce, ahead
 from smx.datasets._posed import PosedScene, digest
+from smx.datasets._prefetch import DecodedOnce, ahead
 from smx.errors import SceneError, UserError
 from smx.geometry.cameras import centres, inverse, reprojection_error
 from smx.geometry.source import SourceOf
@@ -22,9 +22,9 @@ from smx.geometry.view import GeometryOptions, SceneView
 from smx.geometry.voxels import select_by_coverage
 from smx.node import geometry as node_geometry
 from smx.node.sampling import make_sample
-from smx.project import Workspace
 from smx.resolve import Resolver
 from smx.rooms import named_scene
+from smx.workspace import Workspace
 
 # --- camera files, written here the way other tools write them
 

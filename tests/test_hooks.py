@@ -13,11 +13,12 @@ from commands import SCENES, data, smx
 from PIL import Image
 from processes import until
 
-from smx import doctor, hooks, shell
-from smx.project import find
+from smx import doctor
+from smx.control import hooks
+from smx.control.sync import sync
 from smx.registry.store import Registry
 from smx.runfolder import start_time
-from smx.sync import sync
+from smx.workspace import find, shell
 
 NASTY = 'it\'s "odd" $(touch pwned) `touch pwned` ; touch pwned & ü'
 GEN = ("gen", "--sampler", "uniform", "--frames", 2)
@@ -122,7 +123,7 @@ def test_two_looks_at_once_tell_it_once(lab: Path) -> None:
     (lab / "runs" / ".submissions" / submission / "hook-finished.json").unlink()
     hooks.expect(find(lab), submission)
     look = (
-        "import sys; from pathlib import Path; from smx import hooks; from smx.project import find\n"
+        "import sys; from pathlib import Path; from smx.control import hooks; from smx.workspace import find\n"
         "from smx.registry.store import Registry; space = find(Path(sys.argv[1]))\n"
         "with Registry.open(space.registry) as registry:\n"
         "    print('ready', flush=True); sys.stdin.read(); hooks.run_due(space, registry)\n"

@@ -14,9 +14,9 @@ from safetensors.numpy import save_file
 
 from smx import digests, plugins
 from smx.digests import checkpoint_digest
-from smx.project import Workspace
 from smx.resolve import Resolver
 from smx.samplers import BaseSampler
+from smx.workspace import Workspace
 
 
 def test_weights_that_differ_in_the_middle_alone_are_other_weights(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from commands import data, left, smx
 
 from smx import plugins, sampleset
 from smx.datasets._rooms_files import write_vsibench
-from smx.report.sets import find_sample
 from smx.rooms import named_scene
 from smx.runfolder import RunFolder
+from smx.samples.lookup import find_sample
 
 BENCH = ("--set", "bench_options.scenes=2", "--set", "bench_options.train_scenes=2", "--set", "max_new_tokens=4")
 EVAL = ("eval", "--frames", "4", *BENCH)

@@ -10,7 +10,7 @@ from commands import data, smx
 
 from smx.benches._scorers import lenient
 from smx.errors import UserError
-from smx.report.scorefile import score_file
+from smx.report.score_file import score_file
 
 OPTIONS = ["A. fan", "B. lamp", "C. chair", "D. office chair"]
 

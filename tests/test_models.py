@@ -16,7 +16,7 @@ from torch import Tensor
 
 from smx.errors import SceneError, UserError
 from smx.models import Query, SceneInput
-from smx.models._runner import QwenRunner
+from smx.models._vlm.runner import QwenRunner
 from smx.models.qwen2_5_vl import Model as Qwen
 from smx.models.tiny import Model as Tiny
 
@@ -221,7 +221,7 @@ def test_pixels_equal_the_processors() -> None:
     """Frames of a tubelet side by side must be what transformers' processor makes of each frame alone."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    from smx.models._pixels import prepare
+    from smx.models._vlm.preprocess import prepare
 
     frames, budget = scene(2).frames, (293_216, 324_576)
     rows, layout = prepare(frames, budget)

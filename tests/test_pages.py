@@ -22,7 +22,7 @@ from smx.cli.samples import app
 from smx.datasets.rooms import Dataset
 from smx.geometry.view import GeometryOptions
 from smx.node.sampling import make_sample
-from smx.report.sheet import pair_colour
+from smx.samples.contact_sheet import pair_colour
 
 WIDE, HIGH = 1500, 1500  # of the window, pixels
 # Asked of the page once all is loaded, and left in it as JSON: what was fetched, and where each thing stands.

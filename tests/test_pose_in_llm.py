@@ -14,10 +14,11 @@ from torch import Tensor
 
 from smx.errors import SceneError, UserError
 from smx.geometry import pose_attention as pa
-from smx.models import SceneInput, _pose_bias
-from smx.models._options import Pose, Rope
-from smx.models._pose import PoseHooks, scene_cameras, token_transforms
-from smx.models._runner import QwenRunner
+from smx.models import SceneInput
+from smx.models._vlm import pose_bias
+from smx.models._vlm.options import Pose, Rope
+from smx.models._vlm.pose_attention import PoseHooks, scene_cameras, token_transforms
+from smx.models._vlm.runner import QwenRunner
 from smx.models.tiny import Model as Tiny
 
 torch.set_num_threads(1)
@@ -176,14 +177,14 @@ def test_geo_alibi_is_the_angle_times_the_slope() -> None:
     cameras = torch.stack((w2c, pa.invert(w2c)), dim=1)[None, :, None]
     visual = torch.tensor([[False, True, True, True, False]])
     state = token_transforms(visual, torch.tensor([[3, 2, 2]]), cameras, 2)
-    bias = _pose_bias.bias(visual, state.tubelet, cameras[:, :, 0, 0], 4)
+    bias = pose_bias.bias(visual, state.tubelet, cameras[:, :, 0, 0], 4)
     assert bias.shape == (1, 4, 5, 5)
     for head in range(4):
         assert float(bias[0, head, 3, 1]) == pytest.approx(-(2.0 ** (-2 * (head + 1))) * 2.0, rel=1e-5)
         assert float(bias[0, head, 3, 2]) == pytest.approx(-(2.0 ** (-2 * (head + 1))) * 1.6, rel=1e-5)
     assert not bias[0, :, 4].any()
     assert not bias[0, :, :, 0].any()
-    queries, keys = _pose_bias.factors(visual, state.tubelet, cameras[:, :, 0, 0], 4)
+    queries, keys = pose_bias.factors(visual, state.tubelet, cameras[:, :, 0, 0], 4)
     assert torch.equal(queries @ keys.mT, bias)  # each number is one angle times one 1: no digit is lost
 
 

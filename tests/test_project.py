@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import SCENES, left, smx
 
-from smx.project import Workspace, find, is_workspace
+from smx.workspace import Workspace, find, is_workspace
 
 GEN = ("gen", "--frames", "4", "--scenes", "test-000", *SCENES)
 

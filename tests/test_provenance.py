@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from smx.provenance import git_state
+from smx.workspace.provenance import git_state
 
 
 @pytest.fixture

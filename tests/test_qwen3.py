@@ -14,7 +14,7 @@ from test_models import QUESTIONS, scene, tiny
 
 from smx.errors import UserError
 from smx.models import SceneInput
-from smx.models._qwen3 import Qwen3Runner, block_times
+from smx.models._qwen3_vl.model import Qwen3Runner, block_times
 from smx.models.qwen3_vl import Model
 
 torch.set_num_threads(1)
@@ -131,8 +131,8 @@ def test_pixels_are_the_processors() -> None:
     """Patch 16, mean and deviation 0.5, pairs side by side: rows as Qwen3-VL's video processor cuts them."""
     from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
-    from smx.models._pixels import prepare
-    from smx.models._qwen3 import HALF
+    from smx.models._qwen3_vl.model import HALF
+    from smx.models._vlm.preprocess import prepare
 
     frames = np.random.default_rng(0).integers(0, 256, (4, 64, 96, 3), dtype=np.uint8)  # no resizing: exact
     rows, layout = prepare(frames, PIXELS, patch=16, mean=HALF, std=HALF)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from smx.report.pages import Page, html, latex
+from smx.report.latex_html import Page, html, latex
 
 ODD = "50 % & <b>_{x}\\ #1 ~ ^ | $"
 PAGE = Page(

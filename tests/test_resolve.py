@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from media import make_video, moving
 
-from smx.cell import Cell
 from smx.errors import UserError
-from smx.project import Workspace
 from smx.resolve import Resolver, run_path, unique
+from smx.resolve.context import Setting
 from smx.resolve.requests import Places
-from smx.resolve.setting import Setting
 from smx.resolve.weights import choose, weights_of
+from smx.run import Cell
 from smx.spec import EvalSpec, GenSpec, TrainSpec
+from smx.workspace import Workspace
 
 SMALL = {"bench_options": {"scenes": 1, "train_scenes": 1, "frames": 24}}
 TRAIN_SMALL = {"data": ["rooms"], "recipe": {"steps": 2}, "data_options": {"rooms": {"train_scenes": 1, "frames": 24}}}

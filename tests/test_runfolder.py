@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from smx.control.plan import decide
+from smx.control.submit import submit
+from smx.control.sync import sync
 from smx.executors.inline import Executor
-from smx.plan import decide
-from smx.project import Workspace
 from smx.registry.store import Registry
 from smx.resolve import Resolver
 from smx.runfolder import (
@@ -30,8 +31,7 @@ from smx.runfolder import (
     write_atomic,
     write_json,
 )
-from smx.submit import submit
-from smx.sync import sync
+from smx.workspace import Workspace
 
 OK = {"ok": True, "at": "2026-01-01T00:00:00.000Z", "seconds": 0.1, "data": {"frames": 2}}
 BAD = {

@@ -15,7 +15,7 @@ from smx.cli.samples import app
 from smx.errors import UserError
 from smx.geometry.view import GeometryOptions
 from smx.node.sampling import make_sample
-from smx.report.samples import fit, stats
+from smx.samples.stats import fit, stats
 
 
 def test_rows_say_what_the_samples_hold(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from smx.geometry.align import agreement
 from smx.geometry.cameras import axis_angle_to_rotation
 from smx.geometry.view import GeometryOptions
 from smx.node.sampling import make_sample
-from smx.report.canvas import Svg, legible, mixed
-from smx.report.floor import floor_of
-from smx.report.sheet import HIGH, LEAST, LOW, UNKNOWN, overlaps_between, pair_colour
+from smx.samples.contact_sheet import HIGH, LEAST, LOW, UNKNOWN, overlaps_between, pair_colour
+from smx.samples.drawing import Svg, legible, mixed
+from smx.samples.top_view import floor_of
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from smx.cli.score import score
 from smx.errors import UserError
-from smx.report.scorefile import score_file
+from smx.report.score_file import score_file
 
 DOCS: list[dict[str, Any]] = [
     {"id": 0, "question_type": "object_counting", "ground_truth": "2"},

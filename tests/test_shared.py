@@ -15,9 +15,9 @@ from commands import SCENES, closed, smx
 from PIL import Image
 
 from smx.executors import Word
-from smx.executors._slurm_facts import facts
-from smx.project import Workspace, find
+from smx.executors._slurm.job_status import facts
 from smx.registry.store import Registry
+from smx.workspace import Workspace, find
 
 GEN = ("gen", "--dataset", "rooms", "--sampler", "uniform", "--frames", "2", *SCENES)
 CAREFUL = 0o077  # a umask that keeps everything to oneself

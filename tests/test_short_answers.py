@@ -18,7 +18,7 @@ from smx.benches.scanqa import Bench as ScanQA
 from smx.benches.sqa3d import Bench as SQA3D
 from smx.errors import UserError
 from smx.models import SceneInput
-from smx.node.shown import shown
+from smx.node.frame_order import shown
 from smx.runfolder import RunFolder
 
 FIXTURE = Path(os.environ.get("SMX_FIXTURES", Path(__file__).parents[2] / "shared" / "fixtures")) / "sqa3d"

@@ -14,9 +14,10 @@ from processes import GEN, until
 
 import smx
 from smx import plugins
-from smx.project import Workspace, find
+from smx.control import code_snapshot
+from smx.control.code_snapshot import snapshot
 from smx.runfolder import run_folders
-from smx.snapshot import snapshot
+from smx.workspace import Workspace, find
 
 SAMPLER = '''"""The first frames, as {name} has them."""
 from smx.samplers.uniform import Sampler
@@ -37,7 +38,8 @@ def test_the_same_code_is_kept_once_and_other_code_beside_it(lab: Workspace) -> 
     """A thousand attempts of one tree share a folder; a changed plugin is another tree."""
     first = snapshot(lab)
     assert snapshot(lab) == first
-    assert (first.path / "smx" / "snapshot.py").read_bytes() == Path(smx.__file__).with_name("snapshot.py").read_bytes()
+    copied = first.path / "smx" / "control" / "code_snapshot.py"
+    assert copied.read_bytes() == Path(code_snapshot.__file__).read_bytes()
     (lab.experiments / "plugins" / "samplers" / "first.py").write_text(SAMPLER.format(name="after"))
     second = snapshot(lab)
     assert second.digest != first.digest

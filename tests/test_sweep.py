@@ -9,7 +9,7 @@ import pytest
 from commands import data, smx
 
 from smx.errors import UserError
-from smx.sweep import Group, read, requests
+from smx.resolve.matrix import Group, read, requests
 
 
 @pytest.fixture(autouse=True)

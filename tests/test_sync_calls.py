@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from commands import smx
 
-from smx.booking import run_row
-from smx.cell import Cell
+from smx.control.plan import decide
+from smx.control.reservations import run_row
+from smx.control.submit import Started, submit
+from smx.control.sync import ask_all, rebuild, sync
 from smx.errors import UserError
 from smx.executors import Job
 from smx.executors.slurm import Executor
-from smx.plan import decide
-from smx.project import Workspace
 from smx.registry.store import Registry
 from smx.resolve import Resolver
+from smx.run import Cell
 from smx.runfolder import now, this_process
-from smx.submit import Started, submit
-from smx.sync import ask_all, rebuild, sync
+from smx.workspace import Workspace
 
 RUNS = 7
 CONFIG = "MaxArraySize = 3"
@@ -164,8 +164,8 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
         there = threading.current_thread().name == "login2"
         return {"host": "login2", "pid": 1, "start": 1} if there else this_process()
 
-    monkeypatch.setattr("smx.submit.this_process", process)
-    monkeypatch.setattr("smx.submit._QUIET", 0.0)
+    monkeypatch.setattr("smx.control.submit.this_process", process)
+    monkeypatch.setattr("smx.control.submit._QUIET", 0.0)
     return "login2"
 
 
@@ -225,7 +225,7 @@ def test_a_login_node_that_never_goes_on_leaves_the_eval_as_it_was(
     space: Workspace, cluster: Cluster, elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be down. The eval is neither cancelled nor claimed for good: the same command does it later."""
-    monkeypatch.setattr("smx.submit._ELSEWHERE", 0.0)
+    monkeypatch.setattr("smx.control.submit._ELSEWHERE", 0.0)
     gen, evaluation = eval_and_its_gen(space)
     with Registry.open(space.registry) as registry:
         registry.add_run(run_row(space, gen, now()))

@@ -20,9 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from smx.cli import run
 from smx.errors import UserError
-from smx.models import _load
 from smx.models import tiny as tiny_model
-from smx.models._runner import VideoRunner
+from smx.models._vlm import loading
+from smx.models._vlm.runner import VideoRunner
 from smx.tokens import Layout, smart_resize, smart_resize_clip, stamp_tokens
 from smx.tokens.costs import BYTES, VGGT_PARAMETERS, Architecture, cost, peak_memory
 from smx.tokens.known import QWEN2_5_VL_3B, QWEN3_VL_4B
@@ -101,7 +101,7 @@ def test_spatial_tokens_follow_the_frames(pairs: int, rows: int, columns: int) -
 
 def test_vggt_is_as_large_as_the_checkpoints() -> None:
     """Aggregator and patch embedding, from the shapes that a checkpoint is checked against."""
-    from smx.models._vggt_config import VGGTConfig, shapes
+    from smx.models._vggt.config import VGGTConfig, shapes
 
     assert sum(math.prod(shape) for _, shape in shapes(VGGTConfig(), "aggregator")) == VGGT_PARAMETERS
 
@@ -183,7 +183,7 @@ def test_peak_memory_is_what_a_forward_takes(dtype: str, text: dict[str, int], v
         "vision_config": {**base["vision_config"], **vision},
     }
     options = tiny_model.Model.parse({"pixels": (90_000, 110_000)}, "m")
-    runner = _load.from_config(config, tiny_model.TOKENIZER, options, base="tiny", seed=0, device="cpu", dtype=dtype)
+    runner = loading.from_config(config, tiny_model.TOKENIZER, options, base="tiny", seed=0, device="cpu", dtype=dtype)
     within(runner, Architecture.of_config("tiny", config), sentence(runner, scene(8)), 14, dtype)
 
 
@@ -198,12 +198,12 @@ def test_peak_memory_of_qwen3(folder: Any) -> None:  # noqa: F811
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_peak_memory_of_vggt(dtype: str) -> None:
     """Its 48 blocks are alike and each needs its memory anew: one of each kind takes what all of them take."""
-    from smx.models._vggt import Aggregator
-    from smx.models._vggt_config import VGGTConfig
+    from smx.models._vggt.config import VGGTConfig
+    from smx.models._vggt.network import Aggregator
 
     clip = Layout(2, 140, 112)
     small = replace(VGGTConfig(), depth=1, patch_embed_depth=1)
-    aggregator = Aggregator(small, 1).to(_load.named_dtype(dtype))
+    aggregator = Aggregator(small, 1).to(loading.named_dtype(dtype))
     images = torch.rand(1, clip.frames, 3, clip.height, clip.width)
     model = replace(QWEN2_5, vggt=True)
     given = sum(model.parameters().values()) * BYTES[dtype] + clip.tubelets * clip.tubelet_width * 4
@@ -241,8 +241,8 @@ def test_flops_are_those_that_torch_counts() -> None:
 
 def test_vggts_flops_are_those_that_torch_counts() -> None:
     """A real forward of the 1B model without its memory (on meta); only the first layer's pixels are left out."""
-    from smx.models._vggt import Aggregator
-    from smx.models._vggt_config import VGGTConfig
+    from smx.models._vggt.config import VGGTConfig
+    from smx.models._vggt.network import Aggregator
 
     with torch.device("meta"):
         aggregator, images = Aggregator(VGGTConfig(), 24), torch.zeros(1, 4, 3, 84, 112)

@@ -96,7 +96,7 @@ def test_cameras_missing_for_a_pose_variant_is_one_message(
     assert run(["init", "."]) == 0
     monkeypatch.setattr(Dataset, "has_cameras", False)
     no_cameras = "scene {} has no cameras".format
-    monkeypatch.setattr("smx.resolve.usable.lacks", lambda scene, needs: no_cameras(repr(scene.id)) if needs else "")
+    monkeypatch.setattr("smx.resolve.preflight.lacks", lambda scene, needs: no_cameras(repr(scene.id)) if needs else "")
     named = ["--bench", "rooms"] if command == "eval" else ["--data", "rooms"]
     capsys.readouterr()
     assert run([command, "--model", "tiny-prope", *named, "--frames", "4"]) == 2

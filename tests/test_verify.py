@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from test_qwen3 import folder as qwen3  # noqa: F401 - a fixture: a tiny Qwen3-VL
 from torch import Tensor
 
+from smx import verify
 from smx.cli import run
 from smx.errors import UserError
 from smx.geometry import pose_attention as pa
 from smx.models.spatial_mllm import Model as Spatial
 from smx.models.tiny import Model as Tiny
-from smx.node import verify
 
 torch.set_num_threads(1)
 

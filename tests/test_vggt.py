@@ -22,14 +22,14 @@ from torch import Tensor
 from smx.errors import SceneError, UserError
 from smx.geometry import pose_encoding
 from smx.models import Query, SceneInput
-from smx.models._positions import camera_positions, text_start, video_positions
-from smx.models._spatial import SpatialMerge, sides, unpatchify
-from smx.models._spatial_config import read_config
-from smx.models._spatial_load import spatial_features
-from smx.models._spatial_runner import SpatialRunner
-from smx.models._spatial_save import save_weights
-from smx.models._vggt import MEAN, STD, PatchEmbedding
-from smx.models._vggt_config import PARTS, VGGTConfig, shapes
+from smx.models._spatial_mllm.config import read_config
+from smx.models._spatial_mllm.loading import spatial_features
+from smx.models._spatial_mllm.model import SpatialMerge, sides, unpatchify
+from smx.models._spatial_mllm.runner import SpatialRunner
+from smx.models._spatial_mllm.saving import save_weights
+from smx.models._vggt.config import PARTS, VGGTConfig, shapes
+from smx.models._vggt.network import MEAN, STD, PatchEmbedding
+from smx.models._vlm.position_ids import camera_positions, text_start, video_positions
 from smx.models.spatial_mllm import Model
 
 torch.set_num_threads(1)

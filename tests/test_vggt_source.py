@@ -19,8 +19,8 @@ from smx.errors import SceneError, UserError
 from smx.geometry import pose_encoding
 from smx.geometry.cameras import inverse
 from smx.geometry.view import GeometryOptions
-from smx.models._vggt_checkpoint import check
-from smx.models._vggt_source import Network, VGGTSource, lift, prepare, resized
+from smx.models._vggt.checkpoint import check
+from smx.models._vggt.geometry_source import Network, VGGTSource, lift, prepare, resized
 
 torch.set_num_threads(1)
 

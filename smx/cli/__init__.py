@@ -99,7 +99,7 @@ def run(arguments: list[str]) -> int:
                 "free some, then type the same command again: it goes on where it stopped",
             )
             return 1
-        from smx.provenance import provenance
+        from smx.workspace.provenance import provenance
 
         found = provenance()
         sys.stderr.write(f"This is a bug in smx. Please report what follows. {found['packages']} {found['git']}\n")

@@ -12,11 +12,11 @@ from smx.cli._launch import Launch, _as_json, following, show_decisions, summary
 from smx.errors import UserError
 
 if TYPE_CHECKING:
-    from smx.cell import Cell, Decision
-    from smx.project import Workspace
     from smx.registry.rows import RunRow
     from smx.registry.store import Registry
+    from smx.run import Cell, Decision
     from smx.runfolder import AttemptFolder
+    from smx.workspace import Workspace
 
 _ORDER = ("gen", "train", "eval")  # producers first
 
@@ -36,12 +36,12 @@ def again(
 
     `more`: memory, time and nodes to exclude that differ from what each of `rows` asked for last.
     """
-    from smx.booking import executor_for
-    from smx.plan import decide
+    from smx.control.plan import decide
+    from smx.control.reservations import executor_for
+    from smx.control.submit import planned, submit
+    from smx.control.sync import cell_of, sync
     from smx.runfolder import RunFolder
-    from smx.storage import warnings
-    from smx.submit import planned, submit
-    from smx.sync import cell_of, sync
+    from smx.workspace.storage import warnings
 
     cells: dict[str, Cell] = {}
     todo = list(rows)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smx.project import Workspace, find
+from smx.workspace import Workspace, find
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -43,7 +43,7 @@ def filters(
             raise UserError(f"{option} is empty", f"name one, or leave {option} away for all")
     _check("kind", found.get("kind", ()), ("gen", "train", "eval"))
     if "state" in found:
-        from smx.report.status import STATES
+        from smx.monitor.status import STATES
 
         _check("state", found["state"], STATES)
     if "frames" in found:

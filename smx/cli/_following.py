@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smx.project import Workspace
     from smx.registry.store import Registry
+    from smx.workspace import Workspace
 
 
 def refresh(space: Workspace, registry: Registry, *, quiet: bool = False) -> list[str]:
@@ -16,7 +16,7 @@ def refresh(space: Workspace, registry: Registry, *, quiet: bool = False) -> lis
     if not registry.attempts(live=True):
         return []
     from smx.cli._common import say
-    from smx.sync import sync
+    from smx.control.sync import sync
 
     doubts = sync(space, registry)
     if not quiet:
@@ -36,7 +36,7 @@ def summed_up(doubts: Sequence[str]) -> list[str]:
 
 def patience(space: Workspace, executor: str) -> float:
     """Seconds between two questions to an executor: short where asking costs a look at a process."""
-    from smx.booking import executor_for
+    from smx.control.reservations import executor_for
 
     return executor_for(space, executor)[1].patience
 

@@ -15,12 +15,12 @@ from smx.cli._common import out, out_json, registry_as_it_is, say
 from smx.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from smx.cell import Cell, Decision
-    from smx.project import Workspace
     from smx.registry.rows import RunRow
     from smx.registry.store import Registry
     from smx.resolve import Resolver
+    from smx.run import Cell, Decision
     from smx.runfolder import AttemptFolder
+    from smx.workspace import Workspace
 
 # Options of every launching command.
 Executor = Annotated[
@@ -134,15 +134,15 @@ def launch(
 ) -> Launch:
     """The whole way of a launching command. `build` makes cells and says which of them the user asked for."""
     from smx import plugins
-    from smx.booking import executor_for
     from smx.cli._following import summed_up
-    from smx.plan import decide
+    from smx.control.plan import decide
+    from smx.control.reservations import executor_for
+    from smx.control.submit import planned, submit
+    from smx.control.sync import adopt, sync
     from smx.registry.store import Registry
     from smx.resolve import Resolver, unique
     from smx.runfolder import RunFolder
-    from smx.storage import warnings
-    from smx.submit import planned, submit
-    from smx.sync import adopt, sync
+    from smx.workspace.storage import warnings
 
     if how.executor == "":  # from an unset variable in a script: not on this machine by mistake
         raise unknown("executor", "", plugins.names("executors"), "smx list executors")
@@ -220,7 +220,7 @@ def launch(
 
 def _mend_results(registry: Registry, cells: Sequence[Cell]) -> None:
     """Derive a damaged result.json from its items again, and say so: it must not refuse what needs it."""
-    from smx.node.result import derive
+    from smx.results.derive import derive
     from smx.runfolder import RunFolder
 
     for cell in cells:
@@ -331,7 +331,7 @@ class following:
 
 def _left(since: float, before: int, ended: int, total: int) -> str:
     """`, 18 min left` at the pace so far; that nothing tells yet where no item has ended."""
-    from smx.report.status import span
+    from smx.monitor.status import span
 
     if ended == before:
         return ", time left unknown"
@@ -341,7 +341,7 @@ def _left(since: float, before: int, ended: int, total: int) -> str:
 
 def wait(workspace: Workspace, registry: Registry, attempts: Sequence[tuple[Cell, AttemptFolder]]) -> None:
     """Until each attempt has ended, by its own word or its process's end."""
-    from smx.sync import sync
+    from smx.control.sync import sync
 
     pause = threading.Event()
     numbers = {(cell.fingerprint, attempt.number) for cell, attempt in attempts}

@@ -14,9 +14,9 @@ from smx.cli._filters import Bench, Frames, Kind, Model, Sampler, Since, State, 
 from smx.cli._following import refresh
 
 if TYPE_CHECKING:
-    from smx.project import Workspace
     from smx.registry.rows import AttemptRow, RunRow
     from smx.registry.store import Registry
+    from smx.workspace import Workspace
 
 # States of runs that are tried again without being named.
 FAILED = ("failed", "partial", "preempted", "lost", "cancelled")
@@ -165,12 +165,12 @@ def mark(
     """
     from smx.cli._common import out, workspace
     from smx.cli._filters import attempt_of
+    from smx.control.sync import ask_one, fold
     from smx.errors import UserError, unknown
-    from smx.node.result import derive
     from smx.registry.export import append_mark
     from smx.registry.store import Registry
+    from smx.results.derive import derive
     from smx.runfolder import RunFolder
-    from smx.sync import ask_one, fold
 
     if as_what not in MARKS:
         raise unknown("mark", as_what, MARKS)
@@ -232,9 +232,9 @@ def _taken_back(
 
     Released as they are they would run the code and ask for the resources that failed.
     """
-    from smx.booking import executor_for
     from smx.cli._common import say
-    from smx.registry.standing import HELD
+    from smx.control.reservations import executor_for
+    from smx.registry.live_queries import HELD
 
     live = {row.fingerprint: row for row in registry.attempts(live=True)}
     of_kind = [f"({kind}: " for kind in how] or [""]
@@ -275,7 +275,7 @@ def _more(registry: Registry, mem: str | None, time: str | None, exclude: bool) 
     found: dict[str, Any] = {key: value for key, value in (("memory", mem), ("time", time)) if value}
     if exclude:
         from smx.cli._common import say
-        from smx.registry.standing import bad_nodes
+        from smx.registry.live_queries import bad_nodes
 
         bad = bad_nodes(registry)
         found |= {"exclude": [node.name for node in bad]} if bad else {}
@@ -344,8 +344,8 @@ def _with_dependants(
 
 def _stop(space: Workspace, registry: Registry, attempts: Sequence[AttemptRow]) -> set[str]:
     """Ask each executor once; returns those that only their own process can stop, after saying how."""
-    from smx.booking import executor_for
     from smx.cli._common import say
+    from smx.control.reservations import executor_for
     from smx.runfolder import RunFolder
 
     handles: dict[str, list[dict[str, Any]]] = {}

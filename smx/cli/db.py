@@ -74,10 +74,10 @@ def rebuild() -> None:
 
     Example: smx db rebuild
     """
+    from smx.control.sync import ask_all, fold
+    from smx.control.sync import rebuild as take_in_all
     from smx.registry.export import rebuilding, restore
     from smx.runfolder import RunFolder, run_folders
-    from smx.sync import ask_all, fold
-    from smx.sync import rebuild as take_in_all
 
     place = workspace()
     place.require_writable()

@@ -11,8 +11,8 @@ import typer
 from smx.cli import _launch as L
 
 if TYPE_CHECKING:
-    from smx.cell import Cell
     from smx.resolve import Resolver
+    from smx.run import Cell
 
 SAMPLERS = ("uniform", "sa", "mergeaware_sa")
 FRAMES = (8, 16)

@@ -20,7 +20,7 @@ def diff(
     """
     from smx.cli._common import out, out_json, registry_as_it_is, workspace
     from smx.cli._following import refresh, width
-    from smx.report import diff as compare
+    from smx.monitor import diff as compare
     from smx.runfolder import RunFolder
 
     space = workspace()

@@ -12,10 +12,10 @@ import typer
 from smx.cli import _launch as L
 
 if TYPE_CHECKING:
-    from smx.cell import Cell
     from smx.registry.rows import RunRow
     from smx.registry.store import Registry
     from smx.resolve import Resolver
+    from smx.run import Cell
 
 
 class Input(StrEnum):
@@ -111,9 +111,9 @@ def evaluate(
 
 def trained_cell(space: Any, registry: Registry, text: str) -> Cell:
     """The train run a person names as a checkpoint. `UserError` when it is none, or has not been done."""
+    from smx.control.sync import cell_of, sync
     from smx.errors import UserError
     from smx.runfolder import RunFolder
-    from smx.sync import cell_of, sync
 
     if Path(text).is_absolute() or text.startswith((".", "~")):
         raise UserError(f"there is no checkpoint folder {text!r}", "--checkpoint takes a folder, or a train run's name")

@@ -28,7 +28,7 @@ def gc(
     from smx.cli._common import counted, out, out_json, registry_as_it_is, say, workspace
     from smx.cli._following import refresh
     from smx.gc import find, remove
-    from smx.storage import size
+    from smx.workspace.storage import size
 
     space = workspace()
     age = _seconds(older_than)

@@ -10,8 +10,8 @@ import typer
 from smx.cli import _launch as L
 
 if TYPE_CHECKING:
-    from smx.cell import Cell
     from smx.resolve import Resolver
+    from smx.run import Cell
 
 
 def gen(
@@ -72,7 +72,7 @@ def gen(
 
 def _say_result(space: Any, done: L.Launch) -> None:
     from smx.cli._common import out
-    from smx.plan import sample_folder
+    from smx.control.plan import sample_folder
     from smx.runfolder import RunFolder
 
     decisions = {decision.cell.fingerprint: decision for decision in done.decisions}

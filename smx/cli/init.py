@@ -37,7 +37,7 @@ def new(
     """
     from smx.cli._common import out, workspace
     from smx.errors import UserError, unknown
-    from smx.project import builtin
+    from smx.workspace import builtin
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == "site":
         raise UserError(
@@ -68,7 +68,7 @@ def schema(
     """
     from smx.cli._common import out_json
     from smx.errors import unknown
-    from smx.sweep import schema as schemas
+    from smx.resolve.matrix import schema as schemas
 
     found = schemas()
     if what is not None and what not in found:
@@ -79,8 +79,8 @@ def schema(
 def make_workspace(folder: Path) -> None:
     """Everything a workspace needs; existing files stay. `UserError` where it cannot be written."""
     from smx.errors import UserError
-    from smx.project import builtin
     from smx.registry.store import Registry
+    from smx.workspace import builtin
 
     models = folder / "experiments" / "models"
     try:

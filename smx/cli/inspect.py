@@ -16,9 +16,9 @@ from smx.cli._filters import Named
 from smx.cli._following import patience, refresh, width
 
 if TYPE_CHECKING:
-    from smx.project import Workspace
     from smx.registry.store import Registry
     from smx.runfolder import AttemptFolder, RunFolder
+    from smx.workspace import Workspace
 
 
 def why(
@@ -30,7 +30,7 @@ def why(
     Example: smx why tiny-rooms-uniform-16f-1a2b3c4d
     """
     from smx.cli._common import out, out_json, registry_as_it_is, workspace
-    from smx.report import why as reasons
+    from smx.monitor import why as reasons
 
     space = workspace()
     with registry_as_it_is(space) as registry:

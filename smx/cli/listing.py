@@ -88,13 +88,13 @@ def _described(path: Path) -> str:
 def _details(kind: str, name: str, as_json: bool) -> None:
     from smx import plugins
     from smx.cli._common import out, out_json, workspace
-    from smx.project import experiment_file
     from smx.spec import Variant
+    from smx.workspace import experiment_file
     from smx.yamlfile import read_yaml
 
     space = workspace(quiet=True)
     if kind == "experiments":
-        from smx.sweep import read, requests
+        from smx.resolve.matrix import read, requests
 
         experiment = read(experiment_file(space, name))
         rows = [request for _, request in requests(experiment)]

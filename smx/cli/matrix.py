@@ -10,8 +10,8 @@ import typer
 from smx.cli import _launch as L
 
 if TYPE_CHECKING:
-    from smx.cell import Cell
     from smx.resolve import Resolver
+    from smx.run import Cell
 
 
 def run(
@@ -34,8 +34,8 @@ def run(
     Example: smx run experiments/samplers-x-frames.yaml --dry-run
     """
     from smx.cli._common import out, workspace
-    from smx.project import experiment_file
-    from smx.sweep import read, requests
+    from smx.resolve.matrix import read, requests
+    from smx.workspace import experiment_file
 
     space = workspace()
     path = experiment_file(space, file)

@@ -17,9 +17,9 @@ def note(
     """
     from smx.cli._common import out, workspace
     from smx.errors import UserError
-    from smx.provenance import user
     from smx.registry.export import append_note
     from smx.registry.store import Registry
+    from smx.workspace.provenance import user
 
     if not text.strip():
         raise UserError("an empty note says nothing")

@@ -120,7 +120,7 @@ def _of_ending(output: Path | None) -> Format:
 
 def _compare(a: str, b: str, bench: str | None, scorer: str | None, *, as_json: bool) -> None:
     from smx.cli._common import out, out_json, registry_as_it_is, workspace
-    from smx.report.paired import lines, pairs
+    from smx.report.paired_test import lines, pairs
 
     place = workspace()
     with registry_as_it_is(place) as registry:
@@ -151,7 +151,7 @@ def _tables(query: Query, *, imported: bool, published: bool) -> list[Table]:
     with registry_as_it_is(place) as registry:
         if registry.attempts(live=True):
             from smx.cli._following import summed_up
-            from smx.sync import sync
+            from smx.control.sync import sync
 
             for line in summed_up(sync(place, registry)):
                 say(f"unknown: {line}")

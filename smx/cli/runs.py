@@ -33,7 +33,7 @@ def ls(
     from smx.cli._common import out, out_json, print_tables, registry_as_it_is, say, workspace
     from smx.cli._filters import filters
     from smx.cli._following import summed_up
-    from smx.sync import sync
+    from smx.control.sync import sync
 
     space = workspace()
     wanted = filters(
@@ -82,8 +82,8 @@ def show(
     """
     from smx.cli._common import out, out_json, registry_as_it_is, say, workspace
     from smx.cli._following import summed_up
+    from smx.control.sync import sync
     from smx.runfolder import RunFolder
-    from smx.sync import sync
 
     space = workspace()
     with registry_as_it_is(space) as registry:
@@ -141,7 +141,7 @@ def _say_items(
 ) -> None:
     from smx.cli._common import counted, out, out_json, say
     from smx.cli._following import width
-    from smx.report.items import items, lines
+    from smx.monitor.items import items, lines
 
     found = items(folder, excluded, where, scorer)
     if as_json:
@@ -174,7 +174,7 @@ def _on(machines: list[dict[str, Any]]) -> list[str]:
 
 def _say_attempt(attempt: Any, folder: RunFolder) -> None:
     from smx.cli._common import out
-    from smx.report.cost import of_attempt
+    from smx.monitor.cost import of_attempt
 
     mark = f", {attempt.mark}" if attempt.mark else ""
     span = f"{(attempt.started or attempt.created)[:19]} .. {(attempt.ended or '')[:19]}"

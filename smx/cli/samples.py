@@ -56,19 +56,19 @@ def stats(
     Example: smx samples stats --sampler mergeaware_sa --plot overlap.png
     """
     from smx.cli._common import console, out_json, print_tables, say, workspace
-    from smx.report.samples import stats as statistics
+    from smx.samples.stats import stats as statistics
 
     place = workspace().samples
     if cameras:
         _say_cameras(place, _names(dataset), as_json)
         return
     if plot is not None:
-        from smx.report import trends
+        from smx.samples import trend_plot
 
-        trends.check_suffix(plot)
+        trend_plot.check_suffix(plot)
     found = statistics(place, _names(sampler), _counts(frames), _names(dataset))
     if plot is not None:
-        _write(plot, trends.plot(found, plot.suffix.lower()))
+        _write(plot, trend_plot.plot(found, plot.suffix.lower()))
         say(f"Drawn: {plot}")
     if as_json:
         out_json(found)
@@ -109,9 +109,9 @@ def view(
     from smx import sampleset
     from smx.cli._common import out, registry_as_it_is, workspace
     from smx.errors import SceneError, UserError
-    from smx.report.answers import answered
-    from smx.report.sets import find_sample
-    from smx.report.sheet import as_html, as_png, sheet_of
+    from smx.samples.answers import answered
+    from smx.samples.contact_sheet import as_html, as_png, sheet_of
+    from smx.samples.lookup import find_sample
 
     if answers and output is not None and output.suffix.lower() != ".html":
         raise UserError(f"{output.name!r} is a picture, and --answers are text", "a page with answers ends in .html")
@@ -146,7 +146,7 @@ def diff(
     Example: smx samples diff sa/16 mergeaware_sa/16
     """
     from smx.cli._common import console, out_json, print_tables, workspace
-    from smx.report.setdiff import compare
+    from smx.samples.compare import compare
 
     found = compare(workspace().samples, first, second, scenes)
     if as_json:
@@ -187,7 +187,7 @@ def import_(
     Example: smx samples import sa_sampling_16f --dataset vsibench
     """
     from smx.cli._common import counted, out, out_json, say, workspace
-    from smx.report.presampled import bring_in
+    from smx.samples.import_frames import bring_in
 
     space = workspace()
     space.require_writable()
@@ -230,7 +230,7 @@ def _say_cameras(place: Path, datasets: list[str], as_json: bool) -> None:
     from rich.table import Table
 
     from smx.cli._common import console, out_json, print_tables
-    from smx.report.cameras import camera_stats
+    from smx.samples.camera_errors import camera_stats
 
     found = camera_stats(place, datasets)
     if as_json:
@@ -280,7 +280,7 @@ def _counts(given: str | None) -> list[int]:
 
 
 def _overview(rows: list[Mapping[str, Any]]) -> Table:
-    from smx.report.samples import label
+    from smx.samples.stats import label
 
     table = _table("Pair overlap and coverage, shares in %")
     for name in ("n", "scenes", "overlap", "p10", "below", "coverage", "as sa", "fill"):
@@ -294,7 +294,7 @@ def _overview(rows: list[Mapping[str, Any]]) -> Table:
 
 
 def _trends(fits: list[Mapping[str, Any]]) -> Table:
-    from smx.report.samples import label
+    from smx.samples.stats import label
 
     table = _table("Mean pair overlap against the frame count n")
     for name in ("n", "a + b·n", "R²", "1 − c/n", "R²"):

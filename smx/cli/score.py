@@ -35,7 +35,7 @@ def score(
     Example: smx score results_spatial-mllm.json --bench vsibench --scorer spatial-mllm
     """
     from smx.cli._common import console, out_json, say
-    from smx.report.scorefile import score_file
+    from smx.report.score_file import score_file
 
     summary, failed = score_file(file, bench, scorer)
     if failed:

@@ -43,7 +43,7 @@ def status(
         if not no_sync:
             refresh(space, registry)
         if cost:
-            from smx.report import cost as costs
+            from smx.monitor import cost as costs
 
             spent = costs.gather(registry, space.runs, wanted)
             if as_json:
@@ -51,7 +51,7 @@ def status(
             else:
                 out("\n".join(costs.lines(spent, width())))
             return
-        from smx.report import status as standing
+        from smx.monitor import status as standing
 
         found, moment = standing.gather(registry, wanted), standing.now()
     if as_json:
@@ -81,7 +81,7 @@ def watch(
     from smx.cli._common import out, registry_as_it_is, workspace
     from smx.cli._filters import filters
     from smx.cli._streams import listening
-    from smx.report import status as standing
+    from smx.monitor import status as standing
 
     space = workspace()
     wanted = filters(

@@ -135,7 +135,7 @@ def _layout(frames: int, shape: tuple[int, int], options: Any, architecture: Arc
 
 
 def _stamped(options: Any) -> bool:
-    from smx.models._qwen3_options import STRIDE
+    from smx.models._qwen3_vl.options import STRIDE
 
     return bool(options.stride_word() == STRIDE)
 

@@ -10,8 +10,8 @@ from smx.cli import _launch as L
 from smx.errors import UserError
 
 if TYPE_CHECKING:
-    from smx.cell import Cell
     from smx.resolve import Resolver
+    from smx.run import Cell
 
 
 def train(

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from smx.node.verify import As, Stage, Verdict
+    from smx.verify import As, Stage, Verdict
 
 app = typer.Typer(name="verify", no_args_is_help=True, help="Does this installation still compute what was recorded.")
 
@@ -51,7 +51,7 @@ def record(
     Example: smx verify record ~/checkpoints/Spatial-MLLM-v1.1 records/prope --model prope
     """
     from smx.cli._common import print_tables, say
-    from smx.node.verify import record as make
+    from smx.verify import record as make
 
     _refuse_device(device)
     variant = None if model is None else _as(model)
@@ -91,8 +91,8 @@ def check(
     Example: smx verify check ~/checkpoints/Spatial-MLLM-v1.1 records/spatialmllm
     """
     from smx.cli._common import out_json, print_tables
-    from smx.node.verify import LIMIT
-    from smx.node.verify import check as compare
+    from smx.verify import LIMIT
+    from smx.verify import check as compare
 
     _refuse_device(device)
     verdict = compare(
@@ -109,7 +109,7 @@ def check(
 
 def _as(name: str) -> As:
     from smx.cli._common import variant
-    from smx.node.verify import As
+    from smx.verify import As
 
     found = variant(name)
     return As(name, found.base, found.options().model_dump(mode="json"))
@@ -168,7 +168,7 @@ def _number(value: float | None) -> str:
 
 def _refuse_device(device: str) -> None:
     from smx.errors import UserError
-    from smx.node.verify import devices
+    from smx.verify import devices
 
     if device not in (known := devices()):
         raise UserError(f"there is no device {device!r} here", f"devices: {', '.join(known)}")

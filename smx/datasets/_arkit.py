@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 
 from smx.datasets._files import IMAGES, Numbered
-from smx.datasets._located import children
-from smx.datasets._media import ImageMedia, read_depth
-from smx.datasets._rig import Rig, RigScene, resized_K
+from smx.datasets._frame_reader import ImageMedia, read_depth
+from smx.datasets._posed_scan import Rig, RigScene, resized_K
+from smx.datasets._scan_folders import children
 from smx.errors import SceneError
 from smx.geometry.phone_poses import read_pincam, read_traj
 from smx.geometry.poses import Poses

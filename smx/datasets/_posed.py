@@ -136,7 +136,7 @@ class PosedScene(Scene):
 
 @dataclass
 class _Frames:
-    """A scene as `smx.datasets._media.Frames`."""
+    """A scene as `smx.datasets._frame_reader.Frames`."""
 
     frame_ids: np.ndarray
     width: int

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from smx.datasets._files import Layout, Numbered, PoseFormat, numbered, stem
-from smx.datasets._media import Frames
+from smx.datasets._frame_reader import Frames
 from smx.errors import SceneError
 from smx.geometry import poses
 from smx.geometry.cameras import resize_intrinsics

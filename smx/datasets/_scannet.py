@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from smx.datasets._files import IMAGES, Numbered, numbered
-from smx.datasets._located import children
-from smx.datasets._media import ImageMedia, read_depth
-from smx.datasets._rig import Rig, RigScene, resized_K
+from smx.datasets._frame_reader import ImageMedia, read_depth
+from smx.datasets._posed_scan import Rig, RigScene, resized_K
+from smx.datasets._scan_folders import children
 from smx.datasets._sens import SensMedia
 from smx.errors import SceneError
 from smx.geometry import _parse as parse

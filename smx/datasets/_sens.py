@@ -44,7 +44,7 @@ class Header:
 
 
 class SensMedia:
-    """Frames of a `.sens` (`smx.datasets._media.Media`), with poses and depth. Ids count from 0.
+    """Frames of a `.sens` (`smx.datasets._frame_reader.Media`), with poses and depth. Ids count from 0.
 
     A file that ends early gives the frames that are whole. Blobs are read when asked for.
     """

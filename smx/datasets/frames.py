@@ -94,7 +94,7 @@ class FramesScene(Scene):
     """One scene on disk. Cameras and depth are found and read when first asked for."""
 
     def __init__(self, scene_id: str, layout: Layout, options: Dataset) -> None:
-        from smx.datasets._media import ImageMedia, Media, VideoMedia
+        from smx.datasets._frame_reader import ImageMedia, Media, VideoMedia
 
         self.id = scene_id
         self._layout, self._options = layout, options
@@ -135,8 +135,8 @@ class FramesScene(Scene):
 
     def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Depth of a frame from its png, and K scaled to the map's size (or ScanNet's `intrinsic_depth.txt`)."""
-        from smx.datasets._media import read_depth
-        from smx.datasets._rig import resized_K
+        from smx.datasets._frame_reader import read_depth
+        from smx.datasets._posed_scan import resized_K
 
         position = int(self._positions([frame_id])[0])
         path = self._depth_files.get(position)

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from smx.datasets import BaseDataset, Scene
-from smx.datasets._located import digest_of, need_root, need_scenes, the_one
+from smx.datasets._scan_folders import digest_of, need_root, need_scenes, the_one
 
 
 class Dataset(BaseDataset):

@@ -35,7 +35,7 @@ class Dataset(BaseDataset):
         if scene_id not in videos:
             raise unknown("scene", scene_id, videos, _LOOKED_FOR)
         if self.joined:
-            from smx.datasets._joined import JoinedScene
+            from smx.datasets._vsibench_scans import JoinedScene
 
             assert root is not None
             return JoinedScene(scene_id, videos[scene_id], root / "originals")
@@ -58,7 +58,7 @@ class Dataset(BaseDataset):
         """Files that cameras and depth of a joined scene come from."""
         if not self.joined or root is None:
             return []
-        from smx.datasets._joined import original_files
+        from smx.datasets._vsibench_scans import original_files
 
         return [file for file in original_files(scene, root / "originals") if file.is_file()]
 
@@ -67,7 +67,7 @@ class VideoScene(Scene):
     """One video, nothing else known of it."""
 
     def __init__(self, scene_id: str, path: Path) -> None:
-        from smx.datasets._media import VideoMedia
+        from smx.datasets._frame_reader import VideoMedia
 
         self.id = scene_id
         self._media = VideoMedia(path)

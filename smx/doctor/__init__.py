@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from smx import hooks, plugins, storage
+from smx import plugins
+from smx.control import hooks
 from smx.doctor._software import software
 from smx.errors import UserError, nearest
-from smx.health import Finding, ok, problem, warning
-from smx.project import Workspace
-from smx.site import Site
+from smx.finding import Finding, ok, problem, warning
+from smx.workspace import Workspace, storage
+from smx.workspace.site import Site
 
 _LOOKED_AT = 2000  # run folders whose rights are looked at: a look costs a call to the file server
 
@@ -140,7 +141,7 @@ def _folder(about: str, name: str, place: str, hint: str) -> Finding:
 
 
 def _executors(workspace: Workspace) -> Iterator[Finding]:
-    from smx.booking import executor_for
+    from smx.control.reservations import executor_for
 
     site = workspace.site
     default = site.executor if site else "inline"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import smx
-from smx.health import Finding, ok, problem, warning
+from smx.finding import Finding, ok, problem, warning
 
 _PATIENCE = 180  # seconds for a first import of torch over a slow network file system
 _SETUP = "make setup (in a checkout), or pip install --force-reinstall smx"

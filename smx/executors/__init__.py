@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from smx.errors import UserError
-from smx.health import Finding
+from smx.finding import Finding
 from smx.options import Options
 
 
@@ -30,7 +30,7 @@ class Job:
     resources: Mapping[str, Any] = field(default_factory=dict)  # what differs from the site file's, this once
     kind: str = ""  # a label the site file may give resources of its own: gen, train, eval
     canary: Path | None = None  # attempt folder (its own, too) whose first shard must end well before the rest begins
-    code: Path | None = None  # copy of the code to run (smx.snapshot); None: the one that is running now
+    code: Path | None = None  # copy of the code to run (smx.control.code_snapshot); None: the one that is running now
 
 
 class Word(StrEnum):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import PrivateAttr
 
 from smx.executors import BaseExecutor, Fact, Job, Word
-from smx.executors._watch import call, skip, standing
+from smx.executors._shards import call, skip, standing
 from smx.runfolder import AttemptFolder, is_alive, this_process
 
 _STOPPED = 130  # what a job returns when it was asked to stop

@@ -80,7 +80,7 @@ def _spawn(folder: Path, code: Path | None) -> int:
     # Not subprocess.Popen, which expects to be waited for.
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, *start(code, "smx.executors._driver"), str(folder)],
+        [sys.executable, *start(code, "smx.executors._local_queue"), str(folder)],
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -13,17 +13,17 @@ from pydantic import Field, PrivateAttr
 
 from smx.errors import UserError
 from smx.executors import BaseExecutor, End, Fact, Job
-from smx.executors._slurm_ask import Cluster, ask, cluster, queue
-from smx.executors._slurm_brake import brake
-from smx.executors._slurm_examine import examine
-from smx.executors._slurm_facts import facts
-from smx.executors._slurm_limits import check
-from smx.executors._slurm_options import Resources
-from smx.executors._slurm_parts import Part, divide
-from smx.executors._slurm_preview import preview
-from smx.executors._slurm_script import CODE, script
-from smx.executors._slurm_submit import hand_over, handles
-from smx.health import Finding
+from smx.executors._slurm.batch_script import CODE, script
+from smx.executors._slurm.circuit_breaker import brake
+from smx.executors._slurm.commands import Cluster, ask, cluster, queue
+from smx.executors._slurm.diagnostics import examine
+from smx.executors._slurm.job_arrays import Part, divide
+from smx.executors._slurm.job_status import facts
+from smx.executors._slurm.limits import check
+from smx.executors._slurm.options import Resources
+from smx.executors._slurm.preview import preview
+from smx.executors._slurm.submit import hand_over, handles
+from smx.finding import Finding
 from smx.runfolder import read_json, write_atomic, write_json
 
 _ASKED = ("partition", "nodes", "tasks", "gpus", "gpu_type", "cpus", "memory", "time")

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from smx.failures.groups import Group, group, headline
+from smx.failures.kinds import KINDS, MOST_EVIDENCE, Failure, clipped, fingerprint, kept, kind_of_exception, masked
 from smx.failures.logs import read_log
 from smx.failures.streaks import Streak, streak
-from smx.failures.words import KINDS, MOST_EVIDENCE, Failure, clipped, fingerprint, kept, kind_of_exception, masked
 
 __all__ = [
     "KINDS",

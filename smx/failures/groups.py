@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from smx.failures.words import fingerprint
+from smx.failures.kinds import fingerprint
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from smx.failures.words import ECHOES, WEAK, WORDINGS, Failure, clipped, kept, kind_of_exception
+from smx.failures.kinds import ECHOES, WEAK, WORDINGS, Failure, clipped, kept, kind_of_exception
 
 
 def read_log(text: str) -> Failure | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from smx._compiled import compiled
+from smx._numba import compiled
 
 CELLS = 1 << 20  # lattice indices lie in [-CELLS, CELLS) on each axis: three of them fit one int64 key
 SHIFT = 21

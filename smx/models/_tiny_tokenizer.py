@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from smx.models._prompt import SPECIAL, SYSTEM
+from smx.models._vlm.prompt import SPECIAL, SYSTEM
 
 FILE = Path(__file__).with_name("_tiny_tokenizer.json")
 VOCABULARY = 1280

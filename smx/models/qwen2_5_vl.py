@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from smx.models import TrainableRunner
-from smx.models._checkpoint import check
-from smx.models._on_disk import OnDisk
-from smx.models._options import QwenOptions
+from smx.models._vlm.base import OnDisk
+from smx.models._vlm.checkpoint import check
+from smx.models._vlm.options import QwenOptions
 
 
 class Model(OnDisk, QwenOptions):
@@ -20,6 +20,6 @@ class Model(OnDisk, QwenOptions):
         check(folder, self, self.base)
 
     def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> TrainableRunner:
-        from smx.models import _load
+        from smx.models._vlm import loading
 
-        return _load.from_folder(folder, self, base=self.base, device=device, dtype=dtype)
+        return loading.from_folder(folder, self, base=self.base, device=device, dtype=dtype)

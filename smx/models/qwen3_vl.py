@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from smx.models import TrainableRunner
-from smx.models._on_disk import OnDisk
-from smx.models._qwen3_checkpoint import check
-from smx.models._qwen3_options import Qwen3Options
+from smx.models._qwen3_vl.checkpoint import check
+from smx.models._qwen3_vl.options import Qwen3Options
+from smx.models._vlm.base import OnDisk
 
 
 class Model(OnDisk, Qwen3Options):
@@ -20,6 +20,6 @@ class Model(OnDisk, Qwen3Options):
         check(folder, self, self.base)
 
     def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> TrainableRunner:
-        from smx.models import _qwen3
+        from smx.models._qwen3_vl import model
 
-        return _qwen3.from_folder(folder, self, base=self.base, device=device, dtype=dtype)
+        return model.from_folder(folder, self, base=self.base, device=device, dtype=dtype)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from smx.models import TrainableRunner
-from smx.models._on_disk import OnDisk
-from smx.models._spatial_config import check
-from smx.models._spatial_options import SpatialOptions
+from smx.models._spatial_mllm.config import check
+from smx.models._spatial_mllm.options import SpatialOptions
+from smx.models._vlm.base import OnDisk
 
 
 class Model(OnDisk, SpatialOptions):
@@ -21,6 +21,6 @@ class Model(OnDisk, SpatialOptions):
 
     def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> TrainableRunner:
         """`seed` makes only what the folder lacks: the connector of features never published."""
-        from smx.models import _spatial_load
+        from smx.models._spatial_mllm import loading
 
-        return _spatial_load.from_folder(folder, self, base=self.base, seed=seed, device=device, dtype=dtype)
+        return loading.from_folder(folder, self, base=self.base, seed=seed, device=device, dtype=dtype)

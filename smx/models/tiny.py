@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from smx.errors import UserError
 from smx.models import Query, TrainableRunner
-from smx.models._checkpoint import MEMORY, check
-from smx.models._options import QwenOptions
+from smx.models._vlm.checkpoint import MEMORY, check
+from smx.models._vlm.options import QwenOptions
 
 TOKENIZER = Path(__file__).with_name("_tiny_tokenizer.json")
 WIDTH = 192
@@ -90,9 +90,9 @@ class Model(QwenOptions):
         training: Sequence[tuple[Query, str]] = (),
     ) -> TrainableRunner:
         """Read `checkpoint`, or build from `seed`."""
-        from smx.models import _load
+        from smx.models._vlm import loading
 
         self.check(checkpoint)
         if checkpoint is None:
-            return _load.from_config(CONFIG, TOKENIZER, self, base="tiny", seed=seed, device=device, dtype=dtype)
-        return _load.from_folder(checkpoint, self, base="tiny", device=device, dtype=dtype)
+            return loading.from_config(CONFIG, TOKENIZER, self, base="tiny", seed=seed, device=device, dtype=dtype)
+        return loading.from_folder(checkpoint, self, base="tiny", device=device, dtype=dtype)

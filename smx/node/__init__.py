@@ -16,10 +16,10 @@ from types import FrameType
 from typing import Any
 
 from smx import plugins
-from smx.cell import Item
 from smx.errors import SceneError, UserError, no_space
 from smx.failures import fingerprint, kind_of_exception
-from smx.node.meter import Meter
+from smx.node.resource_usage import Meter
+from smx.run import Item
 from smx.runfolder import AttemptFolder, ShardFolder, now, probe, this_process, write_json
 from smx.spec import SPECS, AnySpec
 
@@ -213,7 +213,7 @@ def _asks_gpus(attempt: AttemptFolder) -> bool:
 def _finish(attempt: AttemptFolder) -> None:
     """The last shard to end derives result.json; sync does it too, where no shard lived to."""
     if all(s.exit() is not None for s in attempt.shards()):
-        from smx.node.result import derive
+        from smx.results.derive import derive
 
         derive(attempt.run)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins, sampleset
-from smx.cell import Item
 from smx.node import Shard
 from smx.node.geometry import source_of
 from smx.node.parallel import finished, workers_for
 from smx.node.sampling import make_sample
+from smx.run import Item
 from smx.spec import GenSpec, dataset_label, digest, sample_set
 
 VOXELS_VERSION = 2  # raise when the same scene would give other voxels

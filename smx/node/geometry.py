@@ -50,7 +50,7 @@ def _from_vggt(options: GeometryOptions, weights: Path | None) -> SourceOf:
     def network() -> Any:
         import torch
 
-        from smx.models._vggt_source import Network
+        from smx.models._vggt.geometry_source import Network
 
         with loading:
             if not loaded:
@@ -59,7 +59,7 @@ def _from_vggt(options: GeometryOptions, weights: Path | None) -> SourceOf:
         return loaded[0]
 
     def make(scene: Scene, candidates: np.ndarray) -> GeometrySource:
-        from smx.models._vggt_source import VGGTSource
+        from smx.models._vggt.geometry_source import VGGTSource
 
         return VGGTSource(network, scene, candidates, options)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from smx import sampleset
 from smx.datasets import Scene
-from smx.datasets._ahead import DecodedOnce
+from smx.datasets._prefetch import DecodedOnce
 from smx.errors import SceneError
 from smx.geometry.source import SourceOf
 from smx.geometry.view import GeometryOptions, SceneView, candidates_of

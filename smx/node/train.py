@@ -22,8 +22,8 @@ from smx.errors import SceneError
 from smx.models import BaseVLM, TrainableRunner
 from smx.node import Shard
 from smx.node.eval import device, load_scene, made_by, query
-from smx.project import open_weights
 from smx.spec import Recipe, TrainSpec, Variant, dataset_label
+from smx.workspace import open_weights
 
 KEEP = 2  # checkpoints kept while training: the newest, and one before it
 

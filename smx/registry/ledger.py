@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from smx.errors import UserError
-from smx.registry.clauses import Filter, Where
+from smx.registry.filters import Filter, Where
 from smx.registry.store import Registry
 from smx.runfolder import write_atomic
 

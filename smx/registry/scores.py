@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from smx.registry.clauses import Filter, Where, of_runs
+from smx.registry.filters import Filter, Where, of_runs
 from smx.registry.rows import CellScore
 
 Query = Callable[[str, Iterable[object]], list[tuple[Any, ...]]]

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from smx.registry.clauses import Filter, Where, of_runs
 from smx.registry.connection import Connection
-from smx.registry.finding import find_run
+from smx.registry.filters import Filter, Where, of_runs
+from smx.registry.lookup import find_run
 from smx.registry.rows import (
     BAD,
     LIVE,

@@ -14,9 +14,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from smx.report.footnotes import FLOOR, explanation, heading, notes, wording
+from smx.report.latex_html import Page, html, latex
 from smx.report.layout import lay_out
-from smx.report.notes import FLOOR, explanation, heading, notes, wording
-from smx.report.pages import Page, html, latex
 from smx.report.table import Cell, Entry, Group, Key, Table, looked_at_imported
 
 FORMATS = ("table", "md", "latex", "html", "csv", "json")

@@ -14,18 +14,18 @@ from typing import Any
 
 from smx import plugins
 from smx.benches import Question
-from smx.cell import Cell, Item
 from smx.errors import UserError
 from smx.models import BaseVLM
-from smx.project import Workspace
-from smx.resolve.cells import make_cell, run_path, unique
+from smx.resolve.context import Setting
 from smx.resolve.data import Data, Seen, bench_of
+from smx.resolve.external_frames import imported_words, refuse_as_sampler
 from smx.resolve.frames import Frames
-from smx.resolve.imports import imported_words, refuse_as_sampler
 from smx.resolve.requests import PLACES, Places, check_types, split
-from smx.resolve.setting import Setting
+from smx.resolve.runs import make_cell, run_path, unique
 from smx.resolve.weights import Chosen, Weights, choose, say_positions, weights_of
+from smx.run import Cell, Item
 from smx.spec import EvalSpec, GenSpec, Recipe, TrainSpec, build, sample_set
+from smx.workspace import Workspace
 
 __all__ = ["PLACES", "Resolver", "run_path", "unique"]
 

@@ -13,8 +13,8 @@ from smx.benches import BaseBench, Question
 from smx.datasets import BaseDataset
 from smx.digests import remembering
 from smx.errors import UserError
+from smx.resolve.context import Setting
 from smx.resolve.requests import Places
-from smx.resolve.setting import Setting
 from smx.runfolder import read_json, write_json
 
 

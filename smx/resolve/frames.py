@@ -6,16 +6,16 @@ import fnmatch
 from pathlib import Path
 from typing import Any
 
-from smx.cell import Cell, Item
 from smx.datasets import BaseDataset
 from smx.errors import UserError
 from smx.models import BaseVLM
-from smx.resolve.cells import make_cell
+from smx.resolve.context import Setting
 from smx.resolve.data import Data, Seen, dataset_of
-from smx.resolve.imports import Imports
+from smx.resolve.external_frames import Imports
+from smx.resolve.preflight import needs_of, require_cameras, require_usable
 from smx.resolve.requests import Places
-from smx.resolve.setting import Setting
-from smx.resolve.usable import needs_of, require_cameras, require_usable
+from smx.resolve.runs import make_cell
+from smx.run import Cell, Item
 from smx.spec import EvalSpec, GenSpec, SampleSpec, TrainSpec, build
 
 

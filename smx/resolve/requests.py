@@ -83,7 +83,7 @@ def _with_poses(geometry: Mapping[str, Any], poses: str | None) -> dict[str, Any
 
 def _vggt(geometry: Mapping[str, Any], found: str | None) -> Path:
     """The folder of VGGT's weights, checked: they hold what this geometry reads."""
-    from smx.models._vggt_checkpoint import check
+    from smx.models._vggt.checkpoint import check
 
     if not found:
         raise UserError(

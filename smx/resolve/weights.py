@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smx import plugins
-from smx.cell import Cell
 from smx.digests import checkpoint_digest
 from smx.errors import UserError, unknown
 from smx.models import BaseVLM
-from smx.project import Workspace
+from smx.resolve.context import Setting
 from smx.resolve.requests import Places
-from smx.resolve.setting import Setting
+from smx.run import Cell
 from smx.spec import TrainSpec, Variant
+from smx.workspace import Workspace
 from smx.yamlfile import read_yaml
 
 

@@ -1,9 +1,9 @@
 """The built-in rooms: procedural indoor scenes with exact geometry, cameras and questions, from a seed."""
 
+from smx.rooms.entities import Doorway, Picture, Piece, Room
 from smx.rooms.questions import QUESTION_TYPES, Row, questions
 from smx.rooms.render import Frame, render, visible
 from smx.rooms.scene import FPS, GENERATOR, MAX_FRAMES, RoomScene, Split, make_scene, named_scene, scene_names
-from smx.rooms.things import Doorway, Picture, Piece, Room
 
 __all__ = [
     "FPS",

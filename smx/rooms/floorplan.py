@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from smx.rooms.entities import Doorway, Room
 from smx.rooms.measures import Footprint, point_distance
-from smx.rooms.things import Doorway, Room
 
 CELL = 0.1  # metres
 KEEP = 0.30  # a walker's centre keeps this far from walls and furniture

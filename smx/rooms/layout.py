@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from smx.rooms.catalogue import CATEGORIES, ROOM_KINDS, Category, RoomKind
+from smx.rooms.entities import Doorway, Picture, Piece, Room
 from smx.rooms.floorplan import FloorPlan
 from smx.rooms.measures import footprint, footprint_distance
-from smx.rooms.things import Doorway, Picture, Piece, Room
 
 WALL = 0.12  # thickness of a wall between two rooms, metres
 DOOR_HEIGHT = 2.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from smx.rooms.things import Piece
+from smx.rooms.entities import Piece
 
 Footprint = tuple[np.ndarray, np.ndarray, float]
 """A rectangle on the floor: centre [2], half size [2] along its own axes, yaw."""

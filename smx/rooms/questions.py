@@ -17,7 +17,7 @@ from smx.rooms.catalogue import CATEGORIES
 from smx.rooms.measures import box_distance
 from smx.rooms.relations import DIRECTIONS, TURNS, Route, Triple, routes, triples
 from smx.rooms.scene import RoomScene
-from smx.rooms.seen import Seen, look_through
+from smx.rooms.visibility import Seen, look_through
 
 QUESTION_TYPES = (
     "object_counting",

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from smx.rooms.entities import Piece
 from smx.rooms.floorplan import wall_clearance
 from smx.rooms.measures import bearing, corners, footprint, point_distance
 from smx.rooms.scene import RoomScene
-from smx.rooms.things import Piece
 
 APART = 0.8  # metres between the centres of two pieces before one has a direction from the other
 DIRECTIONS = {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from smx.errors import SceneError
-from smx.rooms import reference
+from smx.rooms import reference_renderer
 from smx.rooms.scene import RoomScene
 
 
@@ -47,7 +47,7 @@ class _Hits(NamedTuple):
 
 
 def _fast(scene: RoomScene) -> Callable[[np.ndarray], _Hits]:
-    from smx.rooms import _cast
+    from smx.rooms import _raycaster
 
     t, shape = scene.tables, (scene.height, scene.width)
     # Scratch of one clip: fresh memory for every frame costs more than casting its rays.
@@ -57,14 +57,16 @@ def _fast(scene: RoomScene) -> Callable[[np.ndarray], _Hits]:
     def cast(w2c: np.ndarray) -> _Hits:
         rotation = np.ascontiguousarray(w2c[:3, :3].T)
         centre = -rotation @ w2c[:3, 3]
-        start = reference.start_cell(t, centre)
+        start = reference_renderer.start_cell(t, centre)
         seen[:] = False
-        _cast.building(rotation, centre, scene.K, t.cells, t.portal_range, t.portals, start, depth, hit, face, seen)
-        _cast.furniture(rotation, centre, scene.K, t.boxes, t.home, seen, depth, hit, face)
+        _raycaster.building(
+            rotation, centre, scene.K, t.cells, t.portal_range, t.portals, start, depth, hit, face, seen
+        )
+        _raycaster.furniture(rotation, centre, scene.K, t.boxes, t.home, seen, depth, hit, face)
 
         def colours() -> np.ndarray:
             rgb = np.empty((*shape, 3), np.uint8)
-            _cast.shade(rotation, centre, scene.K, t.cells, t.boxes, t.material, depth, hit, face, rgb)
+            _raycaster.shade(rotation, centre, scene.K, t.cells, t.boxes, t.material, depth, hit, face, rgb)
             return rgb
 
         return _Hits(depth, hit, colours)
@@ -74,9 +76,9 @@ def _fast(scene: RoomScene) -> Callable[[np.ndarray], _Hits]:
 
 def _slow(scene: RoomScene) -> Callable[[np.ndarray], _Hits]:
     def cast(w2c: np.ndarray) -> _Hits:
-        centre, direction = reference.rays(w2c, scene.K, scene.width, scene.height)
-        depth, hit, face = reference.cast(scene.tables, centre, direction)
-        return _Hits(depth, hit, lambda: reference.shade(scene.tables, centre, direction, depth, hit, face))
+        centre, direction = reference_renderer.rays(w2c, scene.K, scene.width, scene.height)
+        depth, hit, face = reference_renderer.cast(scene.tables, centre, direction)
+        return _Hits(depth, hit, lambda: reference_renderer.shade(scene.tables, centre, direction, depth, hit, face))
 
     return cast
 

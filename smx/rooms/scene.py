@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 
 from smx.errors import UserError
+from smx.rooms.camera_path import make_walk
+from smx.rooms.entities import Doorway, Picture, Piece, Room
 from smx.rooms.layout import make_layout
-from smx.rooms.tables import Tables, make_tables
-from smx.rooms.things import Doorway, Picture, Piece, Room
-from smx.rooms.walk import make_walk
+from smx.rooms.scene_arrays import Tables, make_tables
 
 Split = Literal["test", "train"]
 

@@ -17,12 +17,12 @@ from commands import smx
 from processes import outcomes
 
 from slurm.cluster import Cluster, until
-from smx.project import find
+from smx.control.sync import sync
 from smx.registry.export import content
 from smx.registry.rows import AttemptRow, RunRow
 from smx.registry.store import Registry
 from smx.runfolder import AttemptFolder, RunFolder
-from smx.sync import sync
+from smx.workspace import find
 
 _SIZE = ("count=4", "frames=16", "width=80", "height=60")
 GEN = ("gen", "--dataset", "rooms", *(f"--set=dataset_options.{pair}" for pair in _SIZE), "--frames", "4")

@@ -33,8 +33,8 @@ from slurm.following import (
     settle,
     site,
 )
-from smx.project import find
 from smx.runfolder import read_json
+from smx.workspace import find
 
 Calm = Callable[..., Path]
 ONE = (*GEN, "--sampler", "uniform")
@@ -408,7 +408,7 @@ def test_job_ids_begin_again(
     request: pytest.FixtureRequest,
 ) -> None:
     """A controller that forgot everything gives another run the same id: what counts is the name, never used twice."""
-    monkeypatch.setattr("smx.sync.looking._FRESH", 1.0)
+    monkeypatch.setattr("smx.control.attempt_state._FRESH", 1.0)
     cluster: Cluster = request.getfixturevalue(which)
     cluster.reset()
     assert on_slurm(lab, *ONE) == 0

@@ -12,12 +12,12 @@ from commands import smx
 from slurm.cluster import Cluster, until
 from slurm.following import BEGUN, GEN, attempt_of, check, ended, job_of, look, on_slurm, settle, site
 from smx import plugins
-from smx.booking import submission_folder
-from smx.executors import _slurm_brake, _slurm_task
+from smx.control.reservations import submission_folder
+from smx.executors._slurm import array_task, circuit_breaker
 from smx.failures import streak
-from smx.project import find
 from smx.registry.rows import AttemptRow
 from smx.runfolder import ShardFolder, read_json
+from smx.workspace import find
 
 WHOLE = '''"""Frames at random."""
 from smx.samplers.random import Sampler as Random
@@ -97,7 +97,7 @@ def test_single_bad_items_hold_nothing(tmp_path: Path, items: str, counts: bool)
         error = {"kind": "python", "line": "KeyError", "group": how}
         shard.append({"item": str(number), "ok": how == "D", "error": error})
     shard.end("failed", kind="items", line="items failed")
-    found = _slurm_brake._failure(shard, shard.exit() or {})
+    found = circuit_breaker._failure(shard, shard.exit() or {})
     assert (found is not None) is counts
 
 
@@ -192,7 +192,7 @@ def test_a_time_limit_that_no_item_fits_in_is_not_met_again(
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "1")
-    assert _slurm_task._in_vain(shard, 120) is in_vain
+    assert array_task._in_vain(shard, 120) is in_vain
 
 
 DEAF = '''"""Frames at random; where a file is found, after one call that does not come back."""

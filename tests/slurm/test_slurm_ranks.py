@@ -10,8 +10,8 @@ import pytest
 from slurm.cluster import Cluster
 from slurm.following import check, on_slurm, settle, site
 from smx.node import _FirstRank, _OtherRank
-from smx.project import find
 from smx.runfolder import run_folders
+from smx.workspace import find
 
 _DATA = ("scenes=1", "train_scenes=1", "frames=16", "width=80", "height=60")
 _RECIPE = ("steps=4", "save_every=2", "batch=1", "accumulate=2")

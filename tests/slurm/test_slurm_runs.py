@@ -29,8 +29,8 @@ from slurm.following import (
 )
 from smx.executors import Job, Word
 from smx.executors.slurm import Executor
-from smx.project import find
 from smx.runfolder import AttemptFolder, read_json, write_json
+from smx.workspace import find
 
 # What one rank of a job sees, in a file of its own.
 RANKS = """

@@ -15,16 +15,16 @@ from commands import closed, smx
 from slurm.cluster import Cluster
 from slurm.following import GEN, on_slurm, settle
 from slurm.following import site as site_file
-from smx import doctor, site
+from smx import doctor
 from smx.errors import UserError
 from smx.executors import Job
-from smx.executors._slurm_ask import Answer, environment
-from smx.executors._slurm_options import Resources
-from smx.executors._slurm_parts import divide
-from smx.executors._slurm_script import script
-from smx.executors._slurm_submit import _job_id
+from smx.executors._slurm.batch_script import script
+from smx.executors._slurm.commands import Answer, environment
+from smx.executors._slurm.job_arrays import divide
+from smx.executors._slurm.options import Resources
+from smx.executors._slurm.submit import _job_id
 from smx.executors.slurm import Executor
-from smx.project import builtin
+from smx.workspace import builtin, site
 
 
 def test_the_shipped_site_files_are_right() -> None:

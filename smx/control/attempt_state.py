@@ -1,0 +1,207 @@
+"""How an attempt stands, from its folder and its executor's word."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from smx.control.attempt_view import Seen, View, is_over
+from smx.control.failure_cause import WORST, failure_of
+from smx.control.poll import keep_facts
+from smx.errors import UserError
+from smx.executors import Fact, Word
+from smx.registry.rows import LIVE, AttemptRow, ShardRow
+from smx.registry.score_rows import score_rows
+from smx.results.derive import derive
+from smx.results.usage import usage
+from smx.runfolder import AttemptFolder, RunFolder, ShardFolder, now
+
+_QUEUED = ("waiting", "pending")
+_FRESH = 120.0  # seconds; a heartbeat (every 15 s) this young is a sign of life
+
+
+def look(view: View, facts: Sequence[Fact] | None) -> Seen | None:
+    """What is to be said of an attempt now; None where there is no such attempt (yet)."""
+    if not view.planned:
+        return None
+    handle = view.handle
+    facts = facts or [Fact(Word.waiting)] * len(view.shards)
+    judged = [_judge(view, k, fact, handle) for k, fact in enumerate(facts)]
+    states = [row.state for row, _ in judged]
+    learnt: dict[str, Any] = {}
+    if view.row.handle is None and handle is not None:
+        learnt |= {"handle": dict(handle), "job": handle.get("job")}
+    if not view.known:
+        learnt["resources"] = view.folder.plan.get("resources", {})
+    if any(state in LIVE for state in states):
+        return _going_on(view, judged, learnt)
+    return _concluded(view, judged, learnt)
+
+
+def _going_on(view: View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Mapping[str, Any]) -> Seen:
+    rows = [row for row, _ in judged]
+    states = [row.state for row in rows]
+    live = [fact for row, fact in judged if row.state in LIVE]
+    unknown = next((f.reason or f.where for f in live if f.word == Word.unknown), "")
+    begun = view.row.started is None and any(row.heartbeat for row in rows)
+    attempt = {
+        **learnt,
+        "state": "running" if "running" in states else next(s for s in LIVE if s in states),
+        "unknown_since": (view.row.unknown_since or now()) if unknown else None,
+        "reason": next((fact.reason for fact in live if fact.reason), None),
+        "done": sum(row.done for row in rows),
+        "failed": sum(row.failed for row in rows),
+        "started": min(filter(None, map(_started, view.shards)), default=None) if begun else view.row.started,
+        "ended": None,
+        "failure": None,
+        "usage": None,
+    }
+    if view.others:
+        run = run_changes(view.folder.run, _with(view, attempt))
+    else:
+        run = {key: attempt[key] for key in ("state", "done", "failed")}
+        run["updated"] = attempt["started"] or view.row.created
+        if not view.known:
+            run["items"] = view.folder.plan["of"]
+    return Seen(rows, attempt, run, unknown=unknown, facts=[fact for _, fact in judged])
+
+
+def _concluded(view: View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Mapping[str, Any]) -> Seen:
+    keep_facts(view.folder, [fact for _, fact in judged])
+    exits = [shard.exit() for shard in view.shards]
+    rows = []
+    for shard, (row, _) in zip(view.shards, judged, strict=True):
+        done, failed = _counts(shard)
+        rows.append(replace(row, done=done, failed=failed))
+    ended = [(row.state, fact) for row, (_, fact) in zip(rows, judged, strict=True)]
+    attempt = {
+        **learnt,
+        "state": min((row.state for row in rows), key=WORST.index),
+        "unknown_since": None,
+        "reason": None,
+        "done": sum(row.done for row in rows),
+        "failed": sum(row.failed for row in rows),
+        "started": min(filter(None, map(_started, view.shards)), default=None),
+        "ended": max((end["at"] for end in exits if end), default=_last_sign(view.folder)),
+        "failure": failure_of(view.folder, ended, exits),
+        "usage": usage(view.folder),
+    }
+    attempts = _with(view, attempt)
+    run = run_changes(view.folder.run, attempts)
+    scores = None
+    if run["done"] and not any(row.live for row in attempts):
+        excluded = frozenset(row.attempt for row in attempts if row.mark == "excluded")
+        result = _current_result(view.folder.run, excluded, run["done"], run["failed"])
+        if "scores" in result:
+            scores = score_rows(view.row.fingerprint, view.folder.run.spec["spec"]["bench"], result["scores"])
+    return Seen(rows, attempt, run, scores, facts=[fact for _, fact in judged])
+
+
+def _with(view: View, changes: Mapping[str, Any]) -> list[AttemptRow]:
+    """All attempts of the view's run, with these changes to its own."""
+    changed = replace(view.row, **changes)
+    return [changed if row.attempt == changed.attempt else row for row in view.others or (view.row,)]
+
+
+def _judge(view: View, k: int, fact: Fact, handle: Mapping[str, Any] | None) -> tuple[ShardRow, Fact]:
+    """One shard as it stands now; its items are counted as its heartbeat has them."""
+    known = view.known[k] if view.known else None
+    over = is_over(view.exits[k], handle)
+    if known and not over and known.state in _QUEUED and fact.word in (Word.waiting, Word.pending):
+        # It has not begun: there is nothing to read in its folder.
+        state = "pending" if known.heartbeat or fact.word == Word.pending else "waiting"
+        return (known if known.state == state else replace(known, state=state)), fact
+    shard = view.shards[k]
+    beat = shard.heartbeat()
+    state, fact = _shard(shard, view.exits[k], beat, fact, handle)
+    if known and fact.word == Word.unknown and state == "waiting" and known.state in _QUEUED:
+        state = known.state  # nothing new is known
+    row = ShardRow(view.row.fingerprint, view.row.attempt, k, state)
+    if beat is None:
+        return row, fact
+    return replace(row, host=beat["host"], done=beat["done"], failed=beat["failed"], heartbeat=beat["at"]), fact
+
+
+def _shard(
+    shard: ShardFolder,
+    end: Mapping[str, Any] | None,
+    beat: Mapping[str, Any] | None,
+    fact: Fact,
+    handle: Mapping[str, Any] | None,
+) -> tuple[str, Fact]:
+    """State of one shard, in order of trust: exit.json, then the executor's word, then the heartbeat."""
+    if end is not None and is_over(end, handle):
+        return end["how"], fact
+    if fact.word in (Word.waiting, Word.pending):
+        return ("pending" if beat or fact.word == Word.pending else "waiting"), fact
+    if fact.word in (Word.running, Word.unknown):
+        return ("running" if beat else "waiting"), fact
+    # Over: it may have written exit.json between the two looks.
+    end = shard.exit()
+    if fact.word == Word.cancelled and (end is None or end["how"] == "preempted"):
+        return "cancelled", fact
+    if end is not None:
+        return end["how"], fact
+    if fact.word == Word.absent and beat and _age(beat["at"]) < _FRESH:
+        return "running", Fact(Word.unknown, fact.where, f"{fact.reason}, but it showed signs of life a moment ago")
+    word = str(fact.record.get("state", "")).split(" ")[0]
+    return {"PREEMPTED": "preempted", "COMPLETED": "lost", "": "lost"}.get(word, "failed"), fact
+
+
+def _age(moment: str) -> float:
+    """Seconds since an ISO time."""
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+
+
+def _counts(shard: ShardFolder) -> tuple[int, int]:
+    records = list(shard.items())
+    done = {r["item"] for r in records if r["ok"]}
+    return len(done), len({r["item"] for r in records} - done)
+
+
+def _started(shard: ShardFolder) -> str | None:
+    first = next(iter(shard.items()), None)
+    beat = shard.heartbeat()
+    found = first or beat
+    return str(found["at"]) if found else None
+
+
+def _last_sign(attempt: AttemptFolder) -> str:
+    beats = [b["at"] for b in (s.heartbeat() for s in attempt.shards()) if b]
+    return str(max(beats, default=attempt.plan["created"]))
+
+
+def run_changes(run: RunFolder, rows: Sequence[AttemptRow]) -> dict[str, Any]:
+    """The run's state and counts from all its attempts."""
+    excluded = frozenset(r.attempt for r in rows if r.mark == "excluded")
+    outcome = run.outcome(excluded)
+    planned = [run.attempt(r.attempt) for r in rows if run.attempt(r.attempt).planned]
+    of = max((a.plan["of"] for a in planned), default=0)
+    done, failed = len(outcome.done), len(outcome.failed)
+    live = [r for r in rows if r.state in LIVE]
+    if live:
+        state = live[-1].state
+    elif not planned:
+        state = "new"
+    elif done + failed >= of:
+        state = "done" if failed <= planned[-1].plan["max_failed"] else "failed"
+    elif done:
+        state = "partial"
+    else:  # an attempt that counts no more does not make the run done
+        state = next((r.state for r in reversed(rows) if r.attempt not in excluded), "new")
+    # Of the run, not of this look at it: a rebuilt registry says the same.
+    updated = max((r.ended or r.started or r.created for r in rows), default=run.spec["created"])
+    return {"state": state, "items": of or None, "done": done, "failed": failed, "updated": updated}
+
+
+def _current_result(run: RunFolder, excluded: frozenset[int], done: int, failed: int) -> dict[str, Any]:
+    """result.json, made again when it is missing, speaks of other items, or an earlier smx knew less of its scores."""
+    with contextlib.suppress(UserError):  # a damaged file is derived again
+        result = run.result()
+        known = all("floor_of" in s or "ci" not in s for s in (result or {}).get("scores", {}).values())
+        if result and known and not excluded and (result["done"], result["failed"]) == (done, failed):
+            return result
+    return derive(run, excluded)

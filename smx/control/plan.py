@@ -1,0 +1,87 @@
+"""Which runs are needed, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from smx.failures import clipped
+from smx.registry.store import Registry
+from smx.run import Cell, Decision, Item
+from smx.runfolder import Outcome, RunFolder
+from smx.spec import GenSpec, dataset_label
+from smx.spec import sample_folder as folder_of
+
+_LONGEST = 80  # characters of a reason
+
+
+def decide(cells: Sequence[Cell], registry: Registry, *, asked: set[str], retry: bool) -> list[Decision]:
+    """A decision per cell, in order. Expects `registry` synced.
+
+    `asked`: fingerprints the user named; the others only serve them. `retry`: also do items again that
+    failed in a run that is done.
+    """
+    return [_decide(cell, registry, cell.fingerprint in asked, retry) for cell in cells]
+
+
+def sample_folder(cell: Cell, scene: str) -> Path:
+    """Where a gen cell keeps one scene."""
+    assert isinstance(cell.spec, GenSpec)
+    label = dataset_label(cell.spec.dataset, cell.spec.dataset_options)
+    return folder_of(Path(str(cell.paths["samples"])), cell.spec, label, scene)
+
+
+def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decision:
+    attempts = registry.attempts(cell.fingerprint)
+    tried = attempts[-1].attempt if attempts else 0
+    if live := [a for a in attempts if a.live]:
+        job = f" job {live[-1].job}" if live[-1].job else ""
+        told = f"in flight: attempt {live[-1].attempt} ({live[-1].state}, {live[-1].executor}{job})"
+        return Decision(cell, "wait", told)
+    excluded = [a.attempt for a in attempts if a.mark == "excluded"]
+    outcome = RunFolder(cell.folder).outcome(frozenset(excluded))
+    done = outcome.done.keys()
+    todo = tuple(item for item in cell.items if not _kept(cell, item, done))
+    if not todo:
+        return Decision(cell, "skip", f"done, {len(cell.items)}/{len(cell.items)} items")
+    row = registry.run(cell.fingerprint)
+    # What only serves another run is not tried again by itself: the other one does with what there is.
+    settled = row is not None and (row.state == "done" or (row.state == "failed" and not asked and bool(done)))
+    if excluded and not done:
+        number = ", ".join(map(str, excluded))
+        return Decision(
+            cell, "run", f"attempt {number} is excluded: {len(todo)} of {len(cell.items)} items left", todo, tried
+        )
+    if settled and not retry:
+        gone = tuple(item for item in todo if item.id not in outcome.failed)
+        if not gone:
+            n = len(cell.items)
+            return Decision(
+                cell, "skip", f"done, {n - len(todo)}/{n} items; --retry tries the {len(todo)} failed again"
+            )
+        because = _damage(outcome, gone) or f"{len(gone)} of its outputs are gone"
+        return Decision(cell, "run", f"done before, but {because}", gone, tried)
+    if row is None or not attempts:
+        return Decision(cell, "run", "new", todo, tried)
+    because = f" ({failure['kind']}: {clipped(failure['line'], _LONGEST)})" if (failure := attempts[-1].failure) else ""
+    left = f"{len(todo)} of {len(cell.items)} items left"
+    if damage := _damage(outcome, todo):
+        left += f", as {damage}"
+    return Decision(cell, "run", f"{row.state} before{because}: {left}", todo, tried)
+
+
+def _damage(outcome: Outcome, todo: Sequence[Item]) -> str:
+    """The damaged records that items to do may have had, in words: their items are done again. "" without any."""
+    missing = any(item.id not in outcome.failed and item.id not in outcome.done for item in todo)
+    if not missing or not outcome.damage:
+        return ""
+    more = f" and {len(outcome.damage) - 1} more" if len(outcome.damage) > 1 else ""
+    return f"{outcome.damage[0]}{more}: done again"
+
+
+def _kept(cell: Cell, item: Item, done: object) -> bool:
+    """Whether an item's result is recorded and still there (samples may have been deleted by hand)."""
+    assert hasattr(done, "__contains__")
+    if item.id not in done:
+        return False
+    return cell.kind != "gen" or (sample_folder(cell, item.id) / "sample.json").exists()

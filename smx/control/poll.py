@@ -1,0 +1,82 @@
+"""What executors say of attempts: each is asked once, about all of its own; what it forgets is kept."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from smx.control.attempt_view import View, is_over
+from smx.control.reservations import executor_for, submission_folder
+from smx.executors import Fact, Job, Word
+from smx.runfolder import AttemptFolder, is_alive, read_json, write_json
+from smx.workspace import Workspace
+
+
+def ask(workspace: Workspace, views: Sequence[View], *, ended: bool = False) -> dict[Path, Sequence[Fact]]:
+    """What executors say of these attempts, by folder; each executor is asked once, about all of them.
+
+    Attempts that need no asking are left out: being submitted this very moment, or ended by their own word (but with
+    `ended`, a scheduler that keeps books is asked for its record of those too).
+    """
+    found: dict[Path, Sequence[Fact]] = {}
+    asked: dict[str, list[tuple[AttemptFolder, Mapping[str, Any]]]] = {}
+    for view in views:
+        if not view.planned:
+            continue
+        handle = view.handle
+        over = all(is_over(end, handle) for end in view.exits)
+        if over and not (ended and handle and handle.get("books")):
+            continue
+        if not ended and (kept := kept_facts(view.folder)):
+            found[view.folder.path] = kept
+            continue
+        if handle is None:
+            if is_alive(dict(view.row.provenance["submitter"])) is not False:
+                continue
+            handle = _recovered(workspace, view.folder)
+            if handle is None:
+                lost = Fact(Word.absent, reason="its launcher died before it was started")
+                found[view.folder.path] = [lost] * len(view.shards)
+                continue
+            write_json(view.folder.path / "handle.json", handle)
+            del view.__dict__["handle"]  # it is read again
+        if ended:  # a look at what the registry follows: it knows since when there is a doubt
+            handle = {**handle, "doubted": view.row.unknown_since}
+        asked.setdefault(handle["executor"], []).append((view.folder, handle))
+    for name, handled in asked.items():
+        _, executor = executor_for(workspace, name)
+        for (attempt, _), facts in zip(handled, executor.poll([handle for _, handle in handled]), strict=True):
+            found[attempt.path] = facts
+    return found
+
+
+def kept_facts(attempt: AttemptFolder) -> list[Fact] | None:
+    """What the scheduler said last of an attempt that was concluded: it forgets, and is not asked again."""
+    kept = read_json(attempt.path / "scheduler.json")
+    return [Fact(Word(f["word"]), f["where"], f["reason"], f["record"]) for f in kept["shards"]] if kept else None
+
+
+def keep_facts(attempt: AttemptFolder, facts: Sequence[Fact]) -> None:
+    """Write down what the scheduler said of an attempt that is concluded, once."""
+    if not any(fact.record for fact in facts) or (attempt.path / "scheduler.json").exists():
+        return
+    said = [{"word": f.word, "where": f.where, "reason": f.reason, "record": dict(f.record)} for f in facts]
+    with contextlib.suppress(OSError):  # a full disk, or somebody else's folder: the registry says it all the same
+        write_json(attempt.path / "scheduler.json", {"shards": said})
+
+
+def _recovered(workspace: Workspace, attempt: AttemptFolder) -> dict[str, Any] | None:
+    """The handle a launcher died before writing down, if it had started anything."""
+    plan = attempt.plan
+    folder = submission_folder(workspace, plan["submission"])
+    listed = read_json(folder / "jobs.json") or {"folders": []}
+    jobs = [_job(Path(place)) for place in listed["folders"]]
+    _, executor = executor_for(workspace, plan["executor"])
+    handles = executor.recover(plan["submission"], folder, jobs)
+    return dict(zip((job.folder for job in jobs), handles, strict=True)).get(attempt.path.resolve())
+
+
+def _job(folder: Path) -> Job:
+    return Job(entry="", folder=folder, shards=len(AttemptFolder(folder).plan["shards"]))

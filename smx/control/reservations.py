@@ -1,0 +1,69 @@
+"""How runs and attempts are entered in the registry: what submit and sync both need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from smx import plugins
+from smx.executors import BaseExecutor
+from smx.registry.rows import RunRow
+from smx.registry.store import Registry
+from smx.run import Cell
+from smx.runfolder import AttemptFolder, write_json
+from smx.spec import AnySpec, EvalSpec, GenSpec, TrainSpec, canonical
+from smx.workspace import Workspace
+
+WRITERS = 8  # files written at once: each waits for the disk, and the disk takes many together
+
+
+def run_row(workspace: Workspace, cell: Cell, created: str) -> RunRow:
+    """A run as the registry keeps it."""
+    spec = cell.spec
+    return RunRow(
+        fingerprint=cell.fingerprint,
+        kind=spec.kind,
+        name=cell.name,
+        folder=cell.folder.relative_to(workspace.runs).as_posix(),
+        variant=None if isinstance(spec, GenSpec) else spec.model,
+        sampler=spec.sampler,
+        frames=spec.frames,
+        bench=spec.bench if isinstance(spec, EvalSpec) else None,
+        dataset=_data(spec),
+        seed=spec.seed,
+        spec=canonical(spec.model_dump(mode="json")),
+        labels=cell.labels,
+        items=len(cell.items),
+        created=created,
+        updated=created,
+    )
+
+
+def _data(spec: AnySpec) -> str | None:
+    if isinstance(spec, GenSpec):
+        return spec.dataset
+    return "+".join(spec.data) if isinstance(spec, TrainSpec) else None
+
+
+def record_handles(registry: Registry, answers: Sequence[tuple[str, AttemptFolder, Mapping[str, Any]]]) -> None:
+    """Keep what the executor answered of (fingerprint, attempt), in the folders and then in the registry."""
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(lambda answer: write_json(answer[1].path / "handle.json", answer[2]), answers))
+    with registry.transaction():
+        for fingerprint, attempt, handle in answers:
+            registry.update_attempt(fingerprint, attempt.number, handle=dict(handle), job=handle.get("job"))
+
+
+def submission_folder(workspace: Workspace, submission: str) -> Path:
+    """Where a submission keeps its queue or scripts."""
+    return workspace.runs / ".submissions" / submission
+
+
+def executor_for(workspace: Workspace, name: str | None) -> tuple[str, BaseExecutor]:
+    """The executor by name, with its options from the site file; the site's default, else inline."""
+    name = name or (workspace.site.executor if workspace.site else "inline")
+    options = workspace.site.executors.get(name, {}) if workspace.site else {}
+    executor: BaseExecutor = plugins.load("executors", name).parse(options, f"executor {name}")
+    return name, executor

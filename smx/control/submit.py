@@ -1,0 +1,360 @@
+"""Reserve attempts, write their folders, hand them to an executor. Nothing is started twice.
+
+Order of writes: registry row (reserved, so that nobody else starts the run) -> run folder -> submission
+folder -> executor -> handle. A crash between any two leaves a state that the next sync understands.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smx import plugins
+from smx.control import hooks
+from smx.control.code_snapshot import snapshot
+from smx.control.reservations import WRITERS, record_handles, run_row, submission_folder
+from smx.errors import UserError
+from smx.executors import BaseExecutor, Job
+from smx.registry.store import Registry
+from smx.run import Cell, Decision, Item
+from smx.runfolder import AttemptFolder, RunFolder, is_alive, now, this_process, write_json
+from smx.spec import SCHEMA, EvalSpec, TrainSpec
+from smx.workspace import Workspace
+from smx.workspace.provenance import provenance
+
+ENTRY = "smx.node:main"
+CANARY = 2  # items that run first, where they are asked to
+_QUIET = 1.0  # seconds of waiting for another command that need no word
+_ELSEWHERE = 300.0  # seconds for which a launcher on another host is taken to live: its process cannot be looked at
+# A scene's frames cost about as much as so many of its questions: 18 questions together took a tenth of the time of
+# asking them one by one with its frames each (benchmarks/eval.py), and 18 (s + 1) = 10 (s + 18) makes s = 20.
+_SCENE = 20
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a submission started. `executor.drive()` is still to be called."""
+
+    executor: BaseExecutor
+    attempts: list[tuple[Cell, AttemptFolder]]
+    taken: list[Cell]  # reserved by another command in the meantime
+
+
+def submit(
+    workspace: Workspace,
+    registry: Registry,
+    decisions: Sequence[Decision],
+    *,
+    executor: tuple[str, BaseExecutor],
+    shards: int = 1,
+    max_failed: int | None = None,
+    resources: Mapping[str, Any] | None = None,
+    canary: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Started:
+    """Start every decision whose action is "run". The caller has shown them to the user.
+
+    `resources`: what differs from the site file's, this once. `canary`: of each kind of run the first two items go
+    first, and the others wait until both are done. `tell` is given a line where another command is waited for.
+    """
+    name, driver = executor
+    wanted = [d for d in decisions if d.action == "run"]
+    workspace.require_writable(*(d.cell.folder / "attempts" for d in wanted))
+    for decision in wanted:
+        _require_shares(decision.cell, driver.asks(decision.cell.kind, resources))
+    submission = uuid.uuid4().hex[:12]
+    code = snapshot(workspace) if wanted and driver.queues else None
+    origin = {**provenance(), "snapshot": code.digest if code else None, "submitter": this_process()}
+    with registry.transaction():
+        for decision in wanted:
+            registry.add_run(run_row(workspace, decision.cell, now()))
+            for role, digest in decision.cell.inputs.items():
+                registry.add_input(decision.cell.fingerprint, role, digest)
+        # What another command has tried since we decided (and may have ended by now) is not tried again.
+        newest = registry.newest_attempts()
+        current = [d for d in wanted if newest[d.cell.fingerprint] == d.tried]
+        free = [(d.cell.fingerprint, len(d.items)) for d in current]
+        reserved = registry.reserve(free, submission=submission, executor=name, provenance=origin)
+    mine = [d for d in wanted if d.cell.fingerprint in reserved]
+    try:
+        _await_producers(mine, registry, driver, tell)
+    except BaseException:  # nothing of ours has begun, and nothing stays claimed
+        with registry.transaction():
+            for mark, number in reserved.items():
+                registry.release(mark, number)
+        raise
+    # The registry's own stamps, so that a rebuild from the folders gives the same rows.
+    submitted = next((row.created for row in registry.submissions(submission)), "")
+    created = {row.fingerprint: row.created for row in registry.attempts(submission=submission)}
+    first_seen = registry.created(submission)
+    plans: list[tuple[Decision, dict[str, Any], dict[str, str]]] = []
+    first = _canaries(mine, registry) if canary else {}
+    for decision in mine:
+        mark = decision.cell.fingerprint
+        stamps = {"run": first_seen[mark], "attempt": created[mark], "submission": submitted}
+        settings = {"executor": name, "submission": submission, "attempt": reserved[mark], "origin": origin}
+        settings["plugin_folders"] = code.plugin_folders if code else plugins.folders()
+        settings |= {"canary": _named(first.get(decision.cell.kind), reserved)}
+        settings |= {"parts": _parts(decision, shards, first), "given": dict(resources or {})}
+        settings |= {"resources": driver.asks(decision.cell.kind, resources)}
+        plans.append((decision, settings, stamps))
+    with ThreadPoolExecutor(WRITERS) as pool:
+        written = pool.map(lambda plan: _write(plan[0], plan[1], plan[2], max_failed), plans)
+        attempts = {d.cell.fingerprint: attempt for d, attempt in zip(mine, written, strict=True)}
+    jobs = _jobs(mine, attempts, registry, shards, first, resources, code.path if code else None)
+    if jobs:
+        folder = submission_folder(workspace, submission)
+        write_json(folder / "jobs.json", {"folders": [str(job.folder) for job in jobs]})
+        hooks.expect(workspace, submission)
+        handles = driver.submit(submission, folder, jobs)
+        record_handles(
+            registry,
+            [
+                (d.cell.fingerprint, attempts[d.cell.fingerprint], handle)
+                for d, handle in zip(mine, handles, strict=True)
+                if handle is not None
+            ],
+        )
+        if refused := _refused([(d.cell, attempts[d.cell.fingerprint]) for d in mine], handles):
+            words = sorted({words for _, words in refused})
+            raise UserError(f"executor {name} refused {', '.join(what for what, _ in refused)}", "\n".join(words))
+    taken = [d.cell for d in wanted if d.cell.fingerprint not in reserved]
+    return Started(driver, [(d.cell, attempts[d.cell.fingerprint]) for d in mine], taken)
+
+
+def planned(
+    workspace: Workspace,
+    registry: Registry,
+    decisions: Sequence[Decision],
+    *,
+    shards: int,
+    resources: Mapping[str, Any] | None = None,
+    canary: bool = False,
+) -> list[Job]:
+    """The jobs `submit` would make of these decisions as things stand now. Writes nothing."""
+    wanted = [d for d in decisions if d.action == "run"]
+    newest = registry.newest_attempts()
+    attempts = {d.cell.fingerprint: RunFolder(d.cell.folder).attempt(newest[d.cell.fingerprint] + 1) for d in wanted}
+    first = _canaries(wanted, registry) if canary else {}
+    code = snapshot(workspace, write=False).path if wanted else None
+    return _jobs(wanted, attempts, registry, shards, first, resources, code)
+
+
+def _await_producers(
+    mine: Sequence[Decision], registry: Registry, driver: BaseExecutor, tell: Callable[[str], None]
+) -> None:
+    """Return once what these cells need of other commands is in its executor's hands, so that it can be waited for.
+
+    Who waits reserved later than who is waited for, so two commands never wait for each other. `UserError` where the
+    other one has died, or is on another host, where nobody can look at it, and takes too long.
+    """
+    here = {d.cell.fingerprint for d in mine}
+    pause = threading.Event()
+    for cell, need in {need: (d.cell, need) for d in mine for need in d.cell.needs if need not in here}.values():
+        if not (live := registry.attempts(need, live=True)):
+            continue
+        row = registry.run(need)
+        assert row is not None
+        attempt = RunFolder(cell.folder.parents[1] / row.folder).attempt(live[-1].attempt)
+        submitter = dict(live[-1].provenance["submitter"])
+        who = f"another command (process {submitter['pid']} on {submitter['host']})"
+        began, told = time.monotonic(), False
+        while _being_submitted(attempt, handed_over=driver.queues):
+            alive, waited = is_alive(submitter), time.monotonic() - began
+            if alive is False and _being_submitted(attempt, handed_over=driver.queues):
+                hint = "type the same command again: it goes on from there"
+                raise UserError(f"{who} ended while it was submitting {attempt.run.path.name}", hint)
+            if alive is None and waited > _ELSEWHERE:
+                hint = f"type the same command again; if that one has died, smx status on {submitter['host']} sees it"
+                raise UserError(f"{who} has been submitting {attempt.run.path.name} for {waited:.0f} s", hint)
+            if waited > _QUIET and not told:
+                bound = f", {_ELSEWHERE:.0f} s at most" if alive is None else ""
+                tell(f"waiting for {attempt.run.path.name}: {who} is submitting it{bound}")
+                told = True
+            pause.wait(0.02)
+
+
+def _being_submitted(attempt: AttemptFolder, *, handed_over: bool) -> bool:
+    """Whether a launcher is still at it. `handed_over`: it is to be known to its executor, too, or refused by it."""
+    if not attempt.planned:
+        return True
+    return handed_over and attempt.handle() is None and any(shard.exit() is None for shard in attempt.shards())
+
+
+def _require_shares(cell: Cell, asked: Mapping[str, Any]) -> None:
+    """`UserError` where the ranks of a training cannot divide a step among them."""
+    ranks = asked.get("tasks", 1) * asked.get("nodes", 1)
+    if isinstance(cell.spec, TrainSpec) and cell.spec.recipe.accumulate % ranks:
+        raise UserError(
+            f"{cell.title}: {ranks} ranks cannot share the {cell.spec.recipe.accumulate} forward passes of a step",
+            f"--set recipe.accumulate={ranks} or a multiple, or other nodes and tasks for train in the site file",
+        )
+
+
+def _refused(
+    attempts: Sequence[tuple[Cell, AttemptFolder]], handles: Sequence[Mapping[str, Any] | None]
+) -> list[tuple[str, str]]:
+    """What was not taken, and the executor's words: whole runs, or shards of one whose others go on."""
+    found = []
+    for (cell, attempt), handle in zip(attempts, handles, strict=True):
+        ends = [shard.exit() for shard in attempt.shards()]
+        refused = [end for end in ends if end and (handle is None or end.get("kind") == "submit")]
+        if refused:
+            part = "" if handle is None else f"{len(refused)} of {len(ends)} shards of "
+            found.append((part + cell.title, str(refused[0].get("line") or refused[0].get("reason"))))
+    return found
+
+
+def split(items: Sequence[Item], shards: int, each: int = 0) -> list[list[Item]]:
+    """Items into at most `shards` parts of about equal cost; a group stays together; order is kept.
+
+    A group costs its items and `each` on top. The same items are always split alike.
+    """
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.group, []).append(item)
+    parts: list[list[str]] = [[] for _ in range(min(shards, len(groups)))]
+    sizes = [0] * len(parts)
+    for group in sorted(groups, key=lambda g: (-len(groups[g]), g)):
+        smallest = sizes.index(min(sizes))
+        parts[smallest].append(group)
+        sizes[smallest] += each + len(groups[group])
+    order = {group: k for k, group in enumerate(groups)}
+    return [[item for group in sorted(part, key=order.__getitem__) for item in groups[group]] for part in parts]
+
+
+def _jobs(
+    decisions: Sequence[Decision],
+    attempts: Mapping[str, AttemptFolder],
+    registry: Registry,
+    shards: int,
+    first: Mapping[str, Decision],
+    resources: Mapping[str, Any] | None,
+    code: Path | None,
+) -> list[Job]:
+    canaries = {kind: attempts[d.cell.fingerprint].path.resolve() for kind, d in first.items()}
+    return [
+        Job(
+            entry=ENTRY,
+            folder=attempts[d.cell.fingerprint].path.resolve(),
+            shards=len(_parts(d, shards, first)),
+            after=tuple(_producers(d.cell, attempts, registry)),
+            resources=resources or {},
+            kind=d.cell.kind,
+            canary=canaries.get(d.cell.kind),
+            code=code,
+        )
+        for d in decisions
+    ]
+
+
+def _canaries(decisions: Sequence[Decision], registry: Registry) -> dict[str, Decision]:
+    """Kind -> the decision whose first items go first: one that waits for nothing, where there is one.
+
+    None for kinds with no more items than that, and none for train, whose steps come one after the other.
+    """
+    here = {d.cell.fingerprint for d in decisions}
+    found = {}
+    for kind in ("gen", "eval"):
+        these = [d for d in decisions if d.cell.kind == kind]
+        if sum(len(d.items) for d in these) > CANARY:
+            found[kind] = min(
+                these, key=lambda d: any(need in here or registry.attempts(need, live=True) for need in d.cell.needs)
+            )
+    return found
+
+
+def _write(
+    decision: Decision,
+    settings: Mapping[str, Any],
+    stamps: Mapping[str, str],
+    max_failed: int | None,
+) -> AttemptFolder:
+    cell = decision.cell
+    run = RunFolder(cell.folder)
+    if not (cell.folder / "spec.json").exists():
+        write_json(
+            cell.folder / "spec.json",
+            {
+                "schema": SCHEMA,
+                "fingerprint": cell.fingerprint,
+                "kind": cell.kind,
+                "name": cell.name,
+                "spec": cell.spec.model_dump(mode="json"),
+                "plugins": cell.plugins,
+                "inputs": cell.inputs,
+                "created": stamps["run"],
+            },
+        )
+    attempt = run.attempt(settings["attempt"])
+    if attempt.planned:
+        raise AssertionError(f"{attempt.path} exists, but the registry did not know it: smx db rebuild")
+    write_json(
+        attempt.path / "plan.json",
+        {
+            "attempt": settings["attempt"],
+            "created": stamps["attempt"],
+            "submitted": stamps["submission"],
+            "labels": cell.labels,
+            "executor": settings["executor"],
+            "submission": settings["submission"],
+            "resources": settings["resources"],
+            "entry": ENTRY,
+            "of": len(cell.items),
+            "canary": settings["canary"],
+            "given": settings["given"],
+            "needs": list(cell.needs),
+            "max_failed": _may_fail(len(cell.items)) if max_failed is None else max_failed,
+            "paths": cell.paths,
+            "plugin_folders": [str(folder) for folder in settings["plugin_folders"]],
+            "submitter": settings["origin"]["submitter"],
+            "provenance": {k: v for k, v in settings["origin"].items() if k != "submitter"},
+            "shards": [[{"id": i.id, "group": i.group} for i in part] for part in settings["parts"]],
+        },
+    )
+    return attempt
+
+
+def _may_fail(items: int) -> int:
+    """How many items of a run may fail where nobody says: one in a hundred or one, but not the only one there is."""
+    return min(max(1, items // 100), items - 1)
+
+
+def _parts(decision: Decision, shards: int, first: Mapping[str, Decision]) -> Sequence[Sequence[Item]]:
+    """The items of each shard; those of a canary are a shard of their own, before the others."""
+    items = decision.items
+    if decision.cell.kind == "train":
+        return [items]
+    each = _SCENE if isinstance(spec := decision.cell.spec, EvalSpec) and _is_shared(spec) else 0
+    if first.get(decision.cell.kind) is not decision:
+        return split(items, shards, each)
+    return [items[:CANARY], *split(items[CANARY:], shards, each)]
+
+
+def _is_shared(spec: EvalSpec) -> bool:
+    """Whether a scene's frames are encoded once for all its questions, and at all."""
+    return spec.loop == "shared" and not spec.blind and spec.sampler != "none"
+
+
+def _producers(cell: Cell, attempts: Mapping[str, AttemptFolder], registry: Registry) -> list[Path]:
+    """Attempt folders this cell waits for: in this submission, or in flight from an earlier one."""
+    found = []
+    for need in cell.needs:
+        if need in attempts:
+            found.append(attempts[need].path.resolve())
+        elif live := registry.attempts(need, live=True):
+            row = registry.run(need)
+            assert row is not None
+            found.append(RunFolder(cell.folder.parents[1] / row.folder).attempt(live[-1].attempt).path.resolve())
+    return found
+
+
+def _named(canary: Decision | None, numbers: Mapping[str, int]) -> dict[str, Any] | None:
+    """A canary as the plans of those that wait for it name it: the run's folder and the attempt. Shard 0 is meant."""
+    return None if canary is None else {"run": canary.cell.title, "attempt": numbers[canary.cell.fingerprint]}

@@ -1,0 +1,225 @@
+"""Fold what run folders and executors say into the registry. States are derived, never guessed."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from smx.control import hooks
+from smx.control.attempt_state import look, run_changes
+from smx.control.attempt_view import Seen, View, row_of
+from smx.control.circuit_breaker import brake
+from smx.control.poll import ask, kept_facts
+from smx.control.reservations import WRITERS, run_row
+from smx.errors import UserError, no_space
+from smx.executors import Fact
+from smx.registry.rows import LIVE, AttemptRow, ShardRow, SubmissionRow
+from smx.registry.store import Registry
+from smx.results.derive import derive
+from smx.run import Cell, Item
+from smx.runfolder import RunFolder, is_alive, run_folders
+from smx.spec import SPECS, AnySpec
+from smx.workspace import Workspace
+
+# What reading a run folder that somebody damaged ends with: no JSON, other JSON than was written, nobody's to read.
+_DAMAGE = (UserError, LookupError, TypeError, ValueError, OSError)
+
+
+def sync(workspace: Workspace, registry: Registry) -> list[str]:
+    """Bring every live attempt up to date. Returns what could not be found out, in words.
+
+    Whatever is to be read is read first, and executors asked, each once; then what has changed is written, in one
+    transaction. What another command has concluded in the meantime stays as it is.
+    """
+    views = _live(workspace, registry)
+    facts = ask(workspace, views, ended=True)
+    seen = _looks(views, facts)
+    with registry.transaction():
+        live = set(registry.query(f"select fingerprint, attempt from attempts where state in {LIVE}"))
+        for view, found in zip(views, seen, strict=True):
+            if (view.row.fingerprint, view.row.attempt) in live:
+                _keep(registry, view, found)
+    for run, row in _returned(workspace, registry):
+        fold(workspace, registry, run, row)
+    brake(workspace, registry, list(zip(views, seen, strict=True)))
+    doubts = ((view, found.unknown) for view, found in zip(views, seen, strict=True) if found and found.unknown)
+    unknown = [f"{view.folder.run.path.name} attempt {view.row.attempt}: {doubt}" for view, doubt in doubts]
+    return unknown + hooks.run_due(workspace, registry)
+
+
+def adopt(workspace: Workspace, registry: Registry, cells: Iterable[Cell]) -> None:
+    """Take in run folders the registry does not know, whole or in part.
+
+    (It was deleted, an older one was put in its place, or the folder was copied here.)
+    """
+    strangers = []
+    for cell in cells:
+        run = RunFolder(cell.folder)
+        if not (cell.folder / "spec.json").exists():
+            continue
+        known = {row.attempt for row in registry.attempts(cell.fingerprint)}
+        if registry.run(cell.fingerprint) is None or any(a.number not in known for a in run.attempts()):
+            strangers.append(run)
+    said = ask(workspace, [View(attempt, row_of(attempt)) for run in strangers for attempt in run.attempts()])
+    for run in strangers:
+        take_in(workspace, registry, run, said)
+
+
+def ask_all(workspace: Workspace) -> dict[Path, Sequence[Fact]]:
+    """What executors say of every attempt that has not ended by its own word, for `rebuild`; each is asked once."""
+    views = []
+    for run in run_folders(workspace.runs):
+        with contextlib.suppress(*_DAMAGE):  # `rebuild` names it
+            these = [View(attempt, row_of(attempt)) for attempt in run.attempts()]
+            for view in these:
+                kept_facts(view.folder)
+            views += these
+    return ask(workspace, views)
+
+
+def ask_one(workspace: Workspace, run: RunFolder, row: AttemptRow) -> dict[Path, Sequence[Fact]]:
+    """The same of one attempt, for `fold` within a transaction."""
+    return ask(workspace, [View(run.attempt(row.attempt), row)])
+
+
+def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequence[Fact]]) -> dict[Path, str]:
+    """Fold every run folder into an (empty) registry; returns those left out, with what is wrong with each.
+
+    What a run scored is derived from its items again: a scorer may be another since. `said`: of `ask_all`.
+    """
+    left_out = {}
+    for run in run_folders(workspace.runs):
+        try:
+            if (run.path / "result.json").exists():
+                with contextlib.suppress(UserError):  # a bench that is gone since: what it scored stays
+                    derive(run)
+            take_in(workspace, registry, run, said)
+        except _DAMAGE as error:
+            if no_space(error) or isinstance(error.__cause__, sqlite3.Error):
+                raise  # a matter of the registry, not of this run
+            plain = error.message if isinstance(error, UserError) else ""
+            left_out[run.path] = plain or f"it does not hold what it should ({error!r})"
+    return left_out
+
+
+def take_in(workspace: Workspace, registry: Registry, run: RunFolder, said: Mapping[Path, Sequence[Fact]]) -> None:
+    """One run with all its attempts, from its folder and what executors say of them."""
+    cell = cell_of(run)
+    with registry.transaction():
+        registry.add_run(run_row(workspace, cell, run.spec["created"]))
+        for role, digest in cell.inputs.items():
+            registry.add_input(cell.fingerprint, role, digest)
+        for attempt in run.attempts():
+            plan = attempt.plan
+            registry.add_run(run_row(workspace, replace(cell, labels=plan["labels"]), run.spec["created"]))
+            registry.put_submission(
+                SubmissionRow(
+                    plan["submission"], plan["executor"], f"smx-{plan['submission']}", created=plan["submitted"]
+                )
+            )
+            row = row_of(attempt)
+            registry.put_attempt(row)
+            fold(workspace, registry, run, row, said)
+        if not run.attempts():
+            registry.update_run(cell.fingerprint, **run_changes(run, []))
+
+
+def fold(
+    workspace: Workspace,
+    registry: Registry,
+    run: RunFolder,
+    row: AttemptRow,
+    said: Mapping[Path, Sequence[Fact]] | None = None,
+) -> None:
+    """One attempt's shards into its state, its run's state and scores.
+
+    `said`: what the executors say of each attempt's shards, where they were asked already.
+    """
+    view = View(run.attempt(row.attempt), row, others=tuple(registry.attempts(row.fingerprint)))
+    found = look(view, (ask(workspace, [view]) if said is None else said).get(view.folder.path))
+    with registry.transaction():
+        _keep(registry, view, found)
+
+
+def cell_of(run: RunFolder) -> Cell:
+    """A run's cell as its folder remembers it; its items are those any attempt was given."""
+    record = run.spec
+    spec: AnySpec = SPECS[record["kind"]].model_validate(record["spec"])
+    attempts = run.attempts()
+    known = {i["id"]: i for a in attempts for shard in a.plan["shards"] for i in shard}
+    return Cell(
+        spec=spec,
+        fingerprint=record["fingerprint"],
+        name=record["name"],
+        folder=run.path,
+        items=tuple(Item(**i) for i in known.values()),
+        plugins=record["plugins"],
+        inputs=record["inputs"],
+        paths=attempts[-1].plan["paths"] if attempts else {},
+        labels=attempts[-1].plan["labels"] if attempts else {},
+        needs=tuple(attempts[-1].plan["needs"]) if attempts else (),
+    )
+
+
+def _looks(views: Sequence[View], facts: Mapping[Path, Sequence[Fact]]) -> list[Seen | None]:
+    """A look at each. Those that have ended write what the scheduler says of them, and wait for the disk together."""
+    size = -(-len(views) // WRITERS) or 1
+    parts = [views[first : first + size] for first in range(0, len(views), size)]
+    with ThreadPoolExecutor(WRITERS) as pool:
+        looked = pool.map(lambda part: [look(view, facts.get(view.folder.path)) for view in part], parts)
+        return [found for part in looked for found in part]
+
+
+def _live(workspace: Workspace, registry: Registry) -> list[View]:
+    """Every live attempt."""
+    rows = registry.attempts(live=True)
+    of_live = f"fingerprint in (select fingerprint from attempts where state in {LIVE})"
+    folders = dict(registry.query(f"select fingerprint, folder from runs where {of_live}"))
+    shards: dict[tuple[str, int], list[ShardRow]] = {}
+    for shard in registry.live_shards():
+        shards.setdefault((shard.fingerprint, shard.attempt), []).append(shard)
+    return [
+        View(
+            RunFolder(workspace.runs / folders[row.fingerprint]).attempt(row.attempt),
+            row,
+            shards.get((row.fingerprint, row.attempt), ()),
+            registry.attempts(row.fingerprint) if row.attempt > 1 else (),
+        )
+        for row in rows
+    ]
+
+
+def _returned(workspace: Workspace, registry: Registry) -> list[tuple[RunFolder, AttemptRow]]:
+    """Attempts called lost, of which a shard went on all the same and has ended by its own word since."""
+    columns = "shards.fingerprint, shards.attempt, shard, folder"
+    lost = registry.query(f"select {columns} from shards join runs using (fingerprint) where shards.state = 'lost'")
+    back = {}
+    for fingerprint, attempt, shard, folder in lost:
+        run = RunFolder(workspace.runs / folder)
+        if run.attempt(attempt).shard(shard).exit() is not None:
+            back[fingerprint, attempt] = run
+    return [(run, row) for (mark, n), run in back.items() for row in registry.attempts(mark) if row.attempt == n]
+
+
+def _keep(registry: Registry, view: View, found: Seen | None) -> None:
+    """Write what has changed. In the caller's transaction."""
+    row = view.row
+    if found is None:  # reserved, and the launcher is not done writing it, or died before
+        if is_alive(dict(row.provenance["submitter"])) is False and not view.planned:
+            registry.release(row.fingerprint, row.attempt)
+        return
+    changes = {name: value for name, value in found.attempt.items() if getattr(row, name) != value}
+    known = dict(enumerate(view.known))
+    for shard in found.shards:
+        if known.get(shard.shard) != shard:
+            registry.put_shard(shard)
+    if changes:
+        registry.update_attempt(row.fingerprint, row.attempt, **changes)
+    if changes or not known:
+        registry.update_run(row.fingerprint, **found.run)
+    if found.scores is not None:
+        registry.replace_scores(row.fingerprint, found.scores)

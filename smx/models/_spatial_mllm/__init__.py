@@ -1,0 +1,1 @@
+"""Spatial-MLLM: Qwen2.5-VL with VGGT's features."""

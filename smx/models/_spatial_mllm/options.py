@@ -1,0 +1,78 @@
+"""What a variant of base spatial_mllm may say, beside what every Qwen-like variant may. Light: no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from smx.models._vlm.options import QwenOptions
+from smx.tokens import PATCH
+
+if TYPE_CHECKING:
+    from smx.models._spatial_mllm.config import SpatialConfig
+
+
+class SpatialOptions(QwenOptions):
+    """Which features the language model reads, and how the spatial ones are brought to its width."""
+
+    has_vggt: ClassVar[bool] = True
+
+    features: Literal["fused", "2d", "3d", "cat", "camera"] = "fused"
+    connector: Literal["mlp_add", "spatial_merge"] = "mlp_add"
+
+    @model_validator(mode="after")
+    def _connector_fits(self) -> SpatialOptions:
+        if self.connector == "spatial_merge" and (self.features, self.tubelets) != ("3d", "repeat"):
+            raise ValueError(
+                "spatial_merge keeps the tokens of every frame, so nothing else has as many: "
+                f"it needs 'features: 3d' and 'tubelets: repeat', not {self.features} and {self.tubelets}"
+            )
+        return self
+
+    def record(self) -> dict[str, Any]:
+        """Features and connector as well."""
+        return super().record() | {"features": self.features, "connector": self.connector}
+
+    def positions(self) -> dict[str, Any]:
+        """VGGT's camera tokens have places of their own."""
+        return super().positions() | {"camera tokens": self.features == "camera"}
+
+    def encoders(self) -> list[tuple[str, str]]:
+        """Qwen's encoder and VGGT side by side, and how they meet."""
+        stages = [] if self.features == "3d" else [("vision", "Qwen2.5-VL's encoder, frozen; its merger, trained")]
+        if self.parts():
+            heads = " and camera head" if "camera_head" in self.parts() else ""
+            stages.append(("geometry", f"VGGT's aggregator{heads}, frozen: every frame 5 + P tokens of 2,048"))
+        merged = "2x2 patches of one frame" if self.connector == "spatial_merge" else "2x2 patches of 2 frames"
+        met = {
+            "fused": f"{self.connector}, trained: {merged} become one spatial token, added to the 2-D one",
+            "2d": "none: 2-D tokens alone",
+            "3d": f"{self.connector}, trained: {merged} become one spatial token, in place of the 2-D one",
+            "cat": f"{self.connector}, trained: 2-D tokens fill half of the width, spatial ones the other half",
+            "camera": "trained: VGGT's camera token of each frame, behind the video's 2-D tokens",
+        }
+        return [*stages, ("connector", met[self.features])]
+
+    def token_words(self) -> list[tuple[str, str]]:
+        """One more per frame where camera tokens are read."""
+        from smx.models._vlm import describe
+
+        return describe.tokens(self, PATCH, beside=int(self.features == "camera"))
+
+    def connects(self) -> bool:
+        """Whether spatial tokens go through the connector."""
+        return self.features in ("fused", "3d", "cat")
+
+    def parts(self) -> frozenset[str]:
+        """The parts of VGGT that are run."""
+        if self.pose.kind != "none" and self.pose.source == "vggt":
+            return frozenset(("aggregator", "camera_head"))
+        return frozenset() if self.features == "2d" else frozenset(("aggregator",))
+
+    def layers(self, config: SpatialConfig) -> tuple[int, ...]:
+        """The aggregator layers whose tokens are read; nothing beyond the last of them is built or computed."""
+        read = {config.layer} if self.connects() else set()
+        if self.features == "camera" or "camera_head" in self.parts():
+            read.add(config.vggt.depth - 1)
+        return tuple(sorted(read))

@@ -1,0 +1,1 @@
+"""VGGT's inference path: network, heads, checkpoint, geometry source."""

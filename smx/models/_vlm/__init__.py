@@ -1,0 +1,1 @@
+"""What every checkpoint model shares: prompt, pixels, positions, poses, the runner."""

@@ -1,0 +1,106 @@
+"""A variant's pipeline in words, stage by stage: what `smx list models NAME` draws. Light: no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smx.geometry.pose_attention import blocks, section_pairs
+from smx.tokens import TEMPORAL_PATCH, Layout, smart_resize
+
+if TYPE_CHECKING:
+    from smx.models._vlm.options import QwenOptions, VisionOptions
+
+Stage = tuple[str, str]
+VIDEO = (640, 480)  # the size that numbers are given for, as most benchmarks' videos have it
+FRAMES = 16
+
+POSES = {
+    "prope": "PRoPE: extrinsics and intrinsics",
+    "gta": "GTA: extrinsics",
+    "cape": "CaPE: extrinsics, in the logits alone",
+    "geo_alibi": "geo-ALiBi: a bias of -slope x angle between two cameras, a slope per head",
+}
+
+
+def frames(options: VisionOptions, patch: int) -> list[Stage]:
+    """How frames become cells."""
+    cell = 2 * patch
+    wide, high = smart_resize(*VIDEO, factor=cell, pixels=options.pixels)
+    each = "every frame fills a tubelet of its own" if options.tubelets == "repeat" else "2 frames share a tubelet"
+    fewest, most = options.pixels
+    return [
+        (
+            "frames",
+            f"resized to {fewest:,}..{most:,} pixels in cells of {cell}x{cell} "
+            f"({VIDEO[0]}x{VIDEO[1]} becomes {wide}x{high}); {each}",
+        )
+    ]
+
+
+def tokens(options: VisionOptions, patch: int, beside: int = 0) -> list[Stage]:
+    """How many tokens that makes; `beside`: further tokens of every frame."""
+    repeat = TEMPORAL_PATCH if options.tubelets == "repeat" else 1
+    size = smart_resize(*VIDEO, factor=2 * patch, pixels=options.pixels)
+    clip = Layout(FRAMES * repeat, *size, patch)
+    more = f" + {beside}" if beside else ""
+    return [
+        (
+            "tokens",
+            f"{clip.tokens / FRAMES:g}{more} per frame at {VIDEO[0]}x{VIDEO[1]}; "
+            f"{FRAMES} frames: {clip.tokens + FRAMES * beside:,}",
+        )
+    ]
+
+
+def positions(options: QwenOptions) -> list[Stage]:
+    """Rotary positions of the video and of the text behind it."""
+    rope = options.rope
+    sections = " ".join(f"{name} {size}" for name, size in zip("thw", options.sections, strict=True))
+    if rope.base == "hw":
+        time = "row and column, no time: every frame at the video's start"
+    elif rope.temporal == "constant":
+        time = "time, row and column, every frame at the same moment (stride 0)"
+    else:
+        time = f"time, row and column, temporal stride {_number(rope.stride_word())}"
+    trained = "" if options.trained_stride is None else f", trained at {options.trained_stride:g}"
+    behind = "largest position" if rope.text_start == "max" else "grid"
+    return [("positions", f"{time}{trained}; text goes on after the {behind}; {rope.layout} sections {sections}")]
+
+
+def pose(options: QwenOptions) -> list[Stage]:
+    """Where cameras enter the attention."""
+    pose, rope, sections = options.pose, options.rope, list(options.sections)
+    if pose.kind == "none":
+        return [("poses", "none")]
+    if pose.kind == "geo_alibi":
+        where = "between video tokens"
+    else:
+        chosen = {i for pair in blocks(sections, pose.dims, pose.fraction, rope.base, rope.layout) for i in pair}
+        pairs = section_pairs(sections, rope.layout)
+        per = [f"{name} {_ranges(sorted(chosen & set(pairs[name])))}" for name in "thw" if chosen & set(pairs[name])]
+        parts = {"qkvo": "q, k, v, output", "qk": "q, k", "vo": "v, output"}[pose.apply]
+        where = f"{2 * len(chosen)} of {2 * sum(sections)} dims of a head (pairs {', '.join(per)}) of {parts}"
+    source = "the sample set" if pose.source == "sample" else "VGGT"
+    tubelet = {
+        "first": "a tubelet has its first frame's",
+        "mean": "a tubelet has the mean of its two",
+        "split": "half of the blocks have the first frame's, half the second's",
+    }[pose.tubelet if options.tubelets == "pair" else "first"]
+    found = [("poses", f"{POSES[pose.kind]}; {where}")]
+    if pose.kind == "geo_alibi":
+        return [*found, ("cameras", f"of {source}; {tubelet}")]
+    unit = {"mean": "mean distance to it 1", "max": "largest distance to it 1", "none": "in the data's own unit"}
+    used = {"both": "", "rotation": ", rotation alone", "translation": ", translation alone"}[pose.use]
+    cameras = f"of {source}, relative to the {pose.reference} camera, {unit[pose.scale]}{used}; {tubelet}"
+    return [*found, ("cameras", cameras)]
+
+
+def _number(stride: float | str) -> str:
+    return stride if isinstance(stride, str) else f"{stride:g}"
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`12-15` for neighbours, single numbers with commas else."""
+    if numbers and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]}-{numbers[-1]}"
+    return ",".join(map(str, numbers))

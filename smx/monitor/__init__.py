@@ -1,0 +1,1 @@
+"""How runs stand: status, why, cost, differences, items."""

@@ -1,0 +1,1 @@
+"""From the records in a run folder to its result."""
