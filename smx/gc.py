@@ -20,9 +20,10 @@ from typing import Any
 from smx import external_frames, sampleset
 from smx.control.reservations import submission_folder
 from smx.errors import SceneError, UserError
+from smx.processes import is_alive
 from smx.registry.rows import AttemptRow
 from smx.registry.store import Registry
-from smx.runfolder import RunFolder, is_alive, run_folders
+from smx.runfolder import RunFolder, run_folders
 from smx.spec import SPECS
 from smx.spec import sample_set as identity_of
 from smx.workspace import Workspace

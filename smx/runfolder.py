@@ -18,8 +18,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,101 +25,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from smx.atomic_io import load_json, read_json, read_whole, write_json
 from smx.errors import UserError
 
-# A file of another tool, or an emptied one, is damage too: what it must have to be what its name says.
-_ESSENTIAL = {
-    **{"spec.json": "fingerprint", "plan.json": "shards", "handle.json": "executor"},
-    **{"exit.json": "how", "heartbeat.json": "host"},
-}
 _ROOM = 16384  # bytes; a traceback takes some thousand
 
 
 def now() -> str:
     """This moment, ISO 8601 UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """`data` at `path`, whole or not at all, and still there after a power cut."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}-{threading.get_ident()}.tmp")  # noqa: PTH118
-    try:
-        try:
-            file = open(temporary, "wb", buffering=0)  # noqa: PTH123, SIM115 - a submission of 1,000 runs writes 3,000
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(temporary, "wb", buffering=0)  # noqa: PTH123, SIM115
-        with file:
-            written = 0
-            while written < len(data):
-                written += file.write(data[written:])
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
-        raise
-    sync_folder(path.parent)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """`data` as readable JSON, atomically."""
-    write_atomic(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def claim(path: Path, data: Any) -> bool:
-    """Like `write_json`, where nothing is there yet: True for exactly one of several processes that try at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.claim")
-    write_json(temporary, data)
-    try:
-        os.link(temporary, path)  # unlike a rename, fails where the name is taken
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    sync_folder(path.parent)
-    return True
-
-
-def read_json(path: str | Path) -> dict[str, Any] | None:
-    """The object in a JSON file, or None where there is none. `UserError` where somebody damaged it."""
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a sync of 10,000 runs reads as many files
-            found = json.loads(file.read().decode())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise _damaged(Path(path), str(error)) from None
-    if not isinstance(found, dict):
-        raise _damaged(Path(path), "it holds no JSON object")
-    if (key := _ESSENTIAL.get(os.path.basename(path))) and key not in found:  # noqa: PTH119 - as above
-        raise _damaged(Path(path), f"it has no {key!r}")
-    return found
-
-
-def read_whole(path: str | Path) -> dict[str, Any] | None:
-    """The same of a file that can be done without: a damaged one is none."""
-    with contextlib.suppress(UserError):
-        return read_json(path)
-    return None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def load_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file that must be there. `FileNotFoundError` otherwise."""
-    if (found := read_json(path)) is None:
-        raise FileNotFoundError(path)
-    return found
 
 
 @dataclass(frozen=True)
@@ -346,32 +258,6 @@ def probe(line: str) -> None:
             file.write((line + "\n").encode())
 
 
-def this_process() -> dict[str, Any]:
-    """Host, pid and start time of this process: enough to tell later whether it still lives."""
-    return process(os.getpid())
-
-
-def process(pid: int) -> dict[str, Any]:
-    """The same of another process on this host."""
-    return {"host": socket.gethostname(), "pid": pid, "start": start_time(pid)}
-
-
-def start_time(pid: int) -> int | None:
-    """Start of a process in clock ticks since boot (a reused pid has another one), or None when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def is_alive(process: dict[str, Any]) -> bool | None:
-    """Whether the process of `this_process` still runs; None when it is on another host."""
-    if process["host"] != socket.gethostname():
-        return None
-    return process["start"] is not None and start_time(process["pid"]) == process["start"]
-
-
 def _damage(files: Iterable[Path]) -> list[str]:
     """What is wrong with those that are damaged."""
     found = []
@@ -381,10 +267,3 @@ def _damage(files: Iterable[Path]) -> list[str]:
         except UserError as error:
             found.append(error.message)
     return found
-
-
-def _damaged(path: Path, how: str) -> UserError:
-    hint = "put it back from a copy, or move the run folder away and type the command that made it again"
-    if path.name == "result.json":
-        hint = "smx db rebuild derives it from the items again"
-    return UserError(f"{path} is damaged ({how})", hint)

@@ -10,6 +10,7 @@ import pytest
 from commands import data, smx
 
 from smx import plugins
+from smx.atomic_io import write_json
 from smx.control.sync import ask_all, rebuild
 from smx.errors import UserError
 from smx.executors.slurm import Executor
@@ -17,7 +18,7 @@ from smx.node.resource_usage import Meter, _visible
 from smx.registry.export import rebuilding
 from smx.registry.store import Registry
 from smx.results.usage import usage
-from smx.runfolder import AttemptFolder, ShardFolder, run_folders, write_json
+from smx.runfolder import AttemptFolder, ShardFolder, run_folders
 from smx.workspace import Workspace
 from smx.workspace.provenance import plugin_digests, provenance
 

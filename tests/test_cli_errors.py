@@ -19,8 +19,8 @@ from media import make_video, moving
 
 from smx import resolve
 from smx.node import sampling
+from smx.processes import this_process
 from smx.registry.store import Registry
-from smx.runfolder import this_process
 
 
 @pytest.fixture

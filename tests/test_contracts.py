@@ -16,6 +16,7 @@ from question_files import write_scanqa, write_sqa3d
 from walks import Walk
 
 from smx import plugins
+from smx.atomic_io import write_json
 from smx.benches import BaseBench, Question
 from smx.datasets import BaseDataset
 from smx.datasets._rooms_files import write_frames, write_vsibench
@@ -24,7 +25,7 @@ from smx.executors import BaseExecutor, Job
 from smx.geometry.view import GeometryOptions, SceneView
 from smx.models import BaseVLM, Query, SceneInput
 from smx.rooms import named_scene
-from smx.runfolder import RunFolder, write_json
+from smx.runfolder import RunFolder
 from smx.samplers import BaseSampler
 from smx.samplers._common import choose
 from smx.spec import canonical

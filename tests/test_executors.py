@@ -15,16 +15,19 @@ import pytest
 from processes import until
 
 from smx import plugins
+from smx.atomic_io import claim, read_json, write_json
 from smx.executors import BaseExecutor, Fact, Job, Word, _local_queue
 from smx.executors.inline import Executor as Inline
 from smx.executors.local import Executor as Local
-from smx.runfolder import AttemptFolder, claim, process, read_json, start_time, this_process, write_json
+from smx.processes import process, start_time, this_process
+from smx.runfolder import AttemptFolder
 
 # Work for a job: it says that it began, waits for a file where it is told to, and ends as its items say.
 ENTRIES = """
 import os, signal, threading
 from pathlib import Path
-from smx.runfolder import AttemptFolder, this_process
+from smx.processes import this_process
+from smx.runfolder import AttemptFolder
 
 class Stop(BaseException):
     pass
@@ -201,7 +204,7 @@ def test_work_goes_on_after_the_command_that_started_it_has_ended(place: Place) 
     job = place.job("a", waits=True)
     code = (
         "import sys; from pathlib import Path; from smx.executors import Job; from smx.executors.local import Executor;"
-        "from smx.runfolder import write_json;"
+        "from smx.atomic_io import write_json;"
         "job = Job('entries:work', Path(sys.argv[1]));"
         "write_json(job.folder / 'handle.json', Executor(slots=1).submit('s1', Path(sys.argv[2]), [job])[0])"
     )

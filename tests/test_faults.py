@@ -20,6 +20,7 @@ import pytest
 from processes import EVAL, GEN, Audit, Smx, items_begun, outcomes, smx, the_run, tree
 
 from smx import sampleset
+from smx.atomic_io import write_json
 from smx.control import submit as submitting
 from smx.control.plan import decide
 from smx.control.reservations import record_handles
@@ -27,7 +28,6 @@ from smx.control.sync import sync
 from smx.executors import local
 from smx.registry.store import Registry
 from smx.resolve import Resolver
-from smx.runfolder import write_json
 from smx.workspace import Workspace
 
 GEN_WORDS = ["gen", "--sampler", "mergeaware_sa", "--frames", "4", *GEN]

@@ -16,12 +16,14 @@ import pytest
 from commands import data, smx
 from PIL import Image
 
+from smx.atomic_io import write_json
 from smx.failures import Failure
 from smx.monitor.why import explain, lines
+from smx.processes import this_process
 from smx.registry import live_queries
 from smx.registry.rows import AttemptRow, RunRow, ShardRow
 from smx.registry.store import Registry
-from smx.runfolder import RunFolder, now, run_folders, this_process, write_json
+from smx.runfolder import RunFolder, now, run_folders
 
 FAST = ("--set", "bench_options.scenes=1", "--set", "bench_options.train_scenes=1", "--set", "bench_options.frames=24")
 

@@ -13,8 +13,9 @@ import pytest
 from commands import QUESTIONS, SCENES, left, smx
 from processes import tree
 
+from smx.processes import this_process
 from smx.registry.store import Registry
-from smx.runfolder import RunFolder, run_folders, this_process
+from smx.runfolder import RunFolder, run_folders
 
 DAY = 86400
 GEN = ("gen", "--dataset", "rooms", "--sampler", "uniform,random", "--frames", 2, *SCENES)

@@ -16,8 +16,8 @@ from processes import until
 from smx import doctor
 from smx.control import hooks
 from smx.control.sync import sync
+from smx.processes import start_time
 from smx.registry.store import Registry
-from smx.runfolder import start_time
 from smx.workspace import find, shell
 
 NASTY = 'it\'s "odd" $(touch pwned) `touch pwned` ; touch pwned & ü'

@@ -11,7 +11,9 @@ import pytest
 from commands import QUESTIONS, SCENES, data, left, smx
 from media import make_video
 
-from smx.runfolder import ShardFolder, this_process, write_json
+from smx.atomic_io import write_json
+from smx.processes import this_process
+from smx.runfolder import ShardFolder
 
 GEN = ("gen", "--sampler", "uniform", "--frames", "4")
 TWO = ("gen", "--sampler", "uniform", "--frames", "4,6")

@@ -11,26 +11,15 @@ from typing import Any
 
 import pytest
 
+from smx.atomic_io import read_json, write_atomic, write_json
 from smx.control.plan import decide
 from smx.control.submit import submit
 from smx.control.sync import sync
 from smx.executors.inline import Executor
+from smx.processes import is_alive, process, start_time, this_process
 from smx.registry.store import Registry
 from smx.resolve import Resolver
-from smx.runfolder import (
-    AttemptFolder,
-    RunFolder,
-    ShardFolder,
-    is_alive,
-    probe,
-    process,
-    read_json,
-    run_folders,
-    start_time,
-    this_process,
-    write_atomic,
-    write_json,
-)
+from smx.runfolder import AttemptFolder, RunFolder, ShardFolder, probe, run_folders
 from smx.workspace import Workspace
 
 OK = {"ok": True, "at": "2026-01-01T00:00:00.000Z", "seconds": 0.1, "data": {"frames": 2}}

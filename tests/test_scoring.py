@@ -15,7 +15,7 @@ from smx.benches._scorers import official, spatial_mllm
 from smx.benches._vsi import CHOICE, NUMERICAL, TASKS, TYPES
 from smx.benches.vsibench import Bench
 from smx.errors import UserError
-from smx.registry.score_rows import score_rows
+from smx.registry.scores import score_rows
 
 BENCH = Bench()
 # rows of each type in the full test split

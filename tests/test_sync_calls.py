@@ -17,10 +17,11 @@ from smx.control.sync import ask_all, rebuild, sync
 from smx.errors import UserError
 from smx.executors import Job
 from smx.executors.slurm import Executor
+from smx.processes import this_process
 from smx.registry.store import Registry
 from smx.resolve import Resolver
 from smx.run import Cell
-from smx.runfolder import now, this_process
+from smx.runfolder import now
 from smx.workspace import Workspace
 
 RUNS = 7

@@ -154,7 +154,7 @@ def _say_items(
 
 def _machines(folder: RunFolder, attempt: int) -> list[dict[str, Any]]:
     """What each shard of an attempt ran on, of those that began."""
-    from smx.runfolder import read_json
+    from smx.atomic_io import read_json
 
     place = folder.attempt(attempt)
     shards = place.shards() if place.planned else []

@@ -257,8 +257,8 @@ def _say_cameras(place: Path, datasets: list[str], as_json: bool) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     """A drawing, whole or not at all. `UserError` where its folder cannot be written."""
+    from smx.atomic_io import write_atomic
     from smx.errors import UserError
-    from smx.runfolder import write_atomic
 
     try:
         write_atomic(path, data)

@@ -14,7 +14,7 @@ from smx.control.poll import keep_facts
 from smx.errors import UserError
 from smx.executors import Fact, Word
 from smx.registry.rows import LIVE, AttemptRow, ShardRow
-from smx.registry.score_rows import score_rows
+from smx.registry.scores import score_rows
 from smx.results.derive import derive
 from smx.results.usage import usage
 from smx.runfolder import AttemptFolder, RunFolder, ShardFolder, now

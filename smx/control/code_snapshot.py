@@ -21,7 +21,7 @@ from pathlib import Path
 
 import smx
 from smx import plugins
-from smx.runfolder import sync_folder
+from smx.atomic_io import sync_folder
 from smx.workspace import Workspace
 
 _START = b'''"""Runs a module of the code beside this file: python FOLDER MODULE ARGUMENTS..."""

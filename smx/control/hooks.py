@@ -12,10 +12,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from smx.atomic_io import read_json, write_json
 from smx.control.reservations import submission_folder
 from smx.registry.rows import AttemptRow, RunRow
 from smx.registry.store import Registry
-from smx.runfolder import now, read_json, write_json
+from smx.runfolder import now
 from smx.workspace import Workspace
 from smx.workspace.shell import run
 

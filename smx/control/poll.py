@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smx.atomic_io import read_json, write_json
 from smx.control.attempt_view import View, is_over
 from smx.control.reservations import executor_for, submission_folder
 from smx.executors import Fact, Job, Word
-from smx.runfolder import AttemptFolder, is_alive, read_json, write_json
+from smx.processes import is_alive
+from smx.runfolder import AttemptFolder
 from smx.workspace import Workspace
 
 

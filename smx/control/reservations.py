@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins
+from smx.atomic_io import write_json
 from smx.executors import BaseExecutor
 from smx.registry.rows import RunRow
 from smx.registry.store import Registry
 from smx.run import Cell
-from smx.runfolder import AttemptFolder, write_json
+from smx.runfolder import AttemptFolder
 from smx.spec import AnySpec, EvalSpec, GenSpec, TrainSpec, canonical
 from smx.workspace import Workspace
 

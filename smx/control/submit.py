@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins
+from smx.atomic_io import write_json
 from smx.control import hooks
 from smx.control.code_snapshot import snapshot
 from smx.control.reservations import WRITERS, record_handles, run_row, submission_folder
 from smx.errors import UserError
 from smx.executors import BaseExecutor, Job
+from smx.processes import is_alive, this_process
 from smx.registry.store import Registry
 from smx.run import Cell, Decision, Item
-from smx.runfolder import AttemptFolder, RunFolder, is_alive, now, this_process, write_json
+from smx.runfolder import AttemptFolder, RunFolder, now
 from smx.spec import SCHEMA, EvalSpec, TrainSpec
 from smx.workspace import Workspace
 from smx.workspace.provenance import provenance

@@ -17,11 +17,12 @@ from smx.control.poll import ask, kept_facts
 from smx.control.reservations import WRITERS, run_row
 from smx.errors import UserError, no_space
 from smx.executors import Fact
+from smx.processes import is_alive
 from smx.registry.rows import LIVE, AttemptRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
 from smx.results.derive import derive
 from smx.run import Cell, Item
-from smx.runfolder import RunFolder, is_alive, run_folders
+from smx.runfolder import RunFolder, run_folders
 from smx.spec import SPECS, AnySpec
 from smx.workspace import Workspace
 

@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from smx.atomic_io import claim, load_json, write_json
 from smx.executors import start
 from smx.executors._shards import call, skip, standing
-from smx.runfolder import AttemptFolder, claim, is_alive, load_json, process, this_process, write_json
+from smx.processes import is_alive, process, this_process
+from smx.runfolder import AttemptFolder
 
 _LOOK = 0.5  # seconds between looks at producers outside this queue; own children wake the driver at once
 

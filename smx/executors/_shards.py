@@ -9,7 +9,8 @@ from pathlib import Path
 
 from smx import plugins
 from smx.executors import Word
-from smx.runfolder import AttemptFolder, is_alive
+from smx.processes import is_alive
+from smx.runfolder import AttemptFolder
 
 
 def standing(folder: Path) -> str:

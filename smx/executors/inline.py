@@ -11,7 +11,8 @@ from pydantic import PrivateAttr
 
 from smx.executors import BaseExecutor, Fact, Job, Word
 from smx.executors._shards import call, skip, standing
-from smx.runfolder import AttemptFolder, is_alive, this_process
+from smx.processes import is_alive, this_process
+from smx.runfolder import AttemptFolder
 
 _STOPPED = 130  # what a job returns when it was asked to stop
 _WAIT = 1.0  # seconds between looks at a producer that another process is working on

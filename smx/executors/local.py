@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from smx.atomic_io import claim, load_json, read_json, write_json
 from smx.errors import UserError
 from smx.executors import BaseExecutor, Fact, Job, Word, start
-from smx.runfolder import claim, is_alive, load_json, process, read_json, write_json
+from smx.processes import is_alive, process
 
 # Stands in driver.json where the driver never came up: one that comes up late finds it and leaves.
 _NOBODY = 0

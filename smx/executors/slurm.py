@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
+from smx.atomic_io import read_json, write_atomic, write_json
 from smx.errors import UserError
 from smx.executors import BaseExecutor, End, Fact, Job
 from smx.executors._slurm.batch_script import CODE, script
@@ -24,7 +25,6 @@ from smx.executors._slurm.options import Resources
 from smx.executors._slurm.preview import preview
 from smx.executors._slurm.submit import hand_over, handles
 from smx.finding import Finding
-from smx.runfolder import read_json, write_atomic, write_json
 
 _ASKED = ("partition", "nodes", "tasks", "gpus", "gpu_type", "cpus", "memory", "time")
 

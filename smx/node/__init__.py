@@ -16,11 +16,13 @@ from types import FrameType
 from typing import Any
 
 from smx import plugins
+from smx.atomic_io import write_json
 from smx.errors import SceneError, UserError, no_space
 from smx.failures import fingerprint, kind_of_exception
 from smx.node.resource_usage import Meter
+from smx.processes import this_process
 from smx.run import Item
-from smx.runfolder import AttemptFolder, ShardFolder, now, probe, this_process, write_json
+from smx.runfolder import AttemptFolder, ShardFolder, now, probe
 from smx.spec import SPECS, AnySpec
 
 _BEAT = 15.0  # seconds between heartbeats while an item takes long

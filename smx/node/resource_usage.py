@@ -19,7 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from smx.runfolder import ShardFolder, now, read_json, this_process, write_json
+from smx.atomic_io import read_json, write_json
+from smx.processes import this_process
+from smx.runfolder import ShardFolder, now
 from smx.workspace.provenance import software
 
 _EVERY = 15.0  # seconds between looks at the GPUs

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 from smx import sampleset
+from smx.atomic_io import write_atomic
 from smx.datasets import Scene
 from smx.datasets._prefetch import DecodedOnce
 from smx.errors import SceneError
 from smx.geometry.source import SourceOf
 from smx.geometry.view import GeometryOptions, SceneView, candidates_of
 from smx.node.geometry import from_dataset
-from smx.runfolder import write_atomic
 from smx.samplers import BaseSampler, Choice
 from smx.samplers._common import choose
 

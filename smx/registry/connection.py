@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from smx.atomic_io import sync_folder
 from smx.errors import UserError, no_space
 from smx.registry.migrations import MIGRATIONS
-from smx.runfolder import now, sync_folder
+from smx.runfolder import now
 
 BUSY_SECONDS = 30.0
 

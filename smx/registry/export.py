@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smx.atomic_io import sync_folder, write_atomic
 from smx.errors import UserError
 from smx.registry.connection import Damaged
 from smx.registry.ledger import import_history
 from smx.registry.rows import AttemptRow, NoteRow
 from smx.registry.store import Registry
-from smx.runfolder import now, run_folders, sync_folder, write_atomic
+from smx.runfolder import now, run_folders
 
 NOTES = "notes.jsonl"
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from smx.atomic_io import write_atomic
 from smx.errors import UserError
 from smx.registry.filters import Filter, Where
 from smx.registry.store import Registry
-from smx.runfolder import write_atomic
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins
+from smx.atomic_io import read_json, write_json
 from smx.benches import BaseBench, Question
 from smx.datasets import BaseDataset
 from smx.digests import remembering
 from smx.errors import UserError
 from smx.resolve.context import Setting
 from smx.resolve.requests import Places
-from smx.runfolder import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smx.atomic_io import read_json
 from smx.run import Cell, Item
-from smx.runfolder import read_json
 from smx.spec import AnySpec, fingerprint, named_plugins
 
 

@@ -12,10 +12,11 @@ from statistics import fmean
 from typing import Any
 
 from smx import plugins
+from smx.atomic_io import read_json, write_json
 from smx.benches import BaseBench, Question
 from smx.benches._averages import counts
 from smx.benches._intervals import uncertainty
-from smx.runfolder import Outcome, RunFolder, read_json, write_json
+from smx.runfolder import Outcome, RunFolder
 from smx.spec import SPECS, AnySpec, EvalSpec, GenSpec
 
 

@@ -11,7 +11,8 @@ from datetime import datetime
 from itertools import pairwise, zip_longest
 from typing import Any
 
-from smx.runfolder import AttemptFolder, ShardFolder, read_json, read_whole
+from smx.atomic_io import read_json, read_whole
+from smx.runfolder import AttemptFolder, ShardFolder
 from smx.slurm.limits import seconds
 
 

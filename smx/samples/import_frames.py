@@ -18,7 +18,7 @@ from smx.datasets._files import IMAGES, Numbered, numbered
 from smx.datasets._frame_reader import ImageMedia
 from smx.digests import files_digest
 from smx.errors import SceneError, UserError
-from smx.runfolder import write_atomic
+from smx.atomic_io import write_atomic
 
 LAYOUT = "a folder NAME_16f/<dataset>/<scene>/*.png is looked for, with the frame number in each picture's name"
 

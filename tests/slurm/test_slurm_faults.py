@@ -33,7 +33,7 @@ from slurm.following import (
     settle,
     site,
 )
-from smx.runfolder import read_json
+from smx.atomic_io import read_json
 from smx.workspace import find
 
 Calm = Callable[..., Path]

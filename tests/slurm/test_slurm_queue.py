@@ -12,11 +12,12 @@ from commands import smx
 from slurm.cluster import Cluster, until
 from slurm.following import BEGUN, GEN, attempt_of, check, ended, job_of, look, on_slurm, settle, site
 from smx import plugins
+from smx.atomic_io import read_json
 from smx.control.reservations import submission_folder
 from smx.executors._slurm import array_task, circuit_breaker
 from smx.failures import streak
 from smx.registry.rows import AttemptRow
-from smx.runfolder import ShardFolder, read_json
+from smx.runfolder import ShardFolder
 from smx.workspace import find
 
 WHOLE = '''"""Frames at random."""

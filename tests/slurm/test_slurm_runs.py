@@ -27,9 +27,10 @@ from slurm.following import (
     settle,
     site,
 )
+from smx.atomic_io import read_json, write_json
 from smx.executors import Job, Word
 from smx.executors.slurm import Executor
-from smx.runfolder import AttemptFolder, read_json, write_json
+from smx.runfolder import AttemptFolder
 from smx.workspace import find
 
 # What one rank of a job sees, in a file of its own.

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from smx.atomic_io import load_json
 from smx.executors._shards import call
 from smx.executors._slurm.circuit_breaker import brake_own
 from smx.executors._slurm.commands import ask
-from smx.runfolder import AttemptFolder, ShardFolder, load_json, now
+from smx.runfolder import AttemptFolder, ShardFolder, now
 
 _AGAIN = 75  # exit code of a task that was stopped before its work was done (EX_TEMPFAIL)
 

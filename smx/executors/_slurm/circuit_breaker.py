@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smx.atomic_io import load_json, read_json, write_json
 from smx.executors import End
 from smx.executors._slurm.commands import Answer, ask
 from smx.failures import Streak, fingerprint, streak
-from smx.runfolder import AttemptFolder, ShardFolder, load_json, now, read_json, write_json
+from smx.runfolder import AttemptFolder, ShardFolder, now
 
 
 def brake_own(folder: Path, part: str) -> None:

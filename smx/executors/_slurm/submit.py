@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from smx.atomic_io import load_json, read_json, write_json
 from smx.executors import Job
 from smx.executors._slurm.commands import Answer, ask, history, queue
 from smx.executors._slurm.job_arrays import Part
-from smx.runfolder import AttemptFolder, load_json, read_json, write_json
+from smx.runfolder import AttemptFolder
 
 
 def hand_over(folder: Path, part: Part, parts: Sequence[Part]) -> None:
