@@ -88,7 +88,7 @@ def nothing(_: int) -> None:
 
 def _over(executor: Executor, handle: object) -> bool:
     assert isinstance(handle, dict)
-    return executor.poll([handle])[0][0].word not in ("waiting", "running")
+    return executor.poll([handle])[0][0].state not in ("waiting", "running")
 
 
 if __name__ == "__main__":

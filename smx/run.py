@@ -1,4 +1,4 @@
-"""A cell: one run as it was asked for, resolved and checked, before anyone decides whether it is needed."""
+"""A run as it was asked for: resolved and checked, before anyone decides whether it is needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Run:
     """One run: identity, items, and where its inputs are on this machine."""
 
     spec: AnySpec
@@ -47,7 +47,7 @@ class Cell:
 class Decision:
     """What to do with a cell, and why."""
 
-    cell: Cell
+    cell: Run
     action: str  # "run", "skip" (nothing to do) or "wait" (someone else is at it)
     reason: str
     items: tuple[Item, ...] = ()  # what is left to do, for action "run"

@@ -59,10 +59,10 @@ def test_what_a_site_file_asks_for_is_in_the_plan_of_each_kind() -> None:
     }
     executor = Executor.parse(site, "executor slurm")
     shared = {"partition": "gpu", "nodes": 1, "tasks": 1, "gpu_type": "a100", "time": "12:00:00"}
-    assert executor.asks("eval") == {**shared, "gpus": 4, "memory": "64G"}
-    assert executor.asks("gen", {"memory": "x2"}) == {**shared, "gpus": 0, "memory": "131072M"}
+    assert executor.requested_resources("eval") == {**shared, "gpus": 4, "memory": "64G"}
+    assert executor.requested_resources("gen", {"memory": "x2"}) == {**shared, "gpus": 0, "memory": "131072M"}
     with pytest.raises(UserError, match="time x0 is nothing"):  # SLURM takes no time as no limit
-        executor.asks("gen", {"time": "x0"})
+        executor.requested_resources("gen", {"time": "x0"})
 
 
 def test_a_shard_notes_its_machine_and_what_it_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

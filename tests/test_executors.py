@@ -16,7 +16,7 @@ from processes import until
 
 from smx import plugins
 from smx.atomic_io import claim, read_json, write_json
-from smx.executors import BaseExecutor, Fact, Job, Word, _local_queue
+from smx.executors import BaseExecutor, Job, SchedulerState, ShardStatus, _local_queue
 from smx.executors.inline import Executor as Inline
 from smx.executors.local import Executor as Local
 from smx.processes import process, start_time, this_process
@@ -182,8 +182,8 @@ def test_inline_work_of_a_process_that_is_gone_is_ended_and_elsewhere_unknown() 
     mine = this_process()
     places = [mine, {**mine, "start": mine["start"] + 1}, {**mine, "host": "elsewhere"}]
     handles = [{"executor": "inline", "process": p, "shards": 2} for p in places]
-    words = [[fact.word for fact in facts] for facts in Inline().poll(handles)]
-    assert words == [[Word.running] * 2, [Word.ended] * 2, [Word.unknown] * 2]
+    words = [[fact.state for fact in facts] for facts in Inline().poll(handles)]
+    assert words == [[SchedulerState.running] * 2, [SchedulerState.ended] * 2, [SchedulerState.unknown] * 2]
 
 
 def test_no_more_tasks_run_at_once_than_there_are_slots(place: Place) -> None:
@@ -192,8 +192,8 @@ def test_no_more_tasks_run_at_once_than_there_are_slots(place: Place) -> None:
     local = Local(slots=2)
     handles = hand_over(local, place, *jobs)
     until(lambda: len(place.started()) == 2, "two tasks begin")
-    words = [facts[0].word for facts in local.poll(handles)]
-    assert sorted(words) == [Word.running, Word.running, Word.waiting]
+    words = [facts[0].state for facts in local.poll(handles)]
+    assert sorted(words) == [SchedulerState.running, SchedulerState.running, SchedulerState.waiting]
     place.gate.touch()
     place.ended(*jobs)
     assert sorted(place.started()) == ["j0 0", "j1 0", "j2 0"]
@@ -225,7 +225,7 @@ def test_a_killed_task_is_ended_and_its_dependant_cancelled(place: Place) -> Non
     dependant = place.job("b", after=[job])
     handles = hand_over(Local(), place, job, dependant)
     place.ended(dependant)
-    assert Local().poll(handles)[0] == [Fact(Word.ended, Local().poll(handles)[0][0].where)]
+    assert Local().poll(handles)[0] == [ShardStatus(SchedulerState.ended, Local().poll(handles)[0][0].where)]
     assert place.ends(job) == [None]
     assert place.reason(dependant) == "dependency a did not succeed"
 
@@ -240,7 +240,7 @@ def test_a_killed_driver_leaves_running_work_alone_and_waiting_work_absent(place
     assert driver is not None
     os.kill(driver["pid"], signal.SIGKILL)
     until(lambda: start_time(driver["pid"]) is None, "the driver is gone")
-    assert [facts[0].word for facts in local.poll(handles)] == [Word.running, Word.absent]
+    assert [facts[0].state for facts in local.poll(handles)] == [SchedulerState.running, SchedulerState.absent]
     place.gate.touch()
     place.ended(jobs[0])
     assert place.started() == ["a 0"]
@@ -281,9 +281,9 @@ def test_a_task_killed_by_cancel_before_it_could_say_so_is_cancelled_not_lost(pl
     job = place.job("a", "crash")
     local = Local()
     handles = hand_over(local, place, job)
-    until(lambda: local.poll(handles)[0][0].word == Word.ended, "the task is killed")
+    until(lambda: local.poll(handles)[0][0].state == SchedulerState.ended, "the task is killed")
     write_json(place.root / "submission" / "task-0.cancel.json", {})
-    assert local.poll(handles)[0][0].word == Word.cancelled
+    assert local.poll(handles)[0][0].state == SchedulerState.cancelled
 
 
 def test_cancel_never_signals_a_stranger_that_has_the_pid_now(place: Place) -> None:

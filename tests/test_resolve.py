@@ -13,10 +13,10 @@ from media import make_video, moving
 
 from smx.errors import UserError
 from smx.resolve import Resolver, run_path, unique
-from smx.resolve.context import Setting
-from smx.resolve.requests import Places
+from smx.resolve.context import Context
+from smx.resolve.requests import Roots
 from smx.resolve.weights import choose, weights_of
-from smx.run import Cell
+from smx.run import Run
 from smx.spec import EvalSpec, GenSpec, TrainSpec
 from smx.workspace import Workspace
 
@@ -38,7 +38,7 @@ def resolver(lab: Path, site: str | None = None, **given: Any) -> Resolver:
     return Resolver(Workspace(lab, "--workspace"), **given)
 
 
-def evaluated(made: Resolver, **request: Any) -> Cell:
+def evaluated(made: Resolver, **request: Any) -> Run:
     """The eval cell of a request."""
     return made.eval({**SMALL, **request})[-1]
 
@@ -271,11 +271,11 @@ def test_missing_weights_and_weights_for_a_model_without_any_are_refused(lab: Pa
 
 def test_trained_weights_are_part_of_the_identity_and_their_place_is_not(lab: Path, tmp_path: Path) -> None:
     """Two checkpoints of one variant must never share a cell of the table."""
-    setting = Setting(Workspace(lab, "--workspace"))
+    setting = Context(Workspace(lab, "--workspace"))
     digests = []
     for name in ("a", "b", "c"):
         folder = checkpoint(tmp_path / name, model_type="x", value=name == "c")
-        places = Places(checkpoint=str(folder))
+        places = Roots(checkpoint=str(folder))
         digests.append(weights_of(setting, {}, choose(setting, "tiny", places), places).digests)
     assert digests[0] == digests[1] != digests[2]
 

@@ -14,7 +14,7 @@ import pytest
 from commands import SCENES, closed, smx
 from PIL import Image
 
-from smx.executors import Word
+from smx.executors import SchedulerState
 from smx.executors._slurm.job_status import facts
 from smx.registry.store import Registry
 from smx.workspace import Workspace, find
@@ -174,17 +174,17 @@ def test_a_colleagues_job_that_slurm_does_not_show_is_not_lost(tmp_path: Path, m
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     handle = {"executor": "slurm", "folder": str(tmp_path), "at": 0, "shards": [["12", 0, "smx-a-0"]]}
 
-    def seen(private: str, user: int) -> Word:
+    def seen(private: str, user: int) -> SchedulerState:
         (tmp_path / "config").write_text(f"ClusterName             = alps\nPrivateData             = {private}\n")
         monkeypatch.setattr(os, "geteuid", lambda: user)
         ((fact,),) = facts([handle], lost_after=0)
-        return fact.word
+        return fact.state
 
     owner = tmp_path.stat().st_uid
-    assert seen("jobs,usage", MAX) == Word.unknown
-    assert seen("none", MAX) == Word.absent
-    assert seen("jobs,usage", owner) == Word.absent
-    assert seen("accounts", MAX) == Word.absent
+    assert seen("jobs,usage", MAX) == SchedulerState.unknown
+    assert seen("none", MAX) == SchedulerState.absent
+    assert seen("jobs,usage", owner) == SchedulerState.absent
+    assert seen("accounts", MAX) == SchedulerState.absent
 
 
 def test_a_workspace_is_shared_when_its_group_can_write_and_inherits(tmp_path: Path) -> None:

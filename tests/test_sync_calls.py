@@ -20,7 +20,7 @@ from smx.executors.slurm import Executor
 from smx.processes import this_process
 from smx.registry.store import Registry
 from smx.resolve import Resolver
-from smx.run import Cell
+from smx.run import Run
 from smx.runfolder import now
 from smx.workspace import Workspace
 
@@ -170,14 +170,14 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
     return "login2"
 
 
-def eval_and_its_gen(space: Workspace) -> tuple[Cell, Cell]:
+def eval_and_its_gen(space: Workspace) -> tuple[Run, Run]:
     """A gen cell and an eval that looks at its frames."""
     small = {"bench_options": {"scenes": 1, "train_scenes": 1, "frames": 16}}
     gen, evaluation = Resolver(space).eval({"model": "tiny", "bench": "rooms", "frames": 2, **small})
     return gen, evaluation
 
 
-def start(space: Workspace, registry: Registry, cells: Sequence[Cell], executor: Executor, tell: Any = None) -> Started:
+def start(space: Workspace, registry: Registry, cells: Sequence[Run], executor: Executor, tell: Any = None) -> Started:
     """What `smx gen` or `smx eval` does once its cells are known."""
     decisions = decide(cells, registry, asked=set(), retry=False)
     return submit(space, registry, decisions, executor=("slurm", executor), tell=tell or (lambda line: None))

@@ -23,7 +23,7 @@ from smx.models.tiny import Model as Tiny
 
 torch.set_num_threads(1)
 
-HOW: verify.How = {"device": "cpu", "dtype": "float32", "attention": "sdpa"}
+HOW: verify.RecordSettings = {"device": "cpu", "dtype": "float32", "attention": "sdpa"}
 REFERENCE = [
     *("spatial_last", "pose_enc", "depth", "depth_conf", "world_points", "world_points_conf"),
     *("video_embeds", "fused_embeds", "position_ids", "logits", "text_only_logits", "generated_ids"),

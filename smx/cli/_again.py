@@ -14,7 +14,7 @@ from smx.errors import UserError
 if TYPE_CHECKING:
     from smx.registry.rows import RunRow
     from smx.registry.store import Registry
-    from smx.run import Cell, Decision
+    from smx.run import Decision, Run
     from smx.runfolder import AttemptFolder
     from smx.workspace import Workspace
 
@@ -43,7 +43,7 @@ def again(
     from smx.runfolder import RunFolder
     from smx.workspace.storage import warnings
 
-    cells: dict[str, Cell] = {}
+    cells: dict[str, Run] = {}
     todo = list(rows)
     for row in todo:  # grows while it is read
         folder = RunFolder(workspace.runs / row.folder)
@@ -129,12 +129,12 @@ def _alike(decision: Decision, last: AttemptFolder, name: str, driver: Any, more
     # What was given for the last attempt holds for this one; but nodes are left out only while they are bad.
     given = {k: v for k, v in plan.get("given", {}).items() if k != "exclude" and name == plan["executor"]}
     if more:
-        given |= driver.grown(decision.cell.kind, plan.get("resources", {}), more)
+        given |= driver.scaled_resources(decision.cell.kind, plan.get("resources", {}), more)
     order = _ORDER.index(decision.cell.kind)
     return _Alike(order, name, max(1, len(plan["shards"]) - own), plan["max_failed"], json.dumps(given, sort_keys=True))
 
 
-def _here(workspace: Workspace, registry: Registry, cell: Cell) -> Cell:
+def _here(workspace: Workspace, registry: Registry, cell: Run) -> Run:
     """`cell` with the workspace's own places as they are now: it may have been moved since the last attempt."""
     own = {"samples": workspace.samples, "cache": workspace.cache, "output": cell.folder / "checkpoint"}
     role, _, trained = cell.inputs.get("checkpoint", "").partition(":")

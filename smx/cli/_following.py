@@ -34,11 +34,11 @@ def summed_up(doubts: Sequence[str]) -> list[str]:
     return [f"{names[0]}{more[why]}: {why}" if why else "; ".join(names) for why, names in of.items()]
 
 
-def patience(space: Workspace, executor: str) -> float:
+def poll_interval(space: Workspace, executor: str) -> float:
     """Seconds between two questions to an executor: short where asking costs a look at a process."""
     from smx.control.reservations import executor_for
 
-    return executor_for(space, executor)[1].patience
+    return executor_for(space, executor)[1].poll_interval
 
 
 def width() -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smx.registry.rows import RunRow
     from smx.registry.store import Registry
     from smx.resolve import Resolver
-    from smx.run import Cell, Decision
+    from smx.run import Decision, Run
     from smx.runfolder import AttemptFolder
     from smx.workspace import Workspace
 
@@ -53,7 +53,7 @@ _SPEAK = 30.0  # seconds between two lines about progress, where nobody watches 
 
 
 @dataclass(frozen=True)
-class How:
+class LaunchOptions:
     """How a launching command was asked to go about it."""
 
     executor: str | None = None
@@ -127,8 +127,8 @@ def changed(request: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
 
 def launch(
     workspace: Workspace,
-    how: How,
-    build: Callable[[Resolver], tuple[list[Cell], set[str]]],
+    how: LaunchOptions,
+    build: Callable[[Resolver], tuple[list[Run], set[str]]],
     *,
     before: Callable[[Registry, Resolver], None] | None = None,
 ) -> Launch:
@@ -138,7 +138,7 @@ def launch(
     from smx.control.plan import decide
     from smx.control.reservations import executor_for
     from smx.control.submit import planned, submit
-    from smx.control.sync import adopt, sync
+    from smx.control.sync import ingest_unknown, sync
     from smx.registry.store import Registry
     from smx.resolve import Resolver, unique
     from smx.runfolder import RunFolder
@@ -170,7 +170,7 @@ def launch(
             if registry.path != workspace.registry:
                 registry = stack.enter_context(Registry.open(workspace.registry))
             workspace.share()
-            adopt(workspace, registry, cells)
+            ingest_unknown(workspace, registry, cells)
             for line in summed_up(sync(workspace, registry)):
                 say(f"unknown: {line}")
         decisions = decide(cells, registry, asked=asked, retry=how.retry)
@@ -218,7 +218,7 @@ def launch(
     return Launch(decisions, rows)
 
 
-def _mend_results(registry: Registry, cells: Sequence[Cell]) -> None:
+def _mend_results(registry: Registry, cells: Sequence[Run]) -> None:
     """Derive a damaged result.json from its items again, and say so: it must not refuse what needs it."""
     from smx.results.derive import derive
     from smx.runfolder import RunFolder
@@ -256,7 +256,7 @@ def show_decisions(decisions: Sequence[Decision], asked: set[str], *, dry: bool,
 class following:
     """Live progress of attempts while the caller works or waits; plain lines where stderr is no terminal."""
 
-    def __init__(self, attempts: Sequence[tuple[Cell, AttemptFolder]]) -> None:
+    def __init__(self, attempts: Sequence[tuple[Run, AttemptFolder]]) -> None:
         self._attempts = list(attempts)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._show, daemon=True)
@@ -339,7 +339,7 @@ def _left(since: float, before: int, ended: int, total: int) -> str:
     return f", {span(took / (ended - before) * (total - ended))} left"
 
 
-def wait(workspace: Workspace, registry: Registry, attempts: Sequence[tuple[Cell, AttemptFolder]]) -> None:
+def wait(workspace: Workspace, registry: Registry, attempts: Sequence[tuple[Run, AttemptFolder]]) -> None:
     """Until each attempt has ended, by its own word or its process's end."""
     from smx.control.sync import sync
 

@@ -165,7 +165,7 @@ def mark(
     """
     from smx.cli._common import out, workspace
     from smx.cli._filters import attempt_of
-    from smx.control.sync import ask_one, fold
+    from smx.control.sync import ask_one, fold_in
     from smx.errors import UserError, unknown
     from smx.registry.export import append_mark
     from smx.registry.store import Registry
@@ -193,7 +193,7 @@ def mark(
             without = frozenset(a.attempt for a in registry.attempts(row.fingerprint) if a.mark == "excluded")
             if folder.outcome(without).done:
                 derive(folder, without)  # the items that count are others now, even where they are as many
-            fold(space, registry, folder, replace(chosen, mark=wanted), said)
+            fold_in(space, registry, folder, replace(chosen, mark=wanted), said)
         now = registry.run(row.fingerprint)
         assert now is not None
     told = f"attempt {chosen.attempt} is {as_what}" if wanted else f"attempt {chosen.attempt} has no mark"
@@ -256,7 +256,7 @@ def _taken_back(
         if handle := live[mark].handle:
             handles.setdefault(live[mark].executor, []).append(dict(handle))
     for name, asked in handles.items():
-        executor_for(space, name)[1].unqueue(asked)
+        executor_for(space, name)[1].withdraw(asked)
     end = time.monotonic() + STOPPING * 5
     pause = threading.Event()
     while _still(registry, set(marks)) and time.monotonic() < end:

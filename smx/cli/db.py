@@ -74,7 +74,7 @@ def rebuild() -> None:
 
     Example: smx db rebuild
     """
-    from smx.control.sync import ask_all, fold
+    from smx.control.sync import ask_all, fold_in
     from smx.control.sync import rebuild as take_in_all
     from smx.registry.export import rebuilding, restore
     from smx.runfolder import RunFolder, run_folders
@@ -89,7 +89,7 @@ def rebuild() -> None:
         for attempt in restore(registry, place.experiments):
             run = registry.run(attempt.fingerprint)
             assert run is not None
-            fold(place, registry, RunFolder(place.runs / run.folder), attempt, said)
+            fold_in(place, registry, RunFolder(place.runs / run.folder), attempt, said)
         (counts,) = registry.query(
             """select (select count(*) from runs), (select count(*) from attempts),
                       (select count(*) from imports), (select count(*) from notes)"""

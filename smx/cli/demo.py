@@ -12,7 +12,7 @@ from smx.cli import _launch as L
 
 if TYPE_CHECKING:
     from smx.resolve import Resolver
-    from smx.run import Cell
+    from smx.run import Run
 
 SAMPLERS = ("uniform", "sa", "mergeaware_sa")
 FRAMES = (8, 16)
@@ -49,7 +49,7 @@ def demo(
     ):
         say(f"\n{title}")
         step = time.monotonic()
-        done = L.launch(space, L.How(), build)
+        done = L.launch(space, L.LaunchOptions(), build)
         for decision in done.decisions:
             counts[decision.action] += 1
         code = max(code, done.code)
@@ -70,25 +70,25 @@ def demo(
     raise typer.Exit(code)
 
 
-def _gen(resolver: Resolver) -> tuple[list[Cell], set[str]]:
+def _gen(resolver: Resolver) -> tuple[list[Run], set[str]]:
     options = {"count": SCENES["scenes"]}
     grid = ({"sampler": s, "frames": n} for s in SAMPLERS for n in FRAMES)
     cells = [cell for row in grid for cell in resolver.gen({**row, "dataset": "rooms", "dataset_options": options})]
     return cells, {cell.fingerprint for cell in cells}
 
 
-def _train(resolver: Resolver) -> tuple[list[Cell], set[str]]:
+def _train(resolver: Resolver) -> tuple[list[Run], set[str]]:
     cells = [cell for model in MODELS for cell in trained(resolver, model)]
     return cells, {cell.fingerprint for cell in cells if cell.kind == "train"}
 
 
-def trained(resolver: Resolver, model: str) -> list[Cell]:
+def trained(resolver: Resolver, model: str) -> list[Run]:
     """The train cell of one model, after the sample set it looks at."""
     return resolver.train({"model": model, "data": ["rooms"], "data_options": {"rooms": SCENES}, **TRAINED_ON})
 
 
-def _eval(resolver: Resolver) -> tuple[list[Cell], set[str]]:
-    cells: list[Cell] = []
+def _eval(resolver: Resolver) -> tuple[list[Run], set[str]]:
+    cells: list[Run] = []
     shared: dict[str, Any] = {"bench": "rooms", "bench_options": SCENES}
     for model in MODELS:
         first = trained(resolver, model)[-1]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from smx.registry.rows import RunRow
     from smx.registry.store import Registry
     from smx.resolve import Resolver
-    from smx.run import Cell
+    from smx.run import Run
 
 
 class Input(StrEnum):
@@ -82,9 +82,9 @@ def evaluate(
     if frame_order is not Order.given:
         given["frame_order"] = frame_order.value
     given = L.changed(given, L.settings(set_))
-    how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
+    how = L.LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
 
-    def build(resolver: Resolver) -> tuple[list[Cell], set[str]]:
+    def build(resolver: Resolver) -> tuple[list[Run], set[str]]:
         cells, asked = [], set()
         for name in L.choices(model):
             for rule in L.choices(sampler):
@@ -109,7 +109,7 @@ def evaluate(
     raise typer.Exit(done.code)
 
 
-def trained_cell(space: Any, registry: Registry, text: str) -> Cell:
+def trained_cell(space: Any, registry: Registry, text: str) -> Run:
     """The train run a person names as a checkpoint. `UserError` when it is none, or has not been done."""
     from smx.control.sync import cell_of, sync
     from smx.errors import UserError

@@ -11,7 +11,7 @@ from smx.cli import _launch as L
 
 if TYPE_CHECKING:
     from smx.resolve import Resolver
-    from smx.run import Cell
+    from smx.run import Run
 
 
 def gen(
@@ -51,9 +51,9 @@ def gen(
 
     given: dict[str, Any] = {"dataset": dataset, "root": root, "poses": poses, "vggt": vggt}
     given |= {"scenes": L.choices(scenes), **L.settings(set_)}
-    how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
+    how = L.LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
 
-    def build(resolver: Resolver) -> tuple[list[Cell], set[str]]:
+    def build(resolver: Resolver) -> tuple[list[Run], set[str]]:
         cells = [
             cell
             for name in L.choices(sampler)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smx.cli._filters import Named
-from smx.cli._following import patience, refresh, width
+from smx.cli._following import poll_interval, refresh, width
 
 if TYPE_CHECKING:
     from smx.registry.store import Registry
@@ -163,7 +163,7 @@ class _End:
     def __init__(self, space: Workspace, registry: Registry, folder: RunFolder, attempt: AttemptFolder) -> None:
         self._space, self._registry, self._attempt = space, registry, attempt
         self._mark = folder.spec["fingerprint"]
-        self._every = max(2.0, patience(space, attempt.plan["executor"]))
+        self._every = max(2.0, poll_interval(space, attempt.plan["executor"]))
         self._asked = time.monotonic()
 
     def reached(self) -> bool:

@@ -11,7 +11,7 @@ from smx.cli import _launch as L
 
 if TYPE_CHECKING:
     from smx.resolve import Resolver
-    from smx.run import Cell
+    from smx.run import Run
 
 
 def run(
@@ -41,10 +41,10 @@ def run(
     path = experiment_file(space, file)
     experiment = read(path)
     overrides = L.settings(set_)
-    how = L.How(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
+    how = L.LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
 
-    def build(resolver: Resolver) -> tuple[list[Cell], set[str]]:
-        cells: list[Cell] = []
+    def build(resolver: Resolver) -> tuple[list[Run], set[str]]:
+        cells: list[Run] = []
         asked: set[str] = set()
         for part, request in requests(experiment, tuple(group or ())):
             made = cells_of(resolver, part.kind, part.train, L.changed(request, overrides))
@@ -59,7 +59,7 @@ def run(
     raise typer.Exit(done.code)
 
 
-def cells_of(resolver: Resolver, kind: str, train: dict[str, Any] | None, request: dict[str, Any]) -> list[Cell]:
+def cells_of(resolver: Resolver, kind: str, train: dict[str, Any] | None, request: dict[str, Any]) -> list[Run]:
     """All cells of one request; with `train`, the model is trained first and the result evaluated."""
     from smx import plugins
     from smx.spec import SampleSpec, nest

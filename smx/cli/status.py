@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from smx.cli._filters import Bench, Frames, Kind, Model, Sampler, Since, State, Tag
-from smx.cli._following import patience, refresh, summed_up, width
+from smx.cli._following import poll_interval, refresh, summed_up, width
 
 SHORTEST = 5.0  # seconds: executors are not asked more often than this
 
@@ -129,7 +129,7 @@ def wait(
             if len(live) != before:
                 before = len(live)
                 say(f"waiting for {before} run{'s' if before > 1 else ''}")
-            pause.wait(max(patience(space, row.executor) for row in live))
+            pause.wait(max(poll_interval(space, row.executor) for row in live))
             refresh(space, registry, quiet=True)
         rows = [row for mark in wanted if (row := registry.run(mark))]
     rows.sort(key=lambda row: (row.kind, row.folder))

@@ -11,7 +11,7 @@ from smx.errors import UserError
 
 if TYPE_CHECKING:
     from smx.resolve import Resolver
-    from smx.run import Cell
+    from smx.run import Run
 
 
 def train(
@@ -45,9 +45,9 @@ def train(
         given["allow_position_mismatch"] = True
     if steps is not None:
         given["recipe"] = {**given.get("recipe", {}), "steps": steps}
-    how = L.How(executor, dry_run, retry, 1, None, watch, as_json)
+    how = L.LaunchOptions(executor, dry_run, retry, 1, None, watch, as_json)
 
-    def build(resolver: Resolver) -> tuple[list[Cell], set[str]]:
+    def build(resolver: Resolver) -> tuple[list[Run], set[str]]:
         cells, asked = [], set()
         for name in L.choices(model):
             for rule in L.choices(sampler):

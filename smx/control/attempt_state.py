@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from smx.control.attempt_view import Seen, View, is_over
+from smx.control.attempt_view import AttemptView, Observation, is_over
 from smx.control.failure_cause import WORST, failure_of
 from smx.control.poll import keep_facts
 from smx.errors import UserError
-from smx.executors import Fact, Word
+from smx.executors import SchedulerState, ShardStatus
 from smx.registry.rows import LIVE, AttemptRow, ShardRow
 from smx.registry.scores import score_rows
 from smx.results.derive import derive
@@ -23,12 +23,12 @@ _QUEUED = ("waiting", "pending")
 _FRESH = 120.0  # seconds; a heartbeat (every 15 s) this young is a sign of life
 
 
-def look(view: View, facts: Sequence[Fact] | None) -> Seen | None:
+def observe(view: AttemptView, facts: Sequence[ShardStatus] | None) -> Observation | None:
     """What is to be said of an attempt now; None where there is no such attempt (yet)."""
     if not view.planned:
         return None
     handle = view.handle
-    facts = facts or [Fact(Word.waiting)] * len(view.shards)
+    facts = facts or [ShardStatus(SchedulerState.waiting)] * len(view.shards)
     judged = [_judge(view, k, fact, handle) for k, fact in enumerate(facts)]
     states = [row.state for row, _ in judged]
     learnt: dict[str, Any] = {}
@@ -41,11 +41,13 @@ def look(view: View, facts: Sequence[Fact] | None) -> Seen | None:
     return _concluded(view, judged, learnt)
 
 
-def _going_on(view: View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Mapping[str, Any]) -> Seen:
+def _going_on(
+    view: AttemptView, judged: Sequence[tuple[ShardRow, ShardStatus]], learnt: Mapping[str, Any]
+) -> Observation:
     rows = [row for row, _ in judged]
     states = [row.state for row in rows]
     live = [fact for row, fact in judged if row.state in LIVE]
-    unknown = next((f.reason or f.where for f in live if f.word == Word.unknown), "")
+    unknown = next((f.reason or f.where for f in live if f.state == SchedulerState.unknown), "")
     begun = view.row.started is None and any(row.heartbeat for row in rows)
     attempt = {
         **learnt,
@@ -66,10 +68,12 @@ def _going_on(view: View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Mappi
         run["updated"] = attempt["started"] or view.row.created
         if not view.known:
             run["items"] = view.folder.plan["of"]
-    return Seen(rows, attempt, run, unknown=unknown, facts=[fact for _, fact in judged])
+    return Observation(rows, attempt, run, unknown=unknown, facts=[fact for _, fact in judged])
 
 
-def _concluded(view: View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Mapping[str, Any]) -> Seen:
+def _concluded(
+    view: AttemptView, judged: Sequence[tuple[ShardRow, ShardStatus]], learnt: Mapping[str, Any]
+) -> Observation:
     keep_facts(view.folder, [fact for _, fact in judged])
     exits = [shard.exit() for shard in view.shards]
     rows = []
@@ -97,27 +101,29 @@ def _concluded(view: View, judged: Sequence[tuple[ShardRow, Fact]], learnt: Mapp
         result = _current_result(view.folder.run, excluded, run["done"], run["failed"])
         if "scores" in result:
             scores = score_rows(view.row.fingerprint, view.folder.run.spec["spec"]["bench"], result["scores"])
-    return Seen(rows, attempt, run, scores, facts=[fact for _, fact in judged])
+    return Observation(rows, attempt, run, scores, facts=[fact for _, fact in judged])
 
 
-def _with(view: View, changes: Mapping[str, Any]) -> list[AttemptRow]:
+def _with(view: AttemptView, changes: Mapping[str, Any]) -> list[AttemptRow]:
     """All attempts of the view's run, with these changes to its own."""
     changed = replace(view.row, **changes)
     return [changed if row.attempt == changed.attempt else row for row in view.others or (view.row,)]
 
 
-def _judge(view: View, k: int, fact: Fact, handle: Mapping[str, Any] | None) -> tuple[ShardRow, Fact]:
+def _judge(
+    view: AttemptView, k: int, fact: ShardStatus, handle: Mapping[str, Any] | None
+) -> tuple[ShardRow, ShardStatus]:
     """One shard as it stands now; its items are counted as its heartbeat has them."""
     known = view.known[k] if view.known else None
     over = is_over(view.exits[k], handle)
-    if known and not over and known.state in _QUEUED and fact.word in (Word.waiting, Word.pending):
+    if known and not over and known.state in _QUEUED and fact.state in (SchedulerState.waiting, SchedulerState.pending):
         # It has not begun: there is nothing to read in its folder.
-        state = "pending" if known.heartbeat or fact.word == Word.pending else "waiting"
+        state = "pending" if known.heartbeat or fact.state == SchedulerState.pending else "waiting"
         return (known if known.state == state else replace(known, state=state)), fact
     shard = view.shards[k]
     beat = shard.heartbeat()
     state, fact = _shard(shard, view.exits[k], beat, fact, handle)
-    if known and fact.word == Word.unknown and state == "waiting" and known.state in _QUEUED:
+    if known and fact.state == SchedulerState.unknown and state == "waiting" and known.state in _QUEUED:
         state = known.state  # nothing new is known
     row = ShardRow(view.row.fingerprint, view.row.attempt, k, state)
     if beat is None:
@@ -129,24 +135,26 @@ def _shard(
     shard: ShardFolder,
     end: Mapping[str, Any] | None,
     beat: Mapping[str, Any] | None,
-    fact: Fact,
+    fact: ShardStatus,
     handle: Mapping[str, Any] | None,
-) -> tuple[str, Fact]:
+) -> tuple[str, ShardStatus]:
     """State of one shard, in order of trust: exit.json, then the executor's word, then the heartbeat."""
     if end is not None and is_over(end, handle):
         return end["how"], fact
-    if fact.word in (Word.waiting, Word.pending):
-        return ("pending" if beat or fact.word == Word.pending else "waiting"), fact
-    if fact.word in (Word.running, Word.unknown):
+    if fact.state in (SchedulerState.waiting, SchedulerState.pending):
+        return ("pending" if beat or fact.state == SchedulerState.pending else "waiting"), fact
+    if fact.state in (SchedulerState.running, SchedulerState.unknown):
         return ("running" if beat else "waiting"), fact
     # Over: it may have written exit.json between the two looks.
     end = shard.exit()
-    if fact.word == Word.cancelled and (end is None or end["how"] == "preempted"):
+    if fact.state == SchedulerState.cancelled and (end is None or end["how"] == "preempted"):
         return "cancelled", fact
     if end is not None:
         return end["how"], fact
-    if fact.word == Word.absent and beat and _age(beat["at"]) < _FRESH:
-        return "running", Fact(Word.unknown, fact.where, f"{fact.reason}, but it showed signs of life a moment ago")
+    if fact.state == SchedulerState.absent and beat and _age(beat["at"]) < _FRESH:
+        return "running", ShardStatus(
+            SchedulerState.unknown, fact.where, f"{fact.reason}, but it showed signs of life a moment ago"
+        )
     word = str(fact.record.get("state", "")).split(" ")[0]
     return {"PREEMPTED": "preempted", "COMPLETED": "lost", "": "lost"}.get(word, "failed"), fact
 

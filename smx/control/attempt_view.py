@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from smx.executors import Fact
+from smx.executors import ShardStatus
 from smx.registry.rows import AttemptRow, ScoreRow, ShardRow
 from smx.runfolder import AttemptFolder, ShardFolder
 
 
 @dataclass(frozen=True)
-class View:
+class AttemptView:
     """An attempt as its folder and the registry know it. Files are read where they are needed."""
 
     folder: AttemptFolder
@@ -43,7 +43,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """What is to be written of an attempt, and what stays unknown ("" if nothing)."""
 
     shards: Sequence[ShardRow]
@@ -51,7 +51,7 @@ class Seen:
     run: Mapping[str, Any]
     scores: Sequence[ScoreRow] | None = None
     unknown: str = ""
-    facts: Sequence[Fact] = ()  # one for each of `shards`
+    facts: Sequence[ShardStatus] = ()  # one for each of `shards`
 
 
 def row_of(attempt: AttemptFolder) -> AttemptRow:

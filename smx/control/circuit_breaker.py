@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from smx.control.attempt_view import Seen, View
+from smx.control.attempt_view import AttemptView, Observation
 from smx.control.failure_cause import failure_of
 from smx.control.reservations import executor_for
-from smx.executors import End
+from smx.executors import ShardOutcome
 from smx.registry.rows import AttemptRow
 from smx.registry.store import Registry
 from smx.runfolder import now
 from smx.workspace import Workspace
 
 
-def brake(workspace: Workspace, registry: Registry, seen: Sequence[tuple[View, Seen | None]]) -> None:
+def brake(workspace: Workspace, registry: Registry, seen: Sequence[tuple[AttemptView, Observation | None]]) -> None:
     """Where shards have failed since the last look, let their executor hold what would fail in the same way."""
     bad = {view.row.submission for view, found in seen if found and _newly_failed(view, found)}
     for submission in bad - {None}:
@@ -28,12 +28,12 @@ def brake(workspace: Workspace, registry: Registry, seen: Sequence[tuple[View, S
             executor_for(workspace, rows[0].executor)[1].brake(ends)
 
 
-def _newly_failed(view: View, found: Seen) -> bool:
+def _newly_failed(view: AttemptView, found: Observation) -> bool:
     known = {shard.shard: shard.state for shard in view.known}
     return any(s.state in ("failed", "lost") and known.get(s.shard) != s.state for s in found.shards)
 
 
-def _ends(row: AttemptRow, view: View | None, found: Seen | None) -> list[End]:
+def _ends(row: AttemptRow, view: AttemptView | None, found: Observation | None) -> list[ShardOutcome]:
     """What an attempt's shards that are over say of the next ones."""
     if row.handle is None or row.state in ("cancelled", "preempted"):
         return []
@@ -41,7 +41,7 @@ def _ends(row: AttemptRow, view: View | None, found: Seen | None) -> list[End]:
         failure = row.failure
         if failure and "items" in failure and (row.done or failure["items"] < 2):
             failure = None  # a matter of single items
-        return [End(row.handle, (failure or {}).get("shard", 0), row.ended or row.created, failure)]
+        return [ShardOutcome(row.handle, (failure or {}).get("shard", 0), row.ended or row.created, failure)]
     ends = []
     for k, shard in enumerate(found.shards if view and found else ()):
         assert view is not None
@@ -50,12 +50,12 @@ def _ends(row: AttemptRow, view: View | None, found: Seen | None) -> list[End]:
         booked = found.facts[k].record.get("ended")
         at = str(end["at"]) if end else datetime.fromtimestamp(booked, UTC).isoformat() if booked else now()
         if shard.state == "done":
-            ends.append(End(row.handle, k, at, None))
+            ends.append(ShardOutcome(row.handle, k, at, None))
         elif shard.state in ("failed", "lost"):
             only = [
                 (s.state if s is shard else "done", fact) for s, fact in zip(found.shards, found.facts, strict=True)
             ]
             failure = failure_of(view.folder, only, [end if s is shard else None for s in found.shards])
             alone = failure and ("items" not in failure or (not shard.done and failure["items"] > 1))
-            ends.append(End(row.handle, k, at, failure if alone else None))
+            ends.append(ShardOutcome(row.handle, k, at, failure if alone else None))
     return ends

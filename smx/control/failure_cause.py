@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from smx.executors import Fact
+from smx.executors import ShardStatus
 from smx.failures import MOST_EVIDENCE, classify, group
 from smx.runfolder import AttemptFolder, RunFolder
 
@@ -16,7 +16,7 @@ _MOST_LOG = 8 << 20  # bytes of a log that are searched for the first error
 
 
 def failure_of(
-    attempt: AttemptFolder, judged: Sequence[tuple[str, Fact]], exits: Sequence[dict[str, Any] | None]
+    attempt: AttemptFolder, judged: Sequence[tuple[str, ShardStatus]], exits: Sequence[dict[str, Any] | None]
 ) -> dict[str, Any] | None:
     """Why the worst of the shards failed: its own word, the scheduler's, else its log's. None if all is well."""
     worst = min(range(len(judged)), key=lambda k: WORST.index(judged[k][0]))

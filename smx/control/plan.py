@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smx.failures import clipped
 from smx.registry.store import Registry
-from smx.run import Cell, Decision, Item
+from smx.run import Decision, Item, Run
 from smx.runfolder import Outcome, RunFolder
 from smx.spec import GenSpec, dataset_label
 from smx.spec import sample_folder as folder_of
@@ -15,7 +15,7 @@ from smx.spec import sample_folder as folder_of
 _LONGEST = 80  # characters of a reason
 
 
-def decide(cells: Sequence[Cell], registry: Registry, *, asked: set[str], retry: bool) -> list[Decision]:
+def decide(cells: Sequence[Run], registry: Registry, *, asked: set[str], retry: bool) -> list[Decision]:
     """A decision per cell, in order. Expects `registry` synced.
 
     `asked`: fingerprints the user named; the others only serve them. `retry`: also do items again that
@@ -24,14 +24,14 @@ def decide(cells: Sequence[Cell], registry: Registry, *, asked: set[str], retry:
     return [_decide(cell, registry, cell.fingerprint in asked, retry) for cell in cells]
 
 
-def sample_folder(cell: Cell, scene: str) -> Path:
+def sample_folder(cell: Run, scene: str) -> Path:
     """Where a gen cell keeps one scene."""
     assert isinstance(cell.spec, GenSpec)
     label = dataset_label(cell.spec.dataset, cell.spec.dataset_options)
     return folder_of(Path(str(cell.paths["samples"])), cell.spec, label, scene)
 
 
-def _decide(cell: Cell, registry: Registry, asked: bool, retry: bool) -> Decision:
+def _decide(cell: Run, registry: Registry, asked: bool, retry: bool) -> Decision:
     attempts = registry.attempts(cell.fingerprint)
     tried = attempts[-1].attempt if attempts else 0
     if live := [a for a in attempts if a.live]:
@@ -79,7 +79,7 @@ def _damage(outcome: Outcome, todo: Sequence[Item]) -> str:
     return f"{outcome.damage[0]}{more}: done again"
 
 
-def _kept(cell: Cell, item: Item, done: object) -> bool:
+def _kept(cell: Run, item: Item, done: object) -> bool:
     """Whether an item's result is recorded and still there (samples may have been deleted by hand)."""
     assert hasattr(done, "__contains__")
     if item.id not in done:

@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from smx.atomic_io import read_json, write_json
-from smx.control.attempt_view import View, is_over
+from smx.control.attempt_view import AttemptView, is_over
 from smx.control.reservations import executor_for, submission_folder
-from smx.executors import Fact, Job, Word
+from smx.executors import Job, SchedulerState, ShardStatus
 from smx.processes import is_alive
 from smx.runfolder import AttemptFolder
 from smx.workspace import Workspace
 
 
-def ask(workspace: Workspace, views: Sequence[View], *, ended: bool = False) -> dict[Path, Sequence[Fact]]:
+def ask(
+    workspace: Workspace, views: Sequence[AttemptView], *, ended: bool = False
+) -> dict[Path, Sequence[ShardStatus]]:
     """What executors say of these attempts, by folder; each executor is asked once, about all of them.
 
     Attempts that need no asking are left out: being submitted this very moment, or ended by their own word (but with
     `ended`, a scheduler that keeps books is asked for its record of those too).
     """
-    found: dict[Path, Sequence[Fact]] = {}
+    found: dict[Path, Sequence[ShardStatus]] = {}
     asked: dict[str, list[tuple[AttemptFolder, Mapping[str, Any]]]] = {}
     for view in views:
         if not view.planned:
@@ -39,7 +41,7 @@ def ask(workspace: Workspace, views: Sequence[View], *, ended: bool = False) -> 
                 continue
             handle = _recovered(workspace, view.folder)
             if handle is None:
-                lost = Fact(Word.absent, reason="its launcher died before it was started")
+                lost = ShardStatus(SchedulerState.absent, reason="its launcher died before it was started")
                 found[view.folder.path] = [lost] * len(view.shards)
                 continue
             write_json(view.folder.path / "handle.json", handle)
@@ -54,17 +56,21 @@ def ask(workspace: Workspace, views: Sequence[View], *, ended: bool = False) -> 
     return found
 
 
-def kept_facts(attempt: AttemptFolder) -> list[Fact] | None:
+def kept_facts(attempt: AttemptFolder) -> list[ShardStatus] | None:
     """What the scheduler said last of an attempt that was concluded: it forgets, and is not asked again."""
     kept = read_json(attempt.path / "scheduler.json")
-    return [Fact(Word(f["word"]), f["where"], f["reason"], f["record"]) for f in kept["shards"]] if kept else None
+    return (
+        [ShardStatus(SchedulerState(f["word"]), f["where"], f["reason"], f["record"]) for f in kept["shards"]]
+        if kept
+        else None
+    )
 
 
-def keep_facts(attempt: AttemptFolder, facts: Sequence[Fact]) -> None:
+def keep_facts(attempt: AttemptFolder, facts: Sequence[ShardStatus]) -> None:
     """Write down what the scheduler said of an attempt that is concluded, once."""
     if not any(fact.record for fact in facts) or (attempt.path / "scheduler.json").exists():
         return
-    said = [{"word": f.word, "where": f.where, "reason": f.reason, "record": dict(f.record)} for f in facts]
+    said = [{"word": f.state, "where": f.where, "reason": f.reason, "record": dict(f.record)} for f in facts]
     with contextlib.suppress(OSError):  # a full disk, or somebody else's folder: the registry says it all the same
         write_json(attempt.path / "scheduler.json", {"shards": said})
 

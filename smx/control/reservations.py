@@ -12,7 +12,7 @@ from smx.atomic_io import write_json
 from smx.executors import BaseExecutor
 from smx.registry.rows import RunRow
 from smx.registry.store import Registry
-from smx.run import Cell
+from smx.run import Run
 from smx.runfolder import AttemptFolder
 from smx.spec import AnySpec, EvalSpec, GenSpec, TrainSpec, canonical
 from smx.workspace import Workspace
@@ -20,7 +20,7 @@ from smx.workspace import Workspace
 WRITERS = 8  # files written at once: each waits for the disk, and the disk takes many together
 
 
-def run_row(workspace: Workspace, cell: Cell, created: str) -> RunRow:
+def run_row(workspace: Workspace, cell: Run, created: str) -> RunRow:
     """A run as the registry keeps it."""
     spec = cell.spec
     return RunRow(

@@ -24,7 +24,7 @@ from smx.errors import UserError
 from smx.executors import BaseExecutor, Job
 from smx.processes import is_alive, this_process
 from smx.registry.store import Registry
-from smx.run import Cell, Decision, Item
+from smx.run import Decision, Item, Run
 from smx.runfolder import AttemptFolder, RunFolder, now
 from smx.spec import SCHEMA, EvalSpec, TrainSpec
 from smx.workspace import Workspace
@@ -44,8 +44,8 @@ class Started:
     """What a submission started. `executor.drive()` is still to be called."""
 
     executor: BaseExecutor
-    attempts: list[tuple[Cell, AttemptFolder]]
-    taken: list[Cell]  # reserved by another command in the meantime
+    attempts: list[tuple[Run, AttemptFolder]]
+    taken: list[Run]  # reserved by another command in the meantime
 
 
 def submit(
@@ -69,7 +69,7 @@ def submit(
     wanted = [d for d in decisions if d.action == "run"]
     workspace.require_writable(*(d.cell.folder / "attempts" for d in wanted))
     for decision in wanted:
-        _require_shares(decision.cell, driver.asks(decision.cell.kind, resources))
+        _require_shares(decision.cell, driver.requested_resources(decision.cell.kind, resources))
     submission = uuid.uuid4().hex[:12]
     code = snapshot(workspace) if wanted and driver.queues else None
     origin = {**provenance(), "snapshot": code.digest if code else None, "submitter": this_process()}
@@ -104,7 +104,7 @@ def submit(
         settings["plugin_folders"] = code.plugin_folders if code else plugins.folders()
         settings |= {"canary": _named(first.get(decision.cell.kind), reserved)}
         settings |= {"parts": _parts(decision, shards, first), "given": dict(resources or {})}
-        settings |= {"resources": driver.asks(decision.cell.kind, resources)}
+        settings |= {"resources": driver.requested_resources(decision.cell.kind, resources)}
         plans.append((decision, settings, stamps))
     with ThreadPoolExecutor(WRITERS) as pool:
         written = pool.map(lambda plan: _write(plan[0], plan[1], plan[2], max_failed), plans)
@@ -189,7 +189,7 @@ def _being_submitted(attempt: AttemptFolder, *, handed_over: bool) -> bool:
     return handed_over and attempt.handle() is None and any(shard.exit() is None for shard in attempt.shards())
 
 
-def _require_shares(cell: Cell, asked: Mapping[str, Any]) -> None:
+def _require_shares(cell: Run, asked: Mapping[str, Any]) -> None:
     """`UserError` where the ranks of a training cannot divide a step among them."""
     ranks = asked.get("tasks", 1) * asked.get("nodes", 1)
     if isinstance(cell.spec, TrainSpec) and cell.spec.recipe.accumulate % ranks:
@@ -200,7 +200,7 @@ def _require_shares(cell: Cell, asked: Mapping[str, Any]) -> None:
 
 
 def _refused(
-    attempts: Sequence[tuple[Cell, AttemptFolder]], handles: Sequence[Mapping[str, Any] | None]
+    attempts: Sequence[tuple[Run, AttemptFolder]], handles: Sequence[Mapping[str, Any] | None]
 ) -> list[tuple[str, str]]:
     """What was not taken, and the executor's words: whole runs, or shards of one whose others go on."""
     found = []
@@ -344,7 +344,7 @@ def _is_shared(spec: EvalSpec) -> bool:
     return spec.loop == "shared" and not spec.blind and spec.sampler != "none"
 
 
-def _producers(cell: Cell, attempts: Mapping[str, AttemptFolder], registry: Registry) -> list[Path]:
+def _producers(cell: Run, attempts: Mapping[str, AttemptFolder], registry: Registry) -> list[Path]:
     """Attempt folders this cell waits for: in this submission, or in flight from an earlier one."""
     found = []
     for need in cell.needs:

@@ -10,18 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from smx.control import hooks
-from smx.control.attempt_state import look, run_changes
-from smx.control.attempt_view import Seen, View, row_of
+from smx.control.attempt_state import observe, run_changes
+from smx.control.attempt_view import AttemptView, Observation, row_of
 from smx.control.circuit_breaker import brake
 from smx.control.poll import ask, kept_facts
 from smx.control.reservations import WRITERS, run_row
 from smx.errors import UserError, no_space
-from smx.executors import Fact
+from smx.executors import ShardStatus
 from smx.processes import is_alive
 from smx.registry.rows import LIVE, AttemptRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
 from smx.results.derive import derive
-from smx.run import Cell, Item
+from smx.run import Item, Run
 from smx.runfolder import RunFolder, run_folders
 from smx.spec import SPECS, AnySpec
 from smx.workspace import Workspace
@@ -45,14 +45,14 @@ def sync(workspace: Workspace, registry: Registry) -> list[str]:
             if (view.row.fingerprint, view.row.attempt) in live:
                 _keep(registry, view, found)
     for run, row in _returned(workspace, registry):
-        fold(workspace, registry, run, row)
+        fold_in(workspace, registry, run, row)
     brake(workspace, registry, list(zip(views, seen, strict=True)))
     doubts = ((view, found.unknown) for view, found in zip(views, seen, strict=True) if found and found.unknown)
     unknown = [f"{view.folder.run.path.name} attempt {view.row.attempt}: {doubt}" for view, doubt in doubts]
     return unknown + hooks.run_due(workspace, registry)
 
 
-def adopt(workspace: Workspace, registry: Registry, cells: Iterable[Cell]) -> None:
+def ingest_unknown(workspace: Workspace, registry: Registry, cells: Iterable[Run]) -> None:
     """Take in run folders the registry does not know, whole or in part.
 
     (It was deleted, an older one was put in its place, or the folder was copied here.)
@@ -65,29 +65,29 @@ def adopt(workspace: Workspace, registry: Registry, cells: Iterable[Cell]) -> No
         known = {row.attempt for row in registry.attempts(cell.fingerprint)}
         if registry.run(cell.fingerprint) is None or any(a.number not in known for a in run.attempts()):
             strangers.append(run)
-    said = ask(workspace, [View(attempt, row_of(attempt)) for run in strangers for attempt in run.attempts()])
+    said = ask(workspace, [AttemptView(attempt, row_of(attempt)) for run in strangers for attempt in run.attempts()])
     for run in strangers:
-        take_in(workspace, registry, run, said)
+        ingest(workspace, registry, run, said)
 
 
-def ask_all(workspace: Workspace) -> dict[Path, Sequence[Fact]]:
+def ask_all(workspace: Workspace) -> dict[Path, Sequence[ShardStatus]]:
     """What executors say of every attempt that has not ended by its own word, for `rebuild`; each is asked once."""
     views = []
     for run in run_folders(workspace.runs):
         with contextlib.suppress(*_DAMAGE):  # `rebuild` names it
-            these = [View(attempt, row_of(attempt)) for attempt in run.attempts()]
+            these = [AttemptView(attempt, row_of(attempt)) for attempt in run.attempts()]
             for view in these:
                 kept_facts(view.folder)
             views += these
     return ask(workspace, views)
 
 
-def ask_one(workspace: Workspace, run: RunFolder, row: AttemptRow) -> dict[Path, Sequence[Fact]]:
-    """The same of one attempt, for `fold` within a transaction."""
-    return ask(workspace, [View(run.attempt(row.attempt), row)])
+def ask_one(workspace: Workspace, run: RunFolder, row: AttemptRow) -> dict[Path, Sequence[ShardStatus]]:
+    """The same of one attempt, for `fold_in` within a transaction."""
+    return ask(workspace, [AttemptView(run.attempt(row.attempt), row)])
 
 
-def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequence[Fact]]) -> dict[Path, str]:
+def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequence[ShardStatus]]) -> dict[Path, str]:
     """Fold every run folder into an (empty) registry; returns those left out, with what is wrong with each.
 
     What a run scored is derived from its items again: a scorer may be another since. `said`: of `ask_all`.
@@ -98,7 +98,7 @@ def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequen
             if (run.path / "result.json").exists():
                 with contextlib.suppress(UserError):  # a bench that is gone since: what it scored stays
                     derive(run)
-            take_in(workspace, registry, run, said)
+            ingest(workspace, registry, run, said)
         except _DAMAGE as error:
             if no_space(error) or isinstance(error.__cause__, sqlite3.Error):
                 raise  # a matter of the registry, not of this run
@@ -107,7 +107,9 @@ def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequen
     return left_out
 
 
-def take_in(workspace: Workspace, registry: Registry, run: RunFolder, said: Mapping[Path, Sequence[Fact]]) -> None:
+def ingest(
+    workspace: Workspace, registry: Registry, run: RunFolder, said: Mapping[Path, Sequence[ShardStatus]]
+) -> None:
     """One run with all its attempts, from its folder and what executors say of them."""
     cell = cell_of(run)
     with registry.transaction():
@@ -124,35 +126,35 @@ def take_in(workspace: Workspace, registry: Registry, run: RunFolder, said: Mapp
             )
             row = row_of(attempt)
             registry.put_attempt(row)
-            fold(workspace, registry, run, row, said)
+            fold_in(workspace, registry, run, row, said)
         if not run.attempts():
             registry.update_run(cell.fingerprint, **run_changes(run, []))
 
 
-def fold(
+def fold_in(
     workspace: Workspace,
     registry: Registry,
     run: RunFolder,
     row: AttemptRow,
-    said: Mapping[Path, Sequence[Fact]] | None = None,
+    said: Mapping[Path, Sequence[ShardStatus]] | None = None,
 ) -> None:
     """One attempt's shards into its state, its run's state and scores.
 
     `said`: what the executors say of each attempt's shards, where they were asked already.
     """
-    view = View(run.attempt(row.attempt), row, others=tuple(registry.attempts(row.fingerprint)))
-    found = look(view, (ask(workspace, [view]) if said is None else said).get(view.folder.path))
+    view = AttemptView(run.attempt(row.attempt), row, others=tuple(registry.attempts(row.fingerprint)))
+    found = observe(view, (ask(workspace, [view]) if said is None else said).get(view.folder.path))
     with registry.transaction():
         _keep(registry, view, found)
 
 
-def cell_of(run: RunFolder) -> Cell:
+def cell_of(run: RunFolder) -> Run:
     """A run's cell as its folder remembers it; its items are those any attempt was given."""
     record = run.spec
     spec: AnySpec = SPECS[record["kind"]].model_validate(record["spec"])
     attempts = run.attempts()
     known = {i["id"]: i for a in attempts for shard in a.plan["shards"] for i in shard}
-    return Cell(
+    return Run(
         spec=spec,
         fingerprint=record["fingerprint"],
         name=record["name"],
@@ -166,16 +168,16 @@ def cell_of(run: RunFolder) -> Cell:
     )
 
 
-def _looks(views: Sequence[View], facts: Mapping[Path, Sequence[Fact]]) -> list[Seen | None]:
+def _looks(views: Sequence[AttemptView], facts: Mapping[Path, Sequence[ShardStatus]]) -> list[Observation | None]:
     """A look at each. Those that have ended write what the scheduler says of them, and wait for the disk together."""
     size = -(-len(views) // WRITERS) or 1
     parts = [views[first : first + size] for first in range(0, len(views), size)]
     with ThreadPoolExecutor(WRITERS) as pool:
-        looked = pool.map(lambda part: [look(view, facts.get(view.folder.path)) for view in part], parts)
+        looked = pool.map(lambda part: [observe(view, facts.get(view.folder.path)) for view in part], parts)
         return [found for part in looked for found in part]
 
 
-def _live(workspace: Workspace, registry: Registry) -> list[View]:
+def _live(workspace: Workspace, registry: Registry) -> list[AttemptView]:
     """Every live attempt."""
     rows = registry.attempts(live=True)
     of_live = f"fingerprint in (select fingerprint from attempts where state in {LIVE})"
@@ -184,7 +186,7 @@ def _live(workspace: Workspace, registry: Registry) -> list[View]:
     for shard in registry.live_shards():
         shards.setdefault((shard.fingerprint, shard.attempt), []).append(shard)
     return [
-        View(
+        AttemptView(
             RunFolder(workspace.runs / folders[row.fingerprint]).attempt(row.attempt),
             row,
             shards.get((row.fingerprint, row.attempt), ()),
@@ -206,7 +208,7 @@ def _returned(workspace: Workspace, registry: Registry) -> list[tuple[RunFolder,
     return [(run, row) for (mark, n), run in back.items() for row in registry.attempts(mark) if row.attempt == n]
 
 
-def _keep(registry: Registry, view: View, found: Seen | None) -> None:
+def _keep(registry: Registry, view: AttemptView, found: Observation | None) -> None:
     """Write what has changed. In the caller's transaction."""
     row = view.row
     if found is None:  # reserved, and the launcher is not done writing it, or died before

@@ -32,7 +32,7 @@ class NoScene(Exception):
 
 
 @dataclass(frozen=True)
-class Layout:
+class SceneFiles:
     """One scene's files. Either `video` or `images` gives the frames."""
 
     base: Path | None  # folder of everything beside the frames; None for a video on its own
@@ -79,12 +79,12 @@ def find_scenes(root: Path, prefer: Prefer, only: str | None = None) -> tuple[di
     return scenes, skipped
 
 
-def look(path: Path, prefer: Prefer) -> Layout:
+def look(path: Path, prefer: Prefer) -> SceneFiles:
     """The layout of one scene. Raises `NoScene` with the reason."""
     if path.is_file():
         if path.suffix.lower() not in VIDEOS or prefer == "images":
             raise NoScene("not a video" if prefer != "images" else "a video, and prefer is 'images'")
-        return Layout(None, path, (), ())
+        return SceneFiles(None, path, (), ())
     if not path.is_dir():
         raise NoScene("no such file or folder")
     images = _images(path) if prefer != "video" else ()
@@ -97,7 +97,7 @@ def look(path: Path, prefer: Prefer) -> Layout:
     depth = next((found for name in DEPTH_FOLDERS if (found := _with_suffix(path / name, {".png"}))), [])
     if not depth and images:
         depth = [file for file in _with_suffix(images[0].parent, {".png"}) if _is_depth(file)]
-    return Layout(path, videos[0] if videos else None, tuple(images), tuple(depth))
+    return SceneFiles(path, videos[0] if videos else None, tuple(images), tuple(depth))
 
 
 def _images(folder: Path) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from smx.datasets import Cameras, Scene
-from smx.datasets._files import Layout, PoseFormat, numbered
+from smx.datasets._files import PoseFormat, SceneFiles, numbered
 from smx.datasets._poses import (
     _PLACES,
     _match_order,
@@ -117,7 +117,7 @@ class PosedScene(Scene):
         timed = self._scene.timestamps() if self.fps is not None else None
         return _Frames(self.frame_ids, self.width, self.height, self.fps, timed)
 
-    def _intrinsics(self, read: Poses, rows: np.ndarray, layout: Layout, file: Path) -> np.ndarray:
+    def _intrinsics(self, read: Poses, rows: np.ndarray, layout: SceneFiles, file: Path) -> np.ndarray:
         """[N, 3, 3] in pixels of the frames."""
         if read.K is not None:
             scaled = _to_frame_size(read.K[np.maximum(rows, 0)], read.size, self._frames, file)
@@ -145,7 +145,7 @@ class _Frames:
     times: np.ndarray | None
 
 
-def _find(root: Path, scene: str, format: PoseFormat) -> tuple[Layout, str, list[Path]]:
+def _find(root: Path, scene: str, format: PoseFormat) -> tuple[SceneFiles, str, list[Path]]:
     """(where intrinsics may lie, format, the camera files) of a scene. `root`: of all scenes, or of this one alone."""
     if root.is_file():
         return _beside(root), *_one_file(root, format)
@@ -158,8 +158,8 @@ def _find(root: Path, scene: str, format: PoseFormat) -> tuple[Layout, str, list
     raise SceneError(f"{root}: no poses of scene {scene!r}; looked for {LOOKED_FOR}")
 
 
-def _beside(place: Path) -> Layout:
-    return Layout(place if place.is_dir() else place.parent, None, (), ())
+def _beside(place: Path) -> SceneFiles:
+    return SceneFiles(place if place.is_dir() else place.parent, None, (), ())
 
 
 def _one_file(file: Path, format: PoseFormat) -> tuple[str, list[Path]]:
@@ -181,7 +181,7 @@ def _keys(file: Path) -> set[str]:
     return set(data) if isinstance(data, dict) else set()
 
 
-def _match(read: Poses, frames: _Frames, layout: Layout, file: Path) -> tuple[np.ndarray, str]:
+def _match(read: Poses, frames: _Frames, layout: SceneFiles, file: Path) -> tuple[np.ndarray, str]:
     """([N] row of each frame's pose, -1 where it has none; how they were matched)."""
     if read.numbers is not None:
         return match_numbers(frames.frame_ids, read.numbers, layout, file), "number"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from smx.datasets._files import Layout, Numbered, PoseFormat, numbered, stem
+from smx.datasets._files import Numbered, PoseFormat, SceneFiles, numbered, stem
 from smx.datasets._frame_reader import Frames
 from smx.errors import SceneError
 from smx.geometry import poses
@@ -57,7 +57,7 @@ class Joined:
     matched_by: str
 
 
-def pose_files(layout: Layout, format: PoseFormat) -> tuple[str, list[Path]] | None:
+def pose_files(layout: SceneFiles, format: PoseFormat) -> tuple[str, list[Path]] | None:
     """(format, its files), or None where there is none. An explicit format that is absent is a `SceneError`."""
     if layout.base is None or format == "none":
         if format in ("auto", "none"):
@@ -75,7 +75,7 @@ def pose_files(layout: Layout, format: PoseFormat) -> tuple[str, list[Path]] | N
     raise SceneError(f"{layout.base}: no cameras of format {format!r}; looked for {', '.join(_PLACES[format])}")
 
 
-def beside(layout: Layout, format: PoseFormat) -> list[Path]:
+def beside(layout: SceneFiles, format: PoseFormat) -> list[Path]:
     """Every file that `join` and `stated_intrinsics` read (and the depth camera's), for a digest."""
     if layout.base is None:
         return []
@@ -86,7 +86,7 @@ def beside(layout: Layout, format: PoseFormat) -> list[Path]:
     return [file for file in (*files, *others) if file is not None and file.is_file()]
 
 
-def join(layout: Layout, media: Frames, format: PoseFormat, intrinsics: Sequence[float] | None) -> Joined | None:
+def join(layout: SceneFiles, media: Frames, format: PoseFormat, intrinsics: Sequence[float] | None) -> Joined | None:
     """Read the cameras and match them with the frames. `SceneError` where they do not belong together."""
     found = pose_files(layout, format)
     if found is None:
@@ -108,7 +108,7 @@ def join(layout: Layout, media: Frames, format: PoseFormat, intrinsics: Sequence
     return Joined(w2c, K, read.metric, name, file, matched_by)
 
 
-def stated_intrinsics(layout: Layout, media: Frames, intrinsics: Sequence[float] | None) -> np.ndarray | None:
+def stated_intrinsics(layout: SceneFiles, media: Frames, intrinsics: Sequence[float] | None) -> np.ndarray | None:
     """[N, 3, 3] in pixels of the frames, from the option (fx, fy, cx, cy) or a file of their own."""
     n = len(media.frame_ids)
     if intrinsics is not None:
@@ -121,7 +121,7 @@ def stated_intrinsics(layout: Layout, media: Frames, intrinsics: Sequence[float]
     return _to_frame_size(np.tile(K, (n, 1, 1)), size, media, path)
 
 
-def match_depth(depth: Numbered, media: Frames, layout: Layout) -> dict[int, Path]:
+def match_depth(depth: Numbered, media: Frames, layout: SceneFiles) -> dict[int, Path]:
     """Position of a frame -> its depth map: by time where both have times, else by number."""
     if depth.times is not None and media.times is not None:
         nearest = _nearest(np.array(depth.times), media.times)
@@ -148,7 +148,7 @@ def _read(name: str, files: list[Path]) -> poses.Poses:
 # --- which pose belongs to which frame ----------------------------------------------------------------------
 
 
-def _match(read: poses.Poses, media: Frames, layout: Layout, file: Path) -> tuple[np.ndarray, str]:
+def _match(read: poses.Poses, media: Frames, layout: SceneFiles, file: Path) -> tuple[np.ndarray, str]:
     """([N] row of each frame's pose, -1 where it has none; how they were matched)."""
     if read.numbers is not None:
         return match_numbers(media.frame_ids, read.numbers, layout, file), "number"
@@ -159,7 +159,7 @@ def _match(read: poses.Poses, media: Frames, layout: Layout, file: Path) -> tupl
     return _match_order(len(read.w2c), media, file), "order"
 
 
-def match_numbers(frame_ids: np.ndarray, numbers: np.ndarray, layout: Layout, file: Path) -> np.ndarray:
+def match_numbers(frame_ids: np.ndarray, numbers: np.ndarray, layout: SceneFiles, file: Path) -> np.ndarray:
     """[N] index into `numbers` of each frame id, -1 where it is not there.
 
     The frames of a video have no names: files numbered from 1, or every tenth, must be as many as its frames.
@@ -185,7 +185,7 @@ def match_numbers(frame_ids: np.ndarray, numbers: np.ndarray, layout: Layout, fi
     return np.where(known, rows, -1)
 
 
-def _match_names(names: Sequence[str], media: Frames, layout: Layout, file: Path) -> np.ndarray:
+def _match_names(names: Sequence[str], media: Frames, layout: SceneFiles, file: Path) -> np.ndarray:
     if layout.video is not None:
         order = numbered(Path(name) for name in names)
         place = {path: row for row, path in enumerate(map(Path, names))}
@@ -233,7 +233,7 @@ def _match_order(count: int, media: Frames, file: Path) -> np.ndarray:
 # --- intrinsics ---------------------------------------------------------------------------------------------
 
 
-def _intrinsics_file(layout: Layout) -> Path | None:
+def _intrinsics_file(layout: SceneFiles) -> Path | None:
     if layout.base is None:
         return None
     return next((layout.base / name for name in _INTRINSICS if (layout.base / name).is_file()), None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, PositiveFloat
 
 from smx.datasets import BaseDataset, Cameras, Scene
-from smx.datasets._files import LOOKED_FOR, Layout, NoScene, PoseFormat, Prefer, find_scenes, look, numbered
+from smx.datasets._files import LOOKED_FOR, NoScene, PoseFormat, Prefer, SceneFiles, find_scenes, look, numbered
 from smx.errors import SceneError, UserError, unknown
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Dataset(BaseDataset):
 class FramesScene(Scene):
     """One scene on disk. Cameras and depth are found and read when first asked for."""
 
-    def __init__(self, scene_id: str, layout: Layout, options: Dataset) -> None:
+    def __init__(self, scene_id: str, layout: SceneFiles, options: Dataset) -> None:
         from smx.datasets._frame_reader import ImageMedia, Media, VideoMedia
 
         self.id = scene_id
@@ -198,7 +198,7 @@ class FramesScene(Scene):
         return at
 
 
-def _read_whole(layout: Layout, poses: PoseFormat) -> list[Path]:
+def _read_whole(layout: SceneFiles, poses: PoseFormat) -> list[Path]:
     """Files whose contents count: the video, the camera files, the intrinsics."""
     from smx.datasets._poses import beside
 

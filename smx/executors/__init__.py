@@ -33,7 +33,7 @@ class Job:
     code: Path | None = None  # copy of the code to run (smx.control.code_snapshot); None: the one that is running now
 
 
-class Word(StrEnum):
+class SchedulerState(StrEnum):
     """What a source says about one shard. `unknown` is an answer too: the source could not be reached."""
 
     waiting = "waiting"  # accepted, behind a dependency or other tasks
@@ -46,17 +46,17 @@ class Word(StrEnum):
 
 
 @dataclass(frozen=True)
-class Fact:
+class ShardStatus:
     """One shard, as the executor sees it now."""
 
-    word: Word
+    state: SchedulerState
     where: str = ""  # host, pid, node
     reason: str = ""  # in words: why it waits, who cancelled it
     record: Mapping[str, Any] = field(default_factory=dict)  # of an ended job, as smx.failures.classify reads it
 
 
 @dataclass(frozen=True)
-class End:
+class ShardOutcome:
     """One shard of an attempt that has ended."""
 
     handle: Mapping[str, Any]  # the attempt's
@@ -68,7 +68,7 @@ class End:
 class BaseExecutor(Options):
     """Contract of an executor plugin. Fields are its options (from the site file)."""
 
-    patience: ClassVar[float] = 15.0  # seconds to leave between two polls while someone waits
+    poll_interval: ClassVar[float] = 15.0  # seconds to leave between two polls while someone waits
     canaries: ClassVar[bool] = False  # whether it heeds `Job.canary`
     queues: ClassVar[bool] = True  # whether jobs may begin later: they then run a copy of the code as it is now
 
@@ -78,7 +78,7 @@ class BaseExecutor(Options):
         `changes`: what differs from the site file's resources, this once.
         """
 
-    def asks(self, kind: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def requested_resources(self, kind: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What each shard of a run of this kind asks of a scheduler, plain JSON; empty where there is none.
 
         Keys: `partition`, `nodes`, `tasks` (per node), `gpus` (per node), `gpu_type`, `cpus` (per task), `memory`
@@ -86,7 +86,7 @@ class BaseExecutor(Options):
         """
         return {}
 
-    def grown(self, kind: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    def scaled_resources(self, kind: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
         """`wanted` (memory, time, nodes to exclude) as changes for another attempt at a run of this kind.
 
         `before`: what the last attempt asked for; `x2` means twice that. `UserError` where it cannot be.
@@ -118,16 +118,16 @@ class BaseExecutor(Options):
         """Do the work, for an executor that works in the calling process. Others have nothing to do here."""
 
     @abstractmethod
-    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
+    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[ShardStatus]]:
         """One fact per shard for each handle, in order. Never raises because a source is down.
 
         A handle may say besides since when nothing could be said of it: `doubted`, an ISO time, or None.
         """
 
-    def brake(self, ends: Sequence[End]) -> None:
+    def brake(self, ends: Sequence[ShardOutcome]) -> None:
         """Hold what has not begun beside these, where they keep failing the same way. Never raises."""
 
-    def unqueue(self, handles: Sequence[Mapping[str, Any]]) -> None:
+    def withdraw(self, handles: Sequence[Mapping[str, Any]]) -> None:
         """Take back what was held by `brake`; what runs goes on."""
 
     @abstractmethod

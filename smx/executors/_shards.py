@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 from smx import plugins
-from smx.executors import Word
+from smx.executors import SchedulerState
 from smx.processes import is_alive
 from smx.runfolder import AttemptFolder
 
@@ -27,7 +27,7 @@ def standing(folder: Path) -> str:
     if handle is None:
         return "bad" if is_alive(attempt.plan["submitter"]) is False else "live"
     facts = plugins.load("executors", handle["executor"])().poll([handle])[0]
-    gone = any(f.word in (Word.ended, Word.absent, Word.cancelled) for f in facts)
+    gone = any(f.state in (SchedulerState.ended, SchedulerState.absent, SchedulerState.cancelled) for f in facts)
     # The process may have ended between the two looks: its exit.json is there by now.
     if gone:
         return "good" if all((e := s.exit()) is not None and e["how"] == "done" for s in attempt.shards()) else "bad"

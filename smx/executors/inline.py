@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import PrivateAttr
 
-from smx.executors import BaseExecutor, Fact, Job, Word
+from smx.executors import BaseExecutor, Job, SchedulerState, ShardStatus
 from smx.executors._shards import call, skip, standing
 from smx.processes import is_alive, this_process
 from smx.runfolder import AttemptFolder
@@ -21,7 +21,7 @@ _WAIT = 1.0  # seconds between looks at a producer that another process is worki
 class Executor(BaseExecutor):
     """Work is done by `drive`; Ctrl-C ends the item in hand and cancels what has not begun."""
 
-    patience: ClassVar[float] = 0.5
+    poll_interval: ClassVar[float] = 0.5
     queues: ClassVar[bool] = False
 
     _jobs: list[Job] = PrivateAttr(default_factory=list)
@@ -45,7 +45,7 @@ class Executor(BaseExecutor):
                         skip(job.folder, shard, "interrupted before it began")
             self._jobs.clear()
 
-    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
+    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[ShardStatus]]:
         return [[_fact(handle["process"])] * handle["shards"] for handle in handles]
 
     def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:
@@ -66,9 +66,9 @@ def _work(job: Job) -> None:
             raise KeyboardInterrupt  # SIGTERM means this whole process, like Ctrl-C, not just the shard in hand
 
 
-def _fact(process: Mapping[str, Any]) -> Fact:
+def _fact(process: Mapping[str, Any]) -> ShardStatus:
     where = f"{process['host']} pid {process['pid']}"
     alive = is_alive(dict(process))
     if alive is None:
-        return Fact(Word.unknown, where, f"it runs inside a process on {process['host']}; ask there")
-    return Fact(Word.running if alive else Word.ended, where)
+        return ShardStatus(SchedulerState.unknown, where, f"it runs inside a process on {process['host']}; ask there")
+    return ShardStatus(SchedulerState.running if alive else SchedulerState.ended, where)

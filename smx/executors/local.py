@@ -13,7 +13,7 @@ from pydantic import Field
 
 from smx.atomic_io import claim, load_json, read_json, write_json
 from smx.errors import UserError
-from smx.executors import BaseExecutor, Fact, Job, Word, start
+from smx.executors import BaseExecutor, Job, SchedulerState, ShardStatus, start
 from smx.processes import is_alive, process
 
 # Stands in driver.json where the driver never came up: one that comes up late finds it and leaves.
@@ -27,7 +27,7 @@ class Executor(BaseExecutor):
     120 s unless told otherwise; a queue of plain processes is both simpler and quicker.)
     """
 
-    patience: ClassVar[float] = 0.5
+    poll_interval: ClassVar[float] = 0.5
 
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="tasks running at once")
 
@@ -53,7 +53,7 @@ class Executor(BaseExecutor):
         started = load_json(folder / "driver.json")["pid"] != _NOBODY
         return _handles(folder, jobs) if started else [None] * len(jobs)
 
-    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
+    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[ShardStatus]]:
         return [[_fact(Path(h["queue"]), task) for task in range(*h["tasks"])] for h in handles]
 
     def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:
@@ -101,28 +101,32 @@ def _handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
     ]
 
 
-def _fact(queue: Path, task: int) -> Fact:
+def _fact(queue: Path, task: int) -> ShardStatus:
     process = read_json(queue / f"task-{task}.json")
     cancelled = (queue / f"task-{task}.cancel.json").exists()
     if process is None:
         driver = read_json(queue / "driver.json")
         if driver is None:
-            return Fact(Word.absent, reason=f"its queue {queue} is gone")
+            return ShardStatus(SchedulerState.absent, reason=f"its queue {queue} is gone")
         alive = is_alive(driver)
         if alive is None:
-            return Fact(Word.unknown, driver["host"], f"it runs on {driver['host']}; ask there")
+            return ShardStatus(SchedulerState.unknown, driver["host"], f"it runs on {driver['host']}; ask there")
         if alive:
-            return Fact(Word.waiting, driver["host"], "behind other tasks")
+            return ShardStatus(SchedulerState.waiting, driver["host"], "behind other tasks")
         process = read_json(queue / f"task-{task}.json")  # again: the driver may have started it and then ended
         if process is None:
             if cancelled:
-                return Fact(Word.cancelled, driver["host"], "cancelled before it began")
-            return Fact(Word.absent, driver["host"], "its driver process ended before its turn came")
+                return ShardStatus(SchedulerState.cancelled, driver["host"], "cancelled before it began")
+            return ShardStatus(SchedulerState.absent, driver["host"], "its driver process ended before its turn came")
     where = f"{process['host']} pid {process['pid']}"
     alive = is_alive(process)
     if alive is None:
-        return Fact(Word.unknown, where, f"it runs on {process['host']}; ask there")
+        return ShardStatus(SchedulerState.unknown, where, f"it runs on {process['host']}; ask there")
     if alive:
-        return Fact(Word.running, where)
+        return ShardStatus(SchedulerState.running, where)
     # Asked to stop while it was still starting, it had no time to say so itself.
-    return Fact(Word.cancelled, where, "asked to stop") if cancelled else Fact(Word.ended, where)
+    return (
+        ShardStatus(SchedulerState.cancelled, where, "asked to stop")
+        if cancelled
+        else ShardStatus(SchedulerState.ended, where)
+    )

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from smx.atomic_io import read_json, write_atomic, write_json
 from smx.errors import UserError
-from smx.executors import BaseExecutor, End, Fact, Job
+from smx.executors import BaseExecutor, Job, ShardOutcome, ShardStatus
 from smx.executors._slurm.batch_script import CODE, script
 from smx.executors._slurm.circuit_breaker import brake
 from smx.executors._slurm.commands import Cluster, ask, cluster, queue
@@ -23,7 +23,7 @@ from smx.executors._slurm.job_status import facts
 from smx.executors._slurm.limits import check
 from smx.executors._slurm.options import Resources
 from smx.executors._slurm.preview import preview
-from smx.executors._slurm.submit import hand_over, handles
+from smx.executors._slurm.submit import handles, sbatch
 from smx.finding import Finding
 
 _ASKED = ("partition", "nodes", "tasks", "gpus", "gpu_type", "cpus", "memory", "time")
@@ -65,11 +65,11 @@ class Executor(Resources, BaseExecutor):
         for kind in sorted(kinds):
             check(self._cluster, self.resources(kind, changes), kind)
 
-    def asks(self, kind: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def requested_resources(self, kind: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         asked = self.resources(kind, changes).model_dump(include=set(_ASKED))
         return {key: asked[key] for key in _ASKED if asked[key] is not None}
 
-    def grown(self, kind: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    def scaled_resources(self, kind: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
         site = self.resources(kind)
         base = {key: before[key] for key in wanted if key in before}
         more = {**wanted, "exclude": list(dict.fromkeys([*site.exclude, *wanted.get("exclude", ())]))}
@@ -102,7 +102,7 @@ class Executor(Resources, BaseExecutor):
         # From here on any of these names may be a job: whoever comes later looks them up.
         write_json(folder / "parts.json", {"at": time.time(), "names": list(names.values())})
         for part in parts:
-            hand_over(folder, part, parts)
+            sbatch(folder, part, parts)
         return handles(folder, jobs)
 
     def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -110,13 +110,13 @@ class Executor(Resources, BaseExecutor):
             return [None] * len(jobs)
         return handles(folder, jobs)
 
-    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[Fact]]:
+    def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[ShardStatus]]:
         return facts(handles, self.lost_after)
 
-    def brake(self, ends: Sequence[End]) -> None:
+    def brake(self, ends: Sequence[ShardOutcome]) -> None:
         brake(ends)
 
-    def unqueue(self, handles: Sequence[Mapping[str, Any]]) -> None:
+    def withdraw(self, handles: Sequence[Mapping[str, Any]]) -> None:
         self._cancel(handles, "--state=PENDING")
 
     def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from smx.failures.groups import Group, group, headline
+from smx.failures.groups import FailureGroup, group, headline
 from smx.failures.kinds import KINDS, MOST_EVIDENCE, Failure, clipped, fingerprint, kept, kind_of_exception, masked
 from smx.failures.logs import read_log
 from smx.failures.streaks import Streak, streak
@@ -21,7 +21,7 @@ __all__ = [
     "KINDS",
     "MOST_EVIDENCE",
     "Failure",
-    "Group",
+    "FailureGroup",
     "Streak",
     "classify",
     "clipped",

@@ -11,7 +11,7 @@ from smx.failures.kinds import fingerprint
 
 
 @dataclass
-class Group:
+class FailureGroup:
     """Equal failures together."""
 
     count: int
@@ -30,13 +30,13 @@ class Group:
         return f"{self.kind} in {self.where}" if re.fullmatch(r"[\w<>]+\.[\w<>]+", self.where) else self.kind
 
 
-def group(failures: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Group]:
+def group(failures: Iterable[tuple[str, Mapping[str, Any]]]) -> list[FailureGroup]:
     """Groups of (name, failure as JSON), the largest first."""
-    found: dict[str, Group] = {}
+    found: dict[str, FailureGroup] = {}
     for name, failure in failures:
         where, type_ = failure.get("where", ""), failure.get("type", "")
         key = failure.get("group") or fingerprint(failure["kind"], failure["line"], type_, where)
-        entry = found.setdefault(key, Group(0, failure["kind"], failure["line"], where, key=key))
+        entry = found.setdefault(key, FailureGroup(0, failure["kind"], failure["line"], where, key=key))
         entry.count += 1
         entry.names.append(name)
         if failure.get("node") and failure["node"] not in entry.nodes:
@@ -44,7 +44,7 @@ def group(failures: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Group]:
     return sorted(found.values(), key=lambda entry: (-entry.count, entry.key))
 
 
-def headline(groups: Sequence[Group], most: int = 6) -> str:
+def headline(groups: Sequence[FailureGroup], most: int = 6) -> str:
     """`37 failed: 30 × oom-gpu in vit.forward, 6 × timeout, 1 × node-fail on n042`."""
     shown = ", ".join(f"{entry.count} × {entry.label}" for entry in groups[:most])
     rest = sum(entry.count for entry in groups[most:])

@@ -40,7 +40,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Cost:
+class AnswerCost:
     """What an answer took. Questions answered together share their time, and a scene's questions that of its video."""
 
     seconds: float
@@ -56,7 +56,7 @@ class Reply:
     text: str
     prompt_tokens: int = 0
     new_tokens: int = 0
-    cost: Cost | None = field(default=None, compare=False)
+    cost: AnswerCost | None = field(default=None, compare=False)
 
 
 class Runner(ABC):

@@ -23,7 +23,7 @@ MOST_RUNS = 10
 
 
 @dataclass(frozen=True)
-class Cost:
+class AttemptCost:
     """One attempt. Hours of processes (one per shard), hours of GPUs, bytes, percent; None where nobody knows."""
 
     run: str
@@ -46,7 +46,7 @@ class Cost:
     gpu_total: int | None  # of one GPU
 
 
-def gather(registry: Registry, runs: Path, filters: dict[str, Any]) -> list[Cost]:
+def gather(registry: Registry, runs: Path, filters: dict[str, Any]) -> list[AttemptCost]:
     """Every attempt of the runs that fit `filters` (those of `Registry.runs`) that has begun."""
     found = []
     tries: dict[str, list[AttemptRow]] = defaultdict(list)
@@ -88,7 +88,7 @@ def of_attempt(attempt: AttemptRow) -> list[str]:
     return [*text, f"used {', '.join(used)}"] if used else text
 
 
-def lines(costs: list[Cost], width: int = 100) -> list[str]:
+def lines(costs: list[AttemptCost], width: int = 100) -> list[str]:
     """The same as text: in all, by kind, model, experiment and user, and the runs that cost and wasted most."""
     if not costs:
         return ["Nothing has run yet."]
@@ -97,7 +97,7 @@ def lines(costs: list[Cost], width: int = 100) -> list[str]:
     wide = min(40, max(12, *(len(name) + 2 for name in names)))
     text = [f"{'':<{wide}}" + "".join(f"  {title:>{len(title)}}" for title in shown), _line("all", costs, wide, shown)]
     for what in ("kind", "model", "experiment", "user"):
-        parts: dict[str, list[Cost]] = defaultdict(list)
+        parts: dict[str, list[AttemptCost]] = defaultdict(list)
         for cost in costs:
             parts[getattr(cost, what)].append(cost)
         if what == "experiment" and parts.keys() == {"-"}:
@@ -124,17 +124,19 @@ def lines(costs: list[Cost], width: int = 100) -> list[str]:
     return text
 
 
-def as_json(costs: list[Cost]) -> list[dict[str, Any]]:
+def as_json(costs: list[AttemptCost]) -> list[dict[str, Any]]:
     """The same for programs: one object per attempt."""
-    return [{name: getattr(cost, name) for name in Cost.__dataclass_fields__} for cost in costs]
+    return [{name: getattr(cost, name) for name in AttemptCost.__dataclass_fields__} for cost in costs]
 
 
-def _cost(run: str, kind: str, model: str, experiment: str, attempt: AttemptRow, used: Mapping[str, Any]) -> Cost:
+def _cost(
+    run: str, kind: str, model: str, experiment: str, attempt: AttemptRow, used: Mapping[str, Any]
+) -> AttemptCost:
     hours, gpus = float(used["hours"]), int(used["gpus"])
     bad = not attempt.live and attempt.state != "done"
     wasted = max(0.0, hours - used["kept"]) if bad else 0.0
     gpu = used.get("gpu", {})
-    return Cost(
+    return AttemptCost(
         run=run,
         kind=kind,
         model=model,
@@ -156,7 +158,7 @@ def _cost(run: str, kind: str, model: str, experiment: str, attempt: AttemptRow,
     )
 
 
-def _columns(costs: list[Cost]) -> list[str]:
+def _columns(costs: list[AttemptCost]) -> list[str]:
     """Titles of what there is anything to say about, each as wide as its numbers."""
     found = ["attempts", "process-h", "  wasted"]
     if any(cost.gpus for cost in costs):
@@ -168,7 +170,7 @@ def _columns(costs: list[Cost]) -> list[str]:
     return found
 
 
-def _line(label: str, costs: Iterable[Cost], wide: int, shown: list[str]) -> str:
+def _line(label: str, costs: Iterable[AttemptCost], wide: int, shown: list[str]) -> str:
     found = list(costs)
     asked = [c.gpu_asked for c in found if c.gpu_asked is not None]
     peak = max((c.memory for c in found if c.memory), default=None)
@@ -189,7 +191,7 @@ def _line(label: str, costs: Iterable[Cost], wide: int, shown: list[str]) -> str
     return f"{label:<{wide}}" + "".join(f"  {cell:>{len(title)}}" for cell, title in zip(cells, shown, strict=True))
 
 
-def _spare(cost: Cost, room: int) -> str:
+def _spare(cost: AttemptCost, room: int) -> str:
     """A line on an attempt that used less than half of the memory it had asked for, or of its GPUs' time."""
     if cost.state != "done":
         return ""

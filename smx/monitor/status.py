@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from smx.failures import Group, headline
+from smx.failures import FailureGroup, headline
 from smx.registry import live_queries
 from smx.registry.live_queries import HELD, LiveRow
 from smx.registry.rows import LIVE
@@ -26,7 +26,7 @@ class Status:
     counts: dict[tuple[str, str], int]  # (kind, state) -> runs
     running: list[LiveRow]
     waiting: list[LiveRow]
-    failures: list[Group]
+    failures: list[FailureGroup]
     stopped: int  # runs that someone cancelled
     bad_nodes: list[live_queries.BadNode]
     incomplete: tuple[int, int]  # (runs done but for some failed items, those items)

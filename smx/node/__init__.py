@@ -127,7 +127,7 @@ def main(folder: Path, index: int) -> int:
     )
     meter = Meter(target, asked=_asks_gpus(attempt)) if leads else nullcontext()
     try:
-        with _cancellable(), _heart(shard), meter:
+        with _cancellable(), _heartbeat(shard), meter:
             _work(shard)
     except (KeyboardInterrupt, Cancelled) as stop:
         target.end("cancelled", reason="interrupted" if isinstance(stop, KeyboardInterrupt) else "asked to stop")
@@ -243,7 +243,7 @@ def _cancellable() -> Iterator[None]:
 
 
 @contextmanager
-def _heart(shard: Shard) -> Iterator[None]:
+def _heartbeat(shard: Shard) -> Iterator[None]:
     """Beat while an item takes long, so that others can tell slow from dead."""
     over = threading.Event()
 

@@ -13,7 +13,7 @@ from typing import Any
 from smx import plugins, sampleset
 from smx.benches import BaseBench, Question
 from smx.errors import SceneError
-from smx.models import BaseVLM, Cost, Query, Reply, Runner, SceneInput
+from smx.models import AnswerCost, BaseVLM, Query, Reply, Runner, SceneInput
 from smx.node import Shard
 from smx.node.frame_order import shown
 from smx.node.parallel import ahead
@@ -166,14 +166,14 @@ class _Asking:
             else:
                 self.shard.succeed(question.id, data, started, _used(outcome.cost) if outcome.cost else None)
 
-    def _say_halved(self, cost: Cost) -> None:
+    def _say_halved(self, cost: AnswerCost) -> None:
         if cost.halved > self.halved:
             about = f"eval  {self.shard.attempt.run.path.name}"
             sys.stderr.write(f"{about}: memory was not enough; {cost.together} questions at once from now on\n")
         self.halved = cost.halved
 
 
-def _used(cost: Cost) -> dict[str, Any]:
+def _used(cost: AnswerCost) -> dict[str, Any]:
     halved = {"halved": cost.halved} if cost.halved else {}
     return {"together": cost.together, "peak_memory": cost.peak_memory, **halved}
 

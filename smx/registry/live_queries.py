@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from smx.failures import Group
+from smx.failures import FailureGroup
 from smx.registry.filters import of_runs
 from smx.registry.rows import LIVE
 from smx.registry.store import Registry
@@ -78,7 +78,7 @@ def live(registry: Registry, filters: dict[str, Any]) -> list[LiveRow]:
     return [LiveRow(*row) for row in registry.query(sql, where.values)]
 
 
-def failures(registry: Registry, filters: dict[str, Any]) -> list[Group]:
+def failures(registry: Registry, filters: dict[str, Any]) -> list[FailureGroup]:
     """How the latest attempts of runs that did not end well failed, equal ones together, the most frequent first."""
     where = of_runs(filters)
     where.add(f"state not in {('new', 'done', *LIVE)}", [])
@@ -93,7 +93,7 @@ def failures(registry: Registry, filters: dict[str, Any]) -> list[Group]:
                   select max(attempt) from attempts b where b.fingerprint = r.fingerprint))
         group by key order by 1 desc, key"""
     return [
-        Group(count, kind, line, place, nodes.split(",") if nodes else [], [folder.split("/", 1)[1]], key or "")
+        FailureGroup(count, kind, line, place, nodes.split(",") if nodes else [], [folder.split("/", 1)[1]], key or "")
         for count, kind, line, place, nodes, folder, key in registry.query(sql, where.values)
     ]
 

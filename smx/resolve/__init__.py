@@ -16,14 +16,14 @@ from smx import plugins
 from smx.benches import Question
 from smx.errors import UserError
 from smx.models import BaseVLM
-from smx.resolve.context import Setting
-from smx.resolve.data import Data, Seen, bench_of
+from smx.resolve.context import Context
+from smx.resolve.data import AskedScenes, Data, bench_of
 from smx.resolve.external_frames import imported_words, refuse_as_sampler
 from smx.resolve.frames import Frames
-from smx.resolve.requests import PLACES, Places, check_types, split
+from smx.resolve.requests import PLACES, Roots, check_types, split
 from smx.resolve.runs import make_cell, run_path, unique
-from smx.resolve.weights import Chosen, Weights, choose, say_positions, weights_of
-from smx.run import Cell, Item
+from smx.resolve.weights import ChosenWeights, Weights, choose, say_positions, weights_of
+from smx.run import Item, Run
 from smx.spec import EvalSpec, GenSpec, Recipe, TrainSpec, build, sample_set
 from smx.workspace import Workspace
 
@@ -35,16 +35,16 @@ class Resolver:
 
     def __init__(self, workspace: Workspace, *, stand_ins: bool = True, remember: bool = False) -> None:
         """`stand_ins`: False on SLURM. `remember`: keep digests of files in the workspace's cache."""
-        self.trained: Mapping[str, Cell] = {}  # train cells and runs a checkpoint may name
+        self.trained: Mapping[str, Run] = {}  # train cells and runs a checkpoint may name
         self.said: list[str] = []  # lines for the user: which stand-in serves for what
         self._workspace = workspace
-        self._setting = Setting(workspace, stand_ins, self.said)
-        self._data = Data(self._setting, remember=remember)
-        self._frames = Frames(self._setting, self._data)
+        self._context = Context(workspace, stand_ins, self.said)
+        self._data = Data(self._context, remember=remember)
+        self._frames = Frames(self._context, self._data)
 
-    def gen(self, request: Mapping[str, Any]) -> list[Cell]:
+    def gen(self, request: Mapping[str, Any]) -> list[Run]:
         """One gen cell."""
-        values, places = split(request, self._setting.checkpoints)
+        values, places = split(request, self._context.checkpoints)
         if "dataset" not in values:
             values["dataset"] = self._data.default_dataset(places)
         refuse_as_sampler(self._workspace.samples, str(values.get("sampler")))
@@ -52,16 +52,16 @@ class Resolver:
         assert isinstance(spec, GenSpec)
         return [self._frames.gen(spec, places)]
 
-    def train(self, request: Mapping[str, Any]) -> list[Cell]:
+    def train(self, request: Mapping[str, Any]) -> list[Run]:
         """A train cell, after the gen cells that make its sample sets."""
-        values, places = split(request, self._setting.checkpoints)
+        values, places = split(request, self._context.checkpoints)
         check_types("train", values)
-        chosen = choose(self._setting, values.get("model", "tiny"), places, trains=True)
+        chosen = choose(self._context, values.get("model", "tiny"), places, trains=True)
         spec = self._train_spec(values, chosen)
         model: BaseVLM = chosen.variant.options()
-        weights = weights_of(self._setting, self.trained, chosen, places)
+        weights = weights_of(self._context, self.trained, chosen, places)
         model.check(weights.folder)
-        say_positions(self._setting, spec.model, model, weights)
+        say_positions(self._context, spec.model, model, weights)
         lessons = [self._lesson(spec, model, name, places) for name in spec.data]
         gens = [gen for lesson in lessons for gen in lesson.gens]
         inputs, paths = dict(weights.digests), {"checkpoint": weights.folder}
@@ -82,21 +82,21 @@ class Resolver:
             ),
         ]
 
-    def eval(self, request: Mapping[str, Any]) -> list[Cell]:
+    def eval(self, request: Mapping[str, Any]) -> list[Run]:
         """An eval cell, after the gen cell that makes its sample set (where the model looks at frames)."""
-        values, places = split(request, self._setting.checkpoints)
+        values, places = split(request, self._context.checkpoints)
         check_types("eval", values)
         asked = values.get("bench", "rooms")
         values["bench"] = self._data.bench_for(asked, values.get("bench_options") or {}, places)
-        chosen = choose(self._setting, values.get("model", "tiny"), places)
+        chosen = choose(self._context, values.get("model", "tiny"), places)
         stands_in_for = {"bench": asked} if values["bench"] != asked else {}
         model: BaseVLM = chosen.variant.options()
         sees = model.needs_frames and not values.get("blind")
         spec = self._eval_spec(values, chosen, model, sees)
-        weights = weights_of(self._setting, self.trained, chosen, places)
+        weights = weights_of(self._context, self.trained, chosen, places)
         if weights.folder is None or weights.folder.is_dir() or not weights.needs:  # else it is still to be trained
             model.check(weights.folder)
-        say_positions(self._setting, spec.model, model, weights)
+        say_positions(self._context, spec.model, model, weights)
         spec = _with_seed_that_counts(spec, model, weights)
         exam = self._exam(spec, model, sees, places)
         untrained = type(model).trainable and weights.folder is None
@@ -116,9 +116,9 @@ class Resolver:
 
     def base_of(self, name: str) -> str:
         """Base model of a variant, or of its stand-in where that would serve."""
-        return choose(self._setting, name, Places()).variant.base
+        return choose(self._context, name, Roots()).variant.base
 
-    def _train_spec(self, values: Mapping[str, Any], chosen: Chosen) -> TrainSpec:
+    def _train_spec(self, values: Mapping[str, Any], chosen: ChosenWeights) -> TrainSpec:
         base = plugins.load("models", chosen.variant.base)
         spec = build(
             "train",
@@ -137,7 +137,7 @@ class Resolver:
             )
         return spec
 
-    def _lesson(self, spec: TrainSpec, model: BaseVLM, name: str, places: Places) -> _Part:
+    def _lesson(self, spec: TrainSpec, model: BaseVLM, name: str, places: Roots) -> _Part:
         """What a model learns from one bench."""
         bench = bench_of(name, spec.data_options[name])
         root = self._data.root(name, bench.needs_root, places.root)
@@ -145,12 +145,12 @@ class Resolver:
         if not questions:
             raise UserError(f"bench {name!r} has no training questions", "smx list benches")
         inputs = {f"data:{name}": bench.digest(root)}
-        seen = Seen(name, bench, bench.training_dataset_options(), {q.scene for q in questions}, root)
+        seen = AskedScenes(name, bench, bench.training_dataset_options(), {q.scene for q in questions}, root)
         gens, inputs[f"frames:{name}"] = self._frames.looked_at(spec, model, seen, places)
         paths = {f"bench:{name}": root, f"gen:{name}": gens[0].folder if gens else None}
         return _Part(questions, gens, inputs, paths)
 
-    def _eval_spec(self, values: Mapping[str, Any], chosen: Chosen, model: BaseVLM, sees: bool) -> EvalSpec:
+    def _eval_spec(self, values: Mapping[str, Any], chosen: ChosenWeights, model: BaseVLM, sees: bool) -> EvalSpec:
         values = {**values, "model": chosen.name, "variant": chosen.variant.resolved()}
         if not sees:  # one run, whatever the sampler: nothing is looked at
             values |= {"sampler": "none", "frames": 0, "sampler_options": {}, "geometry": {}}
@@ -162,7 +162,7 @@ class Resolver:
         assert isinstance(spec, EvalSpec)
         return spec
 
-    def _exam(self, spec: EvalSpec, model: BaseVLM, sees: bool, places: Places) -> _Part:
+    def _exam(self, spec: EvalSpec, model: BaseVLM, sees: bool, places: Roots) -> _Part:
         """What a model is asked."""
         bench = bench_of(spec.bench, spec.bench_options)
         root = self._data.root(spec.bench, bench.needs_root, places.root)
@@ -170,7 +170,7 @@ class Resolver:
         inputs, paths = {"bench": bench.digest(root)}, {"bench": root}
         if not sees:
             return _Part(questions, [], inputs, paths)
-        seen = Seen(spec.bench, bench, bench.dataset_options(), {q.scene for q in questions}, root)
+        seen = AskedScenes(spec.bench, bench, bench.dataset_options(), {q.scene for q in questions}, root)
         gens, inputs["frames"] = self._frames.looked_at(spec, model, seen, places)
         inputs["sample_set"] = sample_set(spec)
         paths["gen"] = gens[0].folder if gens else None
@@ -182,8 +182,8 @@ class _Part:
     """Questions of one bench that a run is about."""
 
     questions: list[Question]
-    gens: list[Cell]  # what makes the frames they are asked with
-    inputs: dict[str, str]  # as in `Cell`
+    gens: list[Run]  # what makes the frames they are asked with
+    inputs: dict[str, str]  # as in `Run`
     paths: dict[str, Path | None]
 
 

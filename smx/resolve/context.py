@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from smx.resolve.requests import Places
+from smx.resolve.requests import Roots
 from smx.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Setting:
+class Context:
     """One workspace, and the lines said about what is resolved in it."""
 
     workspace: Workspace
@@ -27,7 +27,7 @@ class Setting:
         """Variant or hub id -> folder of its weights, as the site file has them."""
         return self.workspace.site.checkpoints if self.workspace.site else {}
 
-    def may_stand_in(self, places: Places) -> bool:
+    def may_stand_in(self, places: Roots) -> bool:
         """Whether rooms and the tiny model may serve: nothing is configured, and the request names no place."""
         return self.stand_ins and self.workspace.site is None and not places.any
 

@@ -14,12 +14,12 @@ from smx.benches import BaseBench, Question
 from smx.datasets import BaseDataset
 from smx.digests import remembering
 from smx.errors import UserError
-from smx.resolve.context import Setting
-from smx.resolve.requests import Places
+from smx.resolve.context import Context
+from smx.resolve.requests import Roots
 
 
 @dataclass(frozen=True)
-class Seen:
+class AskedScenes:
     """Scenes that the questions of a bench are about."""
 
     name: str  # of the bench
@@ -44,9 +44,9 @@ def dataset_of(name: str, options: Mapping[str, Any]) -> BaseDataset:
 class Data:
     """What one workspace knows of datasets and benches. Questions, scene lists and digests are read once."""
 
-    def __init__(self, setting: Setting, *, remember: bool = False) -> None:
+    def __init__(self, context: Context, *, remember: bool = False) -> None:
         """`remember`: keep digests of files in the workspace's cache."""
-        self._setting = setting
+        self._context = context
         self._remember = remember
         self._questions: dict[Any, list[Question]] = {}
         self._scenes: dict[Any, list[str]] = {}
@@ -60,7 +60,7 @@ class Data:
             if given:
                 raise UserError(f"{name!r} is made on the fly, so --root means nothing to it")
             return None
-        place = given or self._setting.data.get(name)
+        place = given or self._context.data.get(name)
         if not place:
             raise UserError(
                 f"where is {name!r}? no folder is configured for it",
@@ -73,39 +73,39 @@ class Data:
             )
         return root.resolve()
 
-    def videos(self, seen: Seen) -> Path | None:
+    def videos(self, seen: AskedScenes) -> Path | None:
         """Where a bench's scenes are: the dataset's own folder where the site file has one, else its questions'."""
         dataset = seen.bench.dataset
-        if seen.root is None or dataset == seen.name or not self._setting.data.get(dataset):
+        if seen.root is None or dataset == seen.name or not self._context.data.get(dataset):
             return seen.root
         return self.root(dataset, True, None)
 
     # which
 
-    def default_dataset(self, places: Places) -> str:
+    def default_dataset(self, places: Roots) -> str:
         """The dataset that gen means where none is named."""
         if places.root:
             return "frames"
-        if self._setting.workspace.site is None and not self._setting.stand_ins:
+        if self._context.workspace.site is None and not self._context.stand_ins:
             hint = "--dataset NAME: smx list datasets; built-in rooms serve on SLURM only where named: --dataset rooms"
             raise UserError("which dataset? none is named, and there is no site file", hint)
-        if self._setting.workspace.site is None:
-            self._setting.say("No dataset is named or configured: the built-in rooms serve (dataset `rooms`).")
+        if self._context.workspace.site is None:
+            self._context.say("No dataset is named or configured: the built-in rooms serve (dataset `rooms`).")
             return "rooms"
-        known = [d for d in self._setting.data if d in plugins.names("datasets")]
+        known = [d for d in self._context.data if d in plugins.names("datasets")]
         if len(known) == 1:
             return known[0]
         raise UserError(
             "which dataset? none is named", f"--dataset NAME; configured: {', '.join(known) or 'none'}; built in: rooms"
         )
 
-    def bench_for(self, asked: str, options: Mapping[str, Any], places: Places) -> str:
+    def bench_for(self, asked: str, options: Mapping[str, Any], places: Roots) -> str:
         """The bench that is asked: `asked`, or the rooms where they may stand in and know all these `options`."""
         needs_root = plugins.load("benches", asked).needs_root
         asks_rooms = set(options) <= plugins.load("benches", "rooms").model_fields.keys()
-        if not (needs_root and asks_rooms and self._setting.may_stand_in(places)):
+        if not (needs_root and asks_rooms and self._context.may_stand_in(places)):
             return asked
-        self._setting.say(
+        self._context.say(
             f"No data for bench {asked!r} is configured: the built-in rooms serve instead (bench `rooms`)."
         )
         return "rooms"
@@ -123,7 +123,7 @@ class Data:
         """Of these scenes alone: what is added beside them changes no run. Files are read once, not by each command."""
         key = (name, dataset, root, tuple(scenes))
         if key not in self._digests:
-            place = self._setting.workspace.cache / "digests.json"
+            place = self._context.workspace.cache / "digests.json"
             known: dict[str, Any] = {}
             with contextlib.suppress(UserError, OSError):  # damaged, or not ours to read: it is made again
                 known = read_json(place) or {}
@@ -144,7 +144,7 @@ class Data:
         if not questions:
             raise UserError(f"bench {name!r}: no question is left by its filters", "check --where")
         if lacking := [q.id for q in questions if not q.truth]:
-            self._setting.say(
+            self._context.say(
                 f"Note: {len(lacking)} of {len(questions)} questions have no ground truth (e.g. {lacking[0]}): "
                 "they fail, and are in no score."
             )

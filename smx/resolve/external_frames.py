@@ -8,16 +8,16 @@ from typing import Any
 from smx import external_frames, plugins
 from smx.errors import UserError, unknown
 from smx.models import BaseVLM
-from smx.resolve.context import Setting
-from smx.resolve.data import Seen
+from smx.resolve.context import Context
+from smx.resolve.data import AskedScenes
 from smx.spec import EvalSpec, TrainSpec, dataset_label
 
 
 class Imports:
     """The imported frames of one workspace. Each set is looked at once."""
 
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._counts: dict[str, list[int]] = {}
         self._records: dict[Any, tuple[dict[str, dict[str, Any]], list[str]]] = {}
 
@@ -36,7 +36,7 @@ class Imports:
             )
         return bool(self._counts[name])
 
-    def digest(self, spec: TrainSpec | EvalSpec, model: BaseVLM, seen: Seen) -> str:
+    def digest(self, spec: TrainSpec | EvalSpec, model: BaseVLM, seen: AskedScenes) -> str:
         """Of the frames that a cell looks at. `UserError` where its model needs more than pictures."""
         if model.wants_cameras():
             raise UserError(
@@ -51,7 +51,7 @@ class Imports:
             raise _without_times(spec, untimed[0])
         times = "two a second" if as_list else "unknown" if untimed else "by frame number"
         lacking = f"; no frames of {len(missing)} others (e.g. {missing[0]})" if missing else ""
-        self._setting.say(
+        self._context.say(
             f"Frames {spec.sampler}/{spec.frames}: imported, chosen by another tool; "
             f"{len(found)} of {len(seen.scenes)} scenes of {seen.name}{lacking}; times {times}."
         )
@@ -59,9 +59,9 @@ class Imports:
 
     @property
     def _samples(self) -> Path:
-        return self._setting.workspace.samples
+        return self._context.workspace.samples
 
-    def _look(self, spec: TrainSpec | EvalSpec, seen: Seen) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    def _look(self, spec: TrainSpec | EvalSpec, seen: AskedScenes) -> tuple[dict[str, dict[str, Any]], list[str]]:
         """(what is known of each scene that has frames, the scenes that have none)."""
         key = (spec.sampler, spec.frames, seen.name, frozenset(seen.scenes))
         if key not in self._records:

@@ -9,26 +9,26 @@ from typing import Any
 from smx.datasets import BaseDataset
 from smx.errors import UserError
 from smx.models import BaseVLM
-from smx.resolve.context import Setting
-from smx.resolve.data import Data, Seen, dataset_of
+from smx.resolve.context import Context
+from smx.resolve.data import AskedScenes, Data, dataset_of
 from smx.resolve.external_frames import Imports
 from smx.resolve.preflight import needs_of, require_cameras, require_usable
-from smx.resolve.requests import Places
+from smx.resolve.requests import Roots
 from smx.resolve.runs import make_cell
-from smx.run import Cell, Item
+from smx.run import Item, Run
 from smx.spec import EvalSpec, GenSpec, SampleSpec, TrainSpec, build
 
 
 class Frames:
     """Gen cells of one workspace, and what train and eval cells look at. What proved usable is not looked at again."""
 
-    def __init__(self, setting: Setting, data: Data) -> None:
-        self._setting = setting
+    def __init__(self, context: Context, data: Data) -> None:
+        self._context = context
         self._data = data
         self._usable: set[Any] = set()
-        self.imports = Imports(setting)
+        self.imports = Imports(context)
 
-    def gen(self, spec: GenSpec, places: Places) -> Cell:
+    def gen(self, spec: GenSpec, places: Roots) -> Run:
         """The gen cell, its items the scenes that `spec.scenes` matches."""
         dataset = dataset_of(spec.dataset, spec.dataset_options)
         root = self._data.root(spec.dataset, dataset.needs_root, places.root)
@@ -40,19 +40,19 @@ class Frames:
         self._require_usable(spec, dataset, root, scenes, poses)
         paths = {
             "dataset": root,
-            "samples": self._setting.workspace.samples,
-            "cache": self._setting.workspace.cache,
+            "samples": self._context.workspace.samples,
+            "cache": self._context.workspace.cache,
             "poses": poses,
             "vggt": places.vggt if spec.geometry.source == "vggt" else None,
         }
         digest = self._data.digest(spec.dataset, dataset, root, scenes)
         items = tuple(Item(scene, scene) for scene in scenes)
         name = f"{spec.sampler}-{spec.frames}f-{spec.dataset}"
-        return make_cell(self._setting.workspace.runs, spec, name, items, {"dataset": digest}, paths)
+        return make_cell(self._context.workspace.runs, spec, name, items, {"dataset": digest}, paths)
 
     def looked_at(
-        self, spec: TrainSpec | EvalSpec, model: BaseVLM, seen: Seen, places: Places
-    ) -> tuple[list[Cell], str]:
+        self, spec: TrainSpec | EvalSpec, model: BaseVLM, seen: AskedScenes, places: Roots
+    ) -> tuple[list[Run], str]:
         """(what makes the frames that a train or eval cell looks at, their digest); nothing makes imported ones."""
         if spec.imported:
             return [], self.imports.digest(spec, model, seen)
@@ -84,7 +84,7 @@ class Frames:
                 "give the folder that holds the videos with --root",
             )
         if missing:
-            self._setting.say(
+            self._context.say(
                 f"Note: {len(missing)} of {len(scenes)} scenes that are asked about are not under {root} "
                 f"(e.g. {missing[0]}): their questions fail, and are in no score."
             )
@@ -101,7 +101,7 @@ def _matching(spec: GenSpec, scenes: list[str]) -> list[str]:
     return chosen
 
 
-def _gen_spec(spec: TrainSpec | EvalSpec, seen: Seen, scenes: tuple[str, ...]) -> GenSpec:
+def _gen_spec(spec: TrainSpec | EvalSpec, seen: AskedScenes, scenes: tuple[str, ...]) -> GenSpec:
     """What makes the frames that `spec` looks at: the same choice, of the bench's scenes."""
     shared = {name: getattr(spec, name) for name in SampleSpec.model_fields}
     values = {**shared, "dataset": seen.bench.dataset, "dataset_options": seen.options, "scenes": scenes}

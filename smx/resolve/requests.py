@@ -16,7 +16,7 @@ VGGT = "facebook/VGGT-1B"  # under this id the site file may say where its weigh
 
 
 @dataclass(frozen=True)
-class Places:
+class Roots:
     """Values of a request that are no part of a spec. None where they are not given."""
 
     root: str | None = None  # of the dataset or the bench
@@ -30,21 +30,21 @@ class Places:
         """Whether the request says where anything is."""
         return any(vars(self).values())
 
-    def at(self, root: Path | None) -> Places:
+    def at(self, root: Path | None) -> Roots:
         """The same, with data at `root`."""
         return replace(self, root=None if root is None else str(root))
 
 
-PLACES = tuple(field.name for field in fields(Places))
+PLACES = tuple(field.name for field in fields(Roots))
 
 
-def split(request: Mapping[str, Any], checkpoints: Mapping[str, str]) -> tuple[dict[str, Any], Places]:
+def split(request: Mapping[str, Any], checkpoints: Mapping[str, str]) -> tuple[dict[str, Any], Roots]:
     """(what a spec is made of, the rest). `checkpoints`: name -> folder, as the site file has them.
 
     Camera files and VGGT's weights are known by what is in them: their digest becomes part of what is asked for.
     """
     values = {k: v for k, v in request.items() if k not in PLACES and v is not None}
-    places = Places(**{k: str(request[k]) for k in PLACES if request.get(k) is not None})
+    places = Roots(**{k: str(request[k]) for k in PLACES if request.get(k) is not None})
     geometry = values.get("geometry", {})
     if isinstance(geometry, Mapping) and (geometry or places.poses is not None):
         values["geometry"] = geometry = _with_poses(geometry, places.poses)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smx.atomic_io import read_json
-from smx.run import Cell, Item
+from smx.run import Item, Run
 from smx.spec import AnySpec, fingerprint, named_plugins
 
 
@@ -20,14 +20,14 @@ def make_cell(
     paths: Mapping[str, Path | str | None],
     labels: dict[str, Any] | None = None,
     needs: tuple[str, ...] = (),
-) -> Cell:
-    """The cell of `spec`, whose run is kept under `runs`. What the others are: see `Cell`."""
+) -> Run:
+    """The cell of `spec`, whose run is kept under `runs`. What the others are: see `Run`."""
     mark = fingerprint(spec, inputs)
     folder = run_path(runs, spec.kind, name, mark)
     places = {role: None if path is None else str(path) for role, path in paths.items()}
     if spec.kind == "train":
         places["output"] = str(folder / "checkpoint")
-    return Cell(spec, mark, name, folder, items, named_plugins(spec), inputs, places, labels or {}, needs)
+    return Run(spec, mark, name, folder, items, named_plugins(spec), inputs, places, labels or {}, needs)
 
 
 def run_path(runs: Path, kind: str, name: str, mark: str) -> Path:
@@ -40,6 +40,6 @@ def run_path(runs: Path, kind: str, name: str, mark: str) -> Path:
     raise AssertionError(f"{runs / kind} holds another run with fingerprint {mark}")
 
 
-def unique(cells: Sequence[Cell]) -> list[Cell]:
+def unique(cells: Sequence[Run]) -> list[Run]:
     """Each run once, producers before consumers, first mention first."""
     return list({cell.fingerprint: cell for cell in cells}.values())

@@ -10,16 +10,16 @@ from smx import plugins
 from smx.digests import checkpoint_digest
 from smx.errors import UserError, unknown
 from smx.models import BaseVLM
-from smx.resolve.context import Setting
-from smx.resolve.requests import Places
-from smx.run import Cell
+from smx.resolve.context import Context
+from smx.resolve.requests import Roots
+from smx.run import Run
 from smx.spec import TrainSpec, Variant
 from smx.workspace import Workspace
 from smx.yamlfile import read_yaml
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenWeights:
     """The variant that runs."""
 
     variant: Variant
@@ -36,22 +36,22 @@ class Weights:
     needs: tuple[str, ...] = ()  # fingerprints of the runs that make them
 
 
-def choose(setting: Setting, asked: str, places: Places, *, trains: bool = False) -> Chosen:
+def choose(context: Context, asked: str, places: Roots, *, trains: bool = False) -> ChosenWeights:
     """The variant `asked` for, or its stand-in where its weights are nowhere and nothing is configured."""
-    chosen = _with_weights(setting, asked, places, trains=trains)
+    chosen = _with_weights(context, asked, places, trains=trains)
     if places.allow_position_mismatch is None:
         return chosen
-    return Chosen(_allowing_mismatch(chosen.variant), chosen.name, chosen.stands_in_for)
+    return ChosenWeights(_allowing_mismatch(chosen.variant), chosen.name, chosen.stands_in_for)
 
 
-def weights_of(setting: Setting, trained: Mapping[str, Cell], chosen: Chosen, places: Places) -> Weights:
+def weights_of(context: Context, trained: Mapping[str, Run], chosen: ChosenWeights, places: Roots) -> Weights:
     """Where the weights of the chosen variant are, or will be. `trained`: train cells that a checkpoint may name."""
     given = places.checkpoint
     if given and not plugins.load("models", chosen.variant.base).trainable:
         raise UserError(f"model {chosen.name!r} has no weights, so --checkpoint means nothing to it")
     if given is not None and given in trained:
         return _made_by(trained[given], chosen)
-    path = _find(setting, chosen.variant, chosen.name, places)
+    path = _find(context, chosen.variant, chosen.name, places)
     if path is None:
         return Weights(None)
     if not path.is_dir():
@@ -67,27 +67,27 @@ def weights_of(setting: Setting, trained: Mapping[str, Cell], chosen: Chosen, pl
     return Weights(path, {"checkpoint": checkpoint_digest(path)})
 
 
-def say_positions(setting: Setting, name: str, model: BaseVLM, weights: Weights) -> None:
+def say_positions(context: Context, name: str, model: BaseVLM, weights: Weights) -> None:
     """Scores move with positions by more than most effects under study, so nobody should have to guess them."""
     said = ", ".join(f"{what} {value}" for what, value in model.positions().items())
     if said:
-        setting.say(f"Positions of {name}: {said}.")
+        context.say(f"Positions of {name}: {said}.")
     folder = weights.folder
     if folder is not None and folder.is_dir() and (mismatch := model.position_mismatch(folder)):
-        setting.say(f"Note: {folder} {mismatch}; the variant allows it.")
+        context.say(f"Note: {folder} {mismatch}; the variant allows it.")
 
 
-def _with_weights(setting: Setting, name: str, places: Places, *, trains: bool) -> Chosen:
-    variant = _read(setting.workspace, name)
+def _with_weights(context: Context, name: str, places: Roots, *, trains: bool) -> ChosenWeights:
+    variant = _read(context.workspace, name)
     known = variant.base in plugins.names("models")
     if known and (
-        not plugins.load("models", variant.base).needs_checkpoint or _find(setting, variant, name, places) is not None
+        not plugins.load("models", variant.base).needs_checkpoint or _find(context, variant, name, places) is not None
     ):
-        return Chosen(variant, name)
-    if variant.stand_in and setting.may_stand_in(places):
+        return ChosenWeights(variant, name)
+    if variant.stand_in and context.may_stand_in(places):
         verb = "trained" if trains else "asked, untrained,"
-        setting.say(f"No weights for {name!r} are configured: {variant.stand_in!r} is {verb} instead.")
-        return Chosen(_read(setting.workspace, variant.stand_in), variant.stand_in, {"model": name})
+        context.say(f"No weights for {name!r} are configured: {variant.stand_in!r} is {verb} instead.")
+        return ChosenWeights(_read(context.workspace, variant.stand_in), variant.stand_in, {"model": name})
     if not known:
         raise unknown("base model", variant.base, plugins.names("models"), f"variant {name!r} names it")
     raise UserError(
@@ -103,12 +103,12 @@ def _read(workspace: Workspace, name: str) -> Variant:
     return Variant.parse(read_yaml(files[name]), str(files[name]))
 
 
-def _find(setting: Setting, variant: Variant, name: str, places: Places) -> Path | None:
+def _find(context: Context, variant: Variant, name: str, places: Roots) -> Path | None:
     if places.checkpoint:
         return Path(places.checkpoint)
     for key in (name, variant.checkpoint):
-        if key and key in setting.checkpoints:
-            return Path(setting.checkpoints[key]).expanduser()
+        if key and key in context.checkpoints:
+            return Path(context.checkpoints[key]).expanduser()
     if variant.checkpoint and (Path(variant.checkpoint).is_absolute() or variant.checkpoint.startswith(".")):
         return Path(variant.checkpoint)
     return None
@@ -121,7 +121,7 @@ def _allowing_mismatch(variant: Variant) -> Variant:
     return Variant.model_validate({**variant.model_dump(), "allow_position_mismatch": True})
 
 
-def _made_by(cell: Cell, chosen: Chosen) -> Weights:
+def _made_by(cell: Run, chosen: ChosenWeights) -> Weights:
     """What a train cell leaves, or will leave."""
     assert isinstance(cell.spec, TrainSpec)
     if cell.spec.variant != chosen.variant.resolved():

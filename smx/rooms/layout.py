@@ -22,7 +22,7 @@ ENOUGH = 9  # categories; with fewer there is little to ask
 DOOR_FREE = 0.75  # nothing stands this close in front of a doorway
 
 
-class Layout(NamedTuple):
+class Dwelling(NamedTuple):
     """Everything that stands still."""
 
     height: float
@@ -33,7 +33,7 @@ class Layout(NamedTuple):
     plan: FloorPlan
 
 
-def make_layout(rng: np.random.Generator) -> Layout:
+def make_layout(rng: np.random.Generator) -> Dwelling:
     """Draw rooms, join them by doorways and furnish them so that one can still walk through."""
     height = float(rng.uniform(2.45, 2.9))
     count = int(rng.choice([2, 3, 4], p=[0.45, 0.43, 0.12]))
@@ -45,7 +45,7 @@ def make_layout(rng: np.random.Generator) -> Layout:
         if len({p.category for p in pieces}) >= ENOUGH:
             break
     pictures = _pictures(rng, rooms, doorways)
-    return Layout(height, rooms, doorways, pieces, pictures, plan)
+    return Dwelling(height, rooms, doorways, pieces, pictures, plan)
 
 
 def _rooms(rng: np.random.Generator, count: int) -> tuple[Room, ...]:

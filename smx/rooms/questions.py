@@ -17,7 +17,7 @@ from smx.rooms.catalogue import CATEGORIES
 from smx.rooms.measures import box_distance
 from smx.rooms.relations import DIRECTIONS, TURNS, Route, Triple, routes, triples
 from smx.rooms.scene import RoomScene
-from smx.rooms.visibility import Seen, look_through
+from smx.rooms.visibility import Visible, look_through
 
 QUESTION_TYPES = (
     "object_counting",
@@ -100,12 +100,12 @@ def _shuffled(rng: np.random.Generator, values: Sequence[T]) -> list[T]:
     return [values[i] for i in rng.permutation(len(values))]
 
 
-def _counting(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
+def _counting(seen: Visible, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
     for name in _shuffled(rng, sorted(seen.counted)):
         yield _Draft(f"How many {CATEGORIES[name].plural} does the video show?", str(seen.counted[name]))
 
 
-def _abs_distance(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
+def _abs_distance(seen: Visible, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
     used: set[str] = set()
     for a, b in _shuffled(rng, list(itertools.combinations(seen.single, 2))):
         metres = box_distance(a, b)
@@ -117,7 +117,7 @@ def _abs_distance(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Ite
             )
 
 
-def _object_size(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
+def _object_size(seen: Visible, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
     for piece in _shuffled(rng, seen.single):
         yield _Draft(
             f"What does the {piece.category} measure along its longest dimension (length, width or height), "
@@ -126,14 +126,14 @@ def _object_size(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Iter
         )
 
 
-def _room_size(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
+def _room_size(seen: Visible, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
     yield _Draft(
         "How large is the floor of the rooms in this video, all rooms added up, in square meters?",
         f"{sum(room.area for room in scene.rooms):.1f}",
     )
 
 
-def _rel_distance(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
+def _rel_distance(seen: Visible, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
     if len(seen.single) < 5:
         return
     asked: set[str] = set()
@@ -152,8 +152,8 @@ def _rel_distance(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Ite
         )
 
 
-def _rel_direction(level: str) -> Callable[[Seen, np.random.Generator, RoomScene], Iterator[_Draft]]:
-    def make(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
+def _rel_direction(level: str) -> Callable[[Visible, np.random.Generator, RoomScene], Iterator[_Draft]]:
+    def make(seen: Visible, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
         by_direction: dict[str, list[Triple]] = {name: [] for name in DIRECTIONS[level]}
         for triple in _shuffled(rng, triples(seen.single, level)):
             by_direction[triple.direction].append(triple)
@@ -180,7 +180,7 @@ def _direction_text(triple: Triple, level: str) -> str:
     )
 
 
-def _route(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
+def _route(seen: Visible, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
     found = _shuffled(rng, routes(scene, seen.single))
     gaps = deal((1, 2), scene.seed, (3,))
     for count in gaps:
@@ -207,7 +207,7 @@ def _route_text(route: Route) -> str:
     )
 
 
-def _appearance(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
+def _appearance(seen: Visible, rng: np.random.Generator, scene: RoomScene) -> Iterator[_Draft]:
     apart = max(1, len(scene.w2c) // 48)
     asked: set[frozenset[str]] = set()
     for _ in range(60):
@@ -228,12 +228,12 @@ def _appearance(seen: Seen, rng: np.random.Generator, scene: RoomScene) -> Itera
         )
 
 
-def _before(seen: Seen, a: str, b: str, apart: int) -> bool:
+def _before(seen: Visible, a: str, b: str, apart: int) -> bool:
     """Whether `a` clearly comes first, both by the first glimpse and by the first good view."""
     return all(x + apart <= y for x, y in zip(seen.first[a], seen.first[b], strict=True))
 
 
-_MAKERS: dict[str, Callable[[Seen, np.random.Generator, RoomScene], Iterator[_Draft]]] = {
+_MAKERS: dict[str, Callable[[Visible, np.random.Generator, RoomScene], Iterator[_Draft]]] = {
     "object_counting": _counting,
     "object_abs_distance": _abs_distance,
     "object_size_estimation": _object_size,

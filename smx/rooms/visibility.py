@@ -17,7 +17,7 @@ GLIMPSE = 0.0015  # below this nobody notices it
 
 
 @dataclass(frozen=True)
-class Seen:
+class Visible:
     """Visibility of the pieces of one scene. `share` [N, P]: part of frame n that piece p covers."""
 
     scene: RoomScene
@@ -54,11 +54,11 @@ class Seen:
         return found
 
 
-def look_through(scene: RoomScene) -> Seen:
+def look_through(scene: RoomScene) -> Visible:
     """Visibility over all frames of the walk."""
     small = scene.resized(*SMALL)
     count = len(scene.pieces)
     share = [
         np.bincount(pieces.ravel() + 1, minlength=count + 1)[1:] for pieces in visible(small, range(len(scene.w2c)))
     ]
-    return Seen(scene, np.array(share).reshape(-1, count) / (SMALL[0] * SMALL[1]))
+    return Visible(scene, np.array(share).reshape(-1, count) / (SMALL[0] * SMALL[1]))

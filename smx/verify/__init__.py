@@ -31,7 +31,7 @@ ABOUT = "record.json"
 DEFAULT_DTYPE, DEFAULT_ATTENTION = "float32", "sdpa"
 
 
-class How(TypedDict):
+class RecordSettings(TypedDict):
     """Where and in what precision a model is computed."""
 
     device: str  # one of `devices`
@@ -104,7 +104,9 @@ class As:
     options: dict[str, Any]
 
 
-def record(checkpoint: Path, out: Path, *, variant: As | None = None, seed: int = 0, **how: Unpack[How]) -> list[Stage]:
+def record(
+    checkpoint: Path, out: Path, *, variant: As | None = None, seed: int = 0, **how: Unpack[RecordSettings]
+) -> list[Stage]:
     """Make a record of `checkpoint` in the new folder `out`, whole or not at all; returns its stages.
 
     Run as `variant`; None: with the options it was trained with, as far as it carries them. Inputs are drawn from
@@ -157,7 +159,7 @@ def check(
     folder = checkpoint if folder is None else folder
     inputs, expected, about = read(folder)
     made = about.get("made") or {}
-    how: How = {
+    how: RecordSettings = {
         "device": device,
         "dtype": dtype or made.get("dtype", DEFAULT_DTYPE),
         "attention": attention or made.get("attention", DEFAULT_ATTENTION),
@@ -232,7 +234,7 @@ def _options(checkpoint: Path, about: dict[str, Any]) -> VisionOptions:
 
 
 def _computed(
-    checkpoint: Path, inputs: dict[str, Tensor], options: VisionOptions, tokens: int, how: How
+    checkpoint: Path, inputs: dict[str, Tensor], options: VisionOptions, tokens: int, how: RecordSettings
 ) -> dict[str, Tensor]:
     from smx.verify import _stages
 
@@ -261,7 +263,7 @@ def _compare(name: str, expected: Tensor | None, found: Tensor | None, limit: fl
     return Stage(name, shape, difference, scale, relative, limit, relative <= limit)
 
 
-def _here(how: How) -> dict[str, Any]:
+def _here(how: RecordSettings) -> dict[str, Any]:
     return {**software(), "git": git_state(Path(__file__).parent.parent), **how, "machine": _machine(how["device"])}
 
 

@@ -193,7 +193,7 @@ def test_a_time_limit_that_no_item_fits_in_is_not_met_again(
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "1")
-    assert array_task._in_vain(shard, 120) is in_vain
+    assert array_task._no_progress(shard, 120) is in_vain
 
 
 DEAF = '''"""Frames at random; where a file is found, after one call that does not come back."""

@@ -28,7 +28,7 @@ from slurm.following import (
     site,
 )
 from smx.atomic_io import read_json, write_json
-from smx.executors import Job, Word
+from smx.executors import Job, SchedulerState
 from smx.executors.slurm import Executor
 from smx.runfolder import AttemptFolder
 from smx.workspace import find
@@ -176,7 +176,12 @@ def test_ranks_find_each_other_and_their_gpus(cluster: Cluster, lab: Path, monke
     said = cluster.run("scontrol", "show", "job", str(handle["job"]))
     assert 'Comment=the "best" it\'s $(run) ü' in said
     assert "JobName=smx-ranks-0" in said
-    while executor.poll([handle])[0][0].word in (Word.waiting, Word.pending, Word.running, Word.unknown):
+    while executor.poll([handle])[0][0].state in (
+        SchedulerState.waiting,
+        SchedulerState.pending,
+        SchedulerState.running,
+        SchedulerState.unknown,
+    ):
         os.sched_yield()
     shard = AttemptFolder(attempt).shard(0)
     assert shard.exit(), "".join(path.read_text() for path in shard.path.glob("log.*"))

@@ -108,14 +108,14 @@ def test_more_is_a_multiple_of_what_the_last_attempt_asked_for() -> None:
     executor = Executor.parse({"time": "1h", "memory": "10G", "exclude": ["n7"]}, "x")
     before = {"memory": "20480M", "time": "02:00:00", "gpus": 1}
     wanted = {"memory": "x2", "time": "3h", "exclude": ["n1", "n7"]}
-    assert executor.grown("eval", before, wanted) == {
+    assert executor.scaled_resources("eval", before, wanted) == {
         "memory": "40960M",
         "time": "03:00:00",
         "exclude": ["n7", "n1"],
     }
-    assert executor.grown("eval", {}, {"memory": "x2"}) == {"memory": "20480M"}
+    assert executor.scaled_resources("eval", {}, {"memory": "x2"}) == {"memory": "20480M"}
     with pytest.raises(UserError, match="memory"):
-        executor.grown("eval", before, {"memory": "twice"})
+        executor.scaled_resources("eval", before, {"memory": "twice"})
 
 
 NASTY = 'it\'s "odd" $(touch pwned) `touch pwned` ; touch pwned # ü'

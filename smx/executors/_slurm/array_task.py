@@ -53,7 +53,7 @@ def main(map_file: Path) -> int:
     if not first:
         # The first rank must live to ask for another start, and one that leaves with an error takes the others along.
         return 0 if (code := call(part["entry"], attempt, task["shard"])) == _AGAIN else code
-    with _deaf_ear(lambda: _leave_midway(shard, part, starts), part["grace"]):
+    with _preemption_watchdog(lambda: _leave_midway(shard, part, starts), part["grace"]):
         code = call(part["entry"], attempt, task["shard"])
     end = shard.exit()
     if end and end["how"] == "failed":
@@ -88,7 +88,7 @@ def _before(shard: ShardFolder, printed: Path, starts: int, limit: int) -> int |
 
 def _again(shard: ShardFolder, part: dict[str, Any], starts: int) -> int:
     """What a stopped task leaves with: it asks for another start, where one is of use and the site allows it."""
-    if _in_vain(shard, part["grace"]):
+    if _no_progress(shard, part["grace"]):
         line = "no item was finished within the time limit, and none would be the next time"
         shard.end("failed", kind="timeout", line=line)
         return 1
@@ -105,7 +105,7 @@ def _leave_midway(shard: ShardFolder, part: dict[str, Any], starts: int) -> NoRe
 
 
 @contextlib.contextmanager
-def _deaf_ear(leave: Callable[[], NoReturn], grace: int) -> Iterator[None]:
+def _preemption_watchdog(leave: Callable[[], NoReturn], grace: int) -> Iterator[None]:
     """`leave`, from another thread, where the work inside cannot answer the signal for half of the grace.
 
     Python answers a signal between two of its own instructions, so not while one call into a library goes on.
@@ -138,7 +138,7 @@ def _deaf_ear(leave: Callable[[], NoReturn], grace: int) -> Iterator[None]:
         heard.close()
 
 
-def _in_vain(shard: ShardFolder, grace: int) -> bool:
+def _no_progress(shard: ShardFolder, grace: int) -> bool:
     """Whether its time limit stopped it, and nothing was finished since this start: another would end the same way."""
     if _recorded(shard) > shard.starts()[-1]["items"]:
         return False

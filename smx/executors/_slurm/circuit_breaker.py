@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from smx.atomic_io import load_json, read_json, write_json
-from smx.executors import End
+from smx.executors import ShardOutcome
 from smx.executors._slurm.commands import Answer, ask
 from smx.failures import Streak, fingerprint, streak
 from smx.runfolder import AttemptFolder, ShardFolder, now
@@ -27,7 +27,7 @@ def brake_own(folder: Path, part: str) -> None:
     _hold(folder, part, about, ends, os.environ["SLURM_ARRAY_JOB_ID"], os.environ.get("SLURMD_NODENAME", "a task"))
 
 
-def brake(ends: Iterable[End]) -> None:
+def brake(ends: Iterable[ShardOutcome]) -> None:
     """Hold the arrays among these that have come to it."""
     arrays: dict[tuple[Path, str, str], list[tuple[str, Mapping[str, Any] | None]]] = {}
     for end in ends:

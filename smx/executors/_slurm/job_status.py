@@ -17,10 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from smx.executors import Fact, Word
+from smx.executors import SchedulerState, ShardStatus
 from smx.executors._slurm.circuit_breaker import held
 from smx.executors._slurm.commands import Answer, ask, history, queue
-from smx.executors._slurm.submit import last_words
+from smx.executors._slurm.submit import sbatch_output
 from smx.slurm import states
 from smx.slurm.limits import config
 from smx.slurm.records import Record
@@ -28,7 +28,7 @@ from smx.slurm.records import Record
 _SLACK = 86400  # seconds: clocks of login node and controller differ, and sacct's window must not miss a job
 
 
-def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[Fact]]:
+def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[ShardStatus]]:
     """One squeue and one sacct for all handles. Never raises because one of them is down."""
     names = {name for handle in handles for _, _, name in handle["shards"] if name}
     if not names:
@@ -47,10 +47,12 @@ def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[
             fact = _fact(now, before, listed, booked, old, job) if name else _REFUSED
             if now is not None and now.reason.startswith("JobHeld") and (reason := why(handle.get("folder", ""), name)):
                 fact = replace(fact, reason=reason)
-            if name and job is None and fact.word == Word.absent:
-                fact = _with_words(fact, last_words(handle.get("folder", ""), name))
-            if name and fact.word == Word.absent and _of_another(handle) and hidden():
-                fact = Fact(Word.unknown, reason="SLURM shows you no jobs of others here: ask who started it to look")
+            if name and job is None and fact.state == SchedulerState.absent:
+                fact = _with_words(fact, sbatch_output(handle.get("folder", ""), name))
+            if name and fact.state == SchedulerState.absent and _of_another(handle) and hidden():
+                fact = ShardStatus(
+                    SchedulerState.unknown, reason="SLURM shows you no jobs of others here: ask who started it to look"
+                )
             of_one.append(fact)
         found.append(of_one)
     return found
@@ -63,7 +65,7 @@ def _doubted(handle: Mapping[str, Any]) -> float:
     return datetime.fromisoformat(handle["doubted"]).timestamp() if handle["doubted"] else time.time()
 
 
-def _with_words(fact: Fact, words: str) -> Fact:
+def _with_words(fact: ShardStatus, words: str) -> ShardStatus:
     """With what sbatch said, if anything."""
     return replace(fact, reason=f"{fact.reason} (sbatch: {words.removeprefix('sbatch: ')})") if words else fact
 
@@ -81,37 +83,45 @@ def _hides_others() -> bool:
     return not said.ok or not {"jobs", "usage", "all"}.isdisjoint(config(said.out).get("PrivateData", "").split(","))
 
 
-_REFUSED = Fact(Word.absent, reason="SLURM did not take it")
+_REFUSED = ShardStatus(SchedulerState.absent, reason="SLURM did not take it")
 
 
-def _fact(now: Record | None, past: Record | None, listed: Answer, booked: Answer, old: bool, job: str | None) -> Fact:
+def _fact(
+    now: Record | None, past: Record | None, listed: Answer, booked: Answer, old: bool, job: str | None
+) -> ShardStatus:
     if now is not None and now.state in states.WAITING:
-        word = Word.waiting if now.reason.startswith("Dependency") else Word.pending
-        return Fact(word, "", states.reason(now.reason))
+        word = SchedulerState.waiting if now.reason.startswith("Dependency") else SchedulerState.pending
+        return ShardStatus(word, "", states.reason(now.reason))
     if now is not None and now.state in states.RUNNING:
-        return Fact(Word.running, now.node)
+        return ShardStatus(SchedulerState.running, now.node)
     if now is not None and now.state not in states.KNOWN:
-        return Fact(Word.unknown, now.node, f"squeue says {now.state}, which smx does not know")
+        return ShardStatus(SchedulerState.unknown, now.node, f"squeue says {now.state}, which smx does not know")
     over = [r for r in (past, now) if r is not None and r.state in states.KNOWN - states.WAITING - states.RUNNING]
     if over:
         if over[0].state in states.STOPPED and not listed.ok:
-            return Fact(Word.unknown, over[0].node, f"{over[0].state}, and squeue cannot say whether it starts again")
+            return ShardStatus(
+                SchedulerState.unknown, over[0].node, f"{over[0].state}, and squeue cannot say whether it starts again"
+            )
         return _ended(over[0])
     if not listed.ok:
         last = f"; sacct last said {past.state}" if past else ""
-        return Fact(Word.unknown, past.node if past else "", f"squeue: {listed.words}{last}")
+        return ShardStatus(SchedulerState.unknown, past.node if past else "", f"squeue: {listed.words}{last}")
     if past is not None:
-        return Fact(Word.unknown, past.node, f"squeue no longer lists it, sacct still says {past.state}")
+        return ShardStatus(
+            SchedulerState.unknown, past.node, f"squeue no longer lists it, sacct still says {past.state}"
+        )
     if not booked.ok and not booked.absent:
-        return Fact(Word.unknown, reason=f"squeue no longer lists it, and sacct cannot be asked: {booked.words}")
+        return ShardStatus(
+            SchedulerState.unknown, reason=f"squeue no longer lists it, and sacct cannot be asked: {booked.words}"
+        )
     if not old:
-        return Fact(Word.unknown, reason="neither squeue nor sacct knows it now")
+        return ShardStatus(SchedulerState.unknown, reason="neither squeue nor sacct knows it now")
     if job is None:
-        return Fact(Word.absent, reason="sbatch named no job, and none appeared")
-    return Fact(Word.absent, reason="neither squeue nor sacct knows it any more")
+        return ShardStatus(SchedulerState.absent, reason="sbatch named no job, and none appeared")
+    return ShardStatus(SchedulerState.absent, reason="neither squeue nor sacct knows it any more")
 
 
-def _ended(record: Record) -> Fact:
+def _ended(record: Record) -> ShardStatus:
     state = f"{record.state} by {record.by}" if record.by else record.state
     details = {
         "state": state,
@@ -122,5 +132,5 @@ def _ended(record: Record) -> Fact:
         "ended": record.ended,
         "steps": [{"name": s.name, "state": s.state, "exit": s.exit, "rss": s.rss} for s in record.steps],
     }
-    word = Word.cancelled if record.state in states.CANCELLED else Word.ended
-    return Fact(word, record.node, f"cancelled by {record.by}" if record.by else "", details)
+    word = SchedulerState.cancelled if record.state in states.CANCELLED else SchedulerState.ended
+    return ShardStatus(word, record.node, f"cancelled by {record.by}" if record.by else "", details)

@@ -20,7 +20,7 @@ from smx.executors._slurm.job_arrays import Part
 from smx.runfolder import AttemptFolder
 
 
-def hand_over(folder: Path, part: Part, parts: Sequence[Part]) -> None:
+def sbatch(folder: Path, part: Part, parts: Sequence[Part]) -> None:
     """Give one array to SLURM, after those it depends on. Refused ones say so in their shards' exit.json."""
 
     def job_of(number: int) -> str | None:
@@ -76,7 +76,7 @@ def handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
     return found
 
 
-def last_words(folder: str, name: str) -> str:
+def sbatch_output(folder: str, name: str) -> str:
     """What sbatch said where it named no job for the array of this name, one line; "" where nothing is known of it."""
     said = (read_json(Path(folder) / f"{name.rpartition('-')[2]}.doubt.json") if folder else None) or {}
     words = " ".join(str(said.get("err") or said.get("out", "")).split())

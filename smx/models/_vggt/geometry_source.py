@@ -36,7 +36,7 @@ FEW = 8  # frames at a time where frames do not see each other
 LEAST_SHARED = 100  # points that a later pass is moved by, at least
 
 
-Seen = tuple[np.ndarray, Sequence[np.ndarray], Sequence[np.ndarray]]
+Views = tuple[np.ndarray, Sequence[np.ndarray], Sequence[np.ndarray]]
 
 
 class Found(NamedTuple):
@@ -75,7 +75,7 @@ class Network:
             module.to(device=device, dtype=named_dtype(precision) if part == "aggregator" else torch.float32).eval()
         self.running = threading.Lock()
 
-    def see(self, images: np.ndarray) -> Seen:
+    def see(self, images: np.ndarray) -> Views:
         """[S, H, W, 3] uint8 → encodings [S, 9], S maps [H, W, C] and S confidences [H, W].
 
         Each map is memory of its own, which goes when its frame is forgotten. `SceneError` where the GPU has no room
@@ -90,7 +90,7 @@ class Network:
             ) from error
 
     @torch.inference_mode()
-    def _see(self, images: np.ndarray) -> Seen:
+    def _see(self, images: np.ndarray) -> Views:
         read_layers = {self.config.depth - 1, *self.config.dpt_layers}
         with self.running:
             tokens = self.aggregator(self._on_device(images)[None], read_layers, few=FEW)

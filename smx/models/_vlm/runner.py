@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging as transformers_logging
 
-from smx.models import Cost, Query, Reply, SceneInput, TrainableRunner
+from smx.models import AnswerCost, Query, Reply, SceneInput, TrainableRunner
 from smx.models._vlm.batching import fork, packed, padded
 from smx.models._vlm.checkpoint import MEMORY
 from smx.models._vlm.device_memory import Watch, out_of_memory
@@ -98,7 +98,7 @@ class VideoRunner(TrainableRunner):
                 watch.make_room()
                 continue
             left = left[len(batch) :]
-            cost = Cost(video + watch.lap() / len(batch), len(batch), watch.peak(), self._halved)
+            cost = AnswerCost(video + watch.lap() / len(batch), len(batch), watch.peak(), self._halved)
             yield from [replace(each, cost=cost) if isinstance(each, Reply) else each for each in found]
 
     def prepare(self, scene: SceneInput) -> None:
