@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import data, smx
+from support.commands import data, smx
 
 from smx import plugins
 from smx.atomic_io import write_json

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from licensed import LOWRES, VGA, arkitscenes, rotation_vector, upright_camera
-from reprojection import colour_errors, errors, wide_pairs
+from support.licensed import LOWRES, VGA, arkitscenes, rotation_vector, upright_camera
+from support.reprojection import colour_errors, errors, wide_pairs
 
 from smx.datasets import Scene
 from smx.datasets.arkitscenes import Dataset

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from walks import HEIGHT, INTRINSICS, WIDTH, Walk, Wander
+from support.walks import HEIGHT, INTRINSICS, WIDTH, Walk, Wander
 
 from smx import plugins
 from smx.errors import SceneError

@@ -14,8 +14,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from commands import QUESTIONS, SCENES, left, smx
-from media import make_video, moving
+from support.commands import QUESTIONS, SCENES, left, smx
+from support.media import make_video, moving
 
 from smx import resolve
 from smx.node import sampling

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
-from commands import QUESTIONS, data, smx
+from support.commands import QUESTIONS, data, smx
 
 from smx.benches._vsi import NUMERICAL, TASKS
 

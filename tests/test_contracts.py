@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from licensed import arkitscenes, scannet_sens, scannetpp_iphone
-from media import moving
-from question_files import write_scanqa, write_sqa3d
-from walks import Walk
+from support.licensed import arkitscenes, scannet_sens, scannetpp_iphone
+from support.media import moving
+from support.question_files import write_scanqa, write_sqa3d
+from support.walks import Walk
 
 from smx import plugins
 from smx.atomic_io import write_json

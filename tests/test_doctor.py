@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import smx
+from support.commands import smx
 
 from smx import doctor
 from smx.workspace import find, storage

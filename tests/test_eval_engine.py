@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import smx
+from support.commands import smx
 from test_models import QUESTIONS, scene, tiny
 from test_pipeline import folder_of, records
 from test_qwen3 import PIXELS, folder  # noqa: F401 - a fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import until
+from support.processes import until
 
 from smx import plugins
 from smx.atomic_io import claim, read_json, write_json

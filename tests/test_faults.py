@@ -17,7 +17,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from processes import EVAL, GEN, Audit, Smx, items_begun, outcomes, smx, the_run, tree
+from support.processes import EVAL, GEN, Audit, Smx, items_begun, outcomes, smx, the_run, tree
 
 from smx import sampleset
 from smx.atomic_io import write_json

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from commands import data, smx
 from PIL import Image
+from support.commands import data, smx
 
 from smx.atomic_io import write_json
 from smx.failures import Failure

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import media
 import numpy as np
 import pytest
 from PIL import Image
+from support import media
 
 from smx import video
 from smx.datasets import Scene

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import QUESTIONS, SCENES, left, smx
-from processes import tree
+from support.commands import QUESTIONS, SCENES, left, smx
+from support.processes import tree
 
 from smx.processes import this_process
 from smx.registry.store import Registry

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from doubles import SCALE, NetworkGeometry
-from walks import INTRINSICS, Walk, Wander
+from support.doubles import SCALE, NetworkGeometry
+from support.walks import INTRINSICS, Walk, Wander
 
 from smx import plugins, sampleset
 from smx.datasets._posed import PosedScene, digest

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from commands import SCENES, data, smx
 from PIL import Image
-from processes import until
+from support.commands import SCENES, data, smx
+from support.processes import until
 
 from smx import doctor
 from smx.control import hooks

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import data, smx
+from support.commands import data, smx
 
 from smx.benches._scorers import lenient
 from smx.errors import UserError

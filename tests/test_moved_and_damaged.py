@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import QUESTIONS, SCENES, data, left, smx
-from media import make_video
+from support.commands import QUESTIONS, SCENES, data, left, smx
+from support.media import make_video
 
 from smx.atomic_io import write_json
 from smx.processes import this_process

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import QUESTIONS, SCENES, data, left, smx
-from media import moving
+from support.commands import QUESTIONS, SCENES, data, left, smx
+from support.media import moving
 
 from smx import plugins, sampleset
 from smx.benches._vsi import CHOICE, TYPES

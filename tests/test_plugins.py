@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import SCENES, data, left, smx
+from support.commands import SCENES, data, left, smx
 
 from smx import plugins
 from smx.errors import UserError

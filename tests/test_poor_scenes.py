@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import smx
-from media import make_video, moving, rotate_by_tag
-from walks import Walk
+from support.commands import smx
+from support.media import make_video, moving, rotate_by_tag
+from support.walks import Walk
 
 from smx import plugins, sampleset, video
 from smx.errors import SceneError

@@ -6,8 +6,8 @@ from math import fsum
 from pathlib import Path
 
 import pytest
-from commands import data, smx
-from question_files import write_sqa3d
+from support.commands import data, smx
+from support.question_files import write_sqa3d
 
 from smx import plugins
 from smx.benches._vsi import TASKS

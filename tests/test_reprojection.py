@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reprojection import errors, wide_pairs
+from support.reprojection import errors, wide_pairs
 
 from smx.datasets.frames import Dataset
 from smx.geometry.cameras import inverse, reprojection_error

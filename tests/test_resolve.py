@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media import make_video, moving
+from support.media import make_video, moving
 
 from smx.errors import UserError
 from smx.resolve import Resolver, run_path, unique

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from commands import QUESTIONS, data, smx
+from support.commands import QUESTIONS, data, smx
 
 ASKED = (*QUESTIONS, "--set", "bench_options.scenes=1", "--max-failed", "99")
 

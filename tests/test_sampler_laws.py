@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from walks import Wander
+from support.walks import Wander
 
 from smx import plugins
 from smx.geometry.view import GeometryOptions, SceneView

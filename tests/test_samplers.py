@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from walks import Walk
+from support.walks import Walk
 
 from smx import plugins
 from smx.errors import SceneError, UserError

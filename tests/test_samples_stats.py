@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.walks import Walk
 from typer.testing import CliRunner
-from walks import Walk
 
 from smx import plugins, sampleset
 from smx.cli.samples import app

@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
+from support.walks import Walk
 from typer.testing import CliRunner, Result
-from walks import Walk
 
 from smx import plugins, sampleset
 from smx.cli.samples import app

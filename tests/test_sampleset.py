@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from walks import Walk
+from support.walks import Walk
 
 from smx import plugins, sampleset
 from smx.errors import SceneError, UserError

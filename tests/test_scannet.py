@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from licensed import COLOUR, DEPTH, camera_of, scannet_exported, scannet_sens
-from reprojection import colour_errors, errors, wide_pairs
+from support.licensed import COLOUR, DEPTH, camera_of, scannet_exported, scannet_sens
+from support.reprojection import colour_errors, errors, wide_pairs
 
 from smx.datasets import Scene
 from smx.datasets.scannet import Dataset

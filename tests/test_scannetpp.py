@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from licensed import (
+from support.licensed import (
     DEPTH,
     LIDAR,
     VIDEO,
@@ -19,7 +19,7 @@ from licensed import (
     scannetpp_iphone,
     write_depth_bin,
 )
-from reprojection import colour_errors, errors, wide_pairs
+from support.reprojection import colour_errors, errors, wide_pairs
 
 from smx import video
 from smx.datasets import Scene

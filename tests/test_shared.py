@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import SCENES, closed, smx
 from PIL import Image
+from support.commands import SCENES, closed, smx
 
 from smx.executors import SchedulerState
 from smx.executors._slurm.job_status import facts

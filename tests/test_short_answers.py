@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import data, smx
-from question_files import ASKED, write_scanqa, write_sqa3d
+from support.commands import data, smx
+from support.question_files import ASKED, write_scanqa, write_sqa3d
 
 from smx.benches import Question
 from smx.benches._short import clean

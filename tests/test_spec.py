@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from commands import SCENES, data, smx
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
+from support.commands import SCENES, data, smx
 
 from smx import plugins, spec
 from smx.errors import UserError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import smx
+from support.commands import smx
 
 from smx.control.plan import decide
 from smx.control.reservations import run_row

@@ -6,7 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from processes import Audit, Smx, items_begun, smx, the_run, tree
+from support.processes import Audit, Smx, items_begun, smx, the_run, tree
 
 SMALL = ("scenes=1", "train_scenes=1", "frames=16", "width=80", "height=60")
 RECIPE = ("steps=6", "save_every=2", "batch=1", "accumulate=1")

@@ -6,9 +6,9 @@ import wave
 from collections.abc import Iterator
 from pathlib import Path
 
-import media
 import numpy as np
 import pytest
+from support import media
 
 from smx import video
 from smx.errors import SceneError

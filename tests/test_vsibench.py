@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import data, smx
+from support.commands import data, smx
 
 from smx.benches import Question
 from smx.benches._vsi import CHOICE, TYPES

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from licensed import DEPTH, arkitscenes, scannet_sens, scannetpp_iphone, upright_camera
-from reprojection import errors, wide_pairs
+from support.licensed import DEPTH, arkitscenes, scannet_sens, scannetpp_iphone, upright_camera
+from support.reprojection import errors, wide_pairs
 
 from smx import video
 from smx.datasets.vsibench import Dataset

@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import media
 import numpy as np
 import pytest
-from licensed import arkitscenes, scannet_exported
 from PIL import Image
+from support import media
+from support.licensed import arkitscenes, scannet_exported
 
 from smx import sampleset, video
 from smx.datasets._rooms_files import write_frames

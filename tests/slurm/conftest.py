@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import smx
+from support.commands import smx
 
 from slurm.cluster import Cluster, missing
 from slurm.following import BEGUN, Gate, matrix, site

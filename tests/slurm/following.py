@@ -13,8 +13,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 import yaml
-from commands import smx
-from processes import outcomes
+from support.commands import smx
+from support.processes import outcomes
 
 from slurm.cluster import Cluster, until
 from smx.control.sync import sync

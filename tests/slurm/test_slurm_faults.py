@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from commands import smx
-from processes import Smx
+from support.commands import smx
+from support.processes import Smx
 
 from slurm.cluster import Cluster, until
 from slurm.following import (

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import smx
+from support.commands import smx
 
 from slurm.cluster import Cluster, until
 from slurm.following import BEGUN, GEN, attempt_of, check, ended, job_of, look, on_slurm, settle, site

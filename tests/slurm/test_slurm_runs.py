@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import left, smx
+from support.commands import left, smx
 
 from slurm.cluster import Cluster
 from slurm.following import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import closed, smx
+from support.commands import closed, smx
 
 from slurm.cluster import Cluster
 from slurm.following import GEN, on_slurm, settle

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import left
-from processes import GEN, until
+from support.commands import left
+from support.processes import GEN, until
 
 import smx
 from smx import plugins

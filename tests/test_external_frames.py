@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import data, left, smx
+from support.commands import data, left, smx
 
 from smx import plugins, sampleset
 from smx.datasets._rooms_files import write_vsibench

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from commands import SCENES, left, smx
+from support.commands import SCENES, left, smx
 
 from smx.workspace import Workspace, find, is_workspace
 

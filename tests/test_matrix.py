@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import data, smx
+from support.commands import data, smx
 
 from smx.errors import UserError
 from smx.resolve.matrix import Group, read, requests

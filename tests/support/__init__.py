@@ -1,0 +1,1 @@
+"""Helpers of the tests: fake sources, small media, commands and processes."""
