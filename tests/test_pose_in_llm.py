@@ -15,7 +15,7 @@ from torch import Tensor
 from smx.errors import SceneError, UserError
 from smx.geometry import pose_attention as pa
 from smx.models import SceneInput
-from smx.models._vlm import pose_bias
+from smx.models._vlm import pose_bias, poses
 from smx.models._vlm.options import Pose, Rope
 from smx.models._vlm.pose_attention import PoseHooks, scene_cameras, token_transforms
 from smx.models._vlm.runner import QwenRunner
@@ -23,14 +23,13 @@ from smx.models.tiny import Model as Tiny
 
 torch.set_num_threads(1)
 
+KINDS = [kind for kind in poses.names() if poses.encoding(kind).reads_cameras]
 VARIANTS: list[dict[str, Any]] = [
-    {"pose": {"kind": "none"}},
-    {"pose": {"kind": "prope"}},
+    *({"pose": {"kind": kind}} for kind in poses.names()),
     {"pose": {"kind": "prope"}, "rope": {"base": "hw"}},
     {"pose": {"kind": "gta", "apply": "vo"}},
     {"pose": {"kind": "cape", "tubelet": "split"}},
     {"pose": {"kind": "cape"}, "rope": {"base": "hw", "layout": "interleaved"}},
-    {"pose": {"kind": "geo_alibi"}},
     {"rope": {"layout": "interleaved"}},
 ]
 
@@ -71,7 +70,7 @@ def uncached(runner: QwenRunner, view: SceneInput, query: Any) -> str:
     return runner.prompts.decode(said)
 
 
-@pytest.mark.parametrize("kind", ["prope", "gta", "cape", "geo_alibi"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_camera_code_runs_per_decoded_token(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted: what a scene of video costs does not grow with the answer, and a second answer costs nothing."""
     calls = {"n": 0}
@@ -99,7 +98,7 @@ def test_no_camera_code_runs_per_decoded_token(kind: str, monkeypatch: pytest.Mo
     assert calls["n"] == 0
 
 
-@pytest.mark.parametrize("kind", ["cape", "geo_alibi"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_backends_and_checkpointing_agree(kind: str) -> None:
     """eager = sdpa; gradients with recomputed layers, of either kind, are those without, to the bit."""
     sdpa, eager = tiny(pose={"kind": kind}), tiny(pose={"kind": kind}, attention="eager")
@@ -118,10 +117,10 @@ def test_backends_and_checkpointing_agree(kind: str) -> None:
         assert all(torch.equal(a, b) for a, b in zip(grads[0], other, strict=True))
 
 
-@pytest.mark.parametrize("options", [{"pose": {"kind": "cape"}}, {"pose": {"kind": "geo_alibi"}}], ids=str)
-def test_packed_training_rows_are_separate_rows(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_training_rows_are_separate_rows(kind: str) -> None:
     """Questions of one scene share a row in training; bias and transforms must not leak between them."""
-    runner = tiny(**options)
+    runner = tiny(pose={"kind": kind})
     view = scene(4)
     examples = [runner.example(view, query, "3") for query in QUESTIONS]
     with torch.inference_mode():
@@ -131,7 +130,7 @@ def test_packed_training_rows_are_separate_rows(options: dict[str, Any]) -> None
     assert torch.allclose(packed, (torch.stack(alone) * counts).sum() / counts.sum(), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["cape", "geo_alibi"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_another_world_leaves_the_answer_alone(kind: str) -> None:
     """Relative to a reference camera every world is the same world; other cameras give other logits."""
     world = np.eye(4)
@@ -177,14 +176,15 @@ def test_geo_alibi_is_the_angle_times_the_slope() -> None:
     cameras = torch.stack((w2c, pa.invert(w2c)), dim=1)[None, :, None]
     visual = torch.tensor([[False, True, True, True, False]])
     state = token_transforms(visual, torch.tensor([[3, 2, 2]]), cameras, 2)
-    bias = pose_bias.bias(visual, state.tubelet, cameras[:, :, 0, 0], 4)
+    between = poses.encoding("geo_alibi").bias(cameras[:, :, 0, 0], 4)
+    bias = pose_bias.bias(visual, state.tubelet, between)
     assert bias.shape == (1, 4, 5, 5)
     for head in range(4):
         assert float(bias[0, head, 3, 1]) == pytest.approx(-(2.0 ** (-2 * (head + 1))) * 2.0, rel=1e-5)
         assert float(bias[0, head, 3, 2]) == pytest.approx(-(2.0 ** (-2 * (head + 1))) * 1.6, rel=1e-5)
     assert not bias[0, :, 4].any()
     assert not bias[0, :, :, 0].any()
-    queries, keys = pose_bias.factors(visual, state.tubelet, cameras[:, :, 0, 0], 4)
+    queries, keys = pose_bias.factors(visual, state.tubelet, between)
     assert torch.equal(queries @ keys.mT, bias)  # each number is one angle times one 1: no digit is lost
 
 
@@ -298,13 +298,62 @@ def test_cameras_of_other_frames_are_the_scenes_error() -> None:
 
 
 def test_kinds_without_intrinsics_do_without_them() -> None:
-    """gta, cape and geo_alibi read w2c alone; prope says what it misses."""
+    """gta, cape and geo_alibi read w2c alone; prope says what it misses, and who does without."""
     view = scene()
     blind = SceneInput(view.scene, view.frames, view.timestamps, view.w2c, None)
-    for kind in ("gta", "cape", "geo_alibi"):
-        assert torch.isfinite(scene_cameras(blind, Pose.parse({"kind": kind}, "pose"), repeat=False)).all()
-    with pytest.raises(SceneError, match=r"needs intrinsics \(K\)"):
-        scene_cameras(blind, Pose(kind="prope"), repeat=False)
+    for kind in KINDS:
+        pose = Pose.parse({"kind": kind}, "pose")
+        if not pose.encoding.intrinsics:
+            assert torch.isfinite(scene_cameras(blind, pose, repeat=False)).all()
+            continue
+        with pytest.raises(SceneError, match=r"needs intrinsics \(K\), .*; cape, geo_alibi, gta do without"):
+            scene_cameras(blind, pose, repeat=False)
+
+
+@pytest.mark.parametrize("kind", poses.names())
+def test_a_kind_is_described_and_refuses_what_it_does_not_read(kind: str) -> None:
+    """Lost otherwise: an ablation over an option that changes nothing, run and reported as one that does."""
+    encoding = poses.encoding(kind)
+    stages = dict(Tiny.parse({"pose": {"kind": kind}}, "m").pipeline())
+    assert stages["poses"].startswith(encoding.words)
+    assert ("cameras" in stages) == encoding.reads_cameras
+    other = {"dims": "low", "fraction": 0.5, "use": "rotation", "scale": "max", "reference": "medoid"}
+    for name in encoding.unread:
+        if name in other:
+            with pytest.raises(UserError, match=f"{kind} .* reads no {name}"):
+                Pose.parse({"kind": kind, name: other[name]}, "pose")
+    for which in ("qk", "vo") if encoding.acts else ():
+        if not set(which) <= set(encoding.acts):
+            with pytest.raises(UserError, match=f"{kind} acts on .* only: 'apply' is {encoding.apply}, not {which}"):
+                Pose.parse({"kind": kind, "apply": which}, "pose")
+
+
+def test_an_unknown_kind_names_the_closest() -> None:
+    """Lost otherwise: a typing error is answered with a list to search."""
+    with pytest.raises(UserError, match=r"did you mean prope\? valid kinds: prope, .*geo_alibi"):
+        Pose.parse({"kind": "prop"}, "pose")
+
+
+def test_a_new_kind_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost otherwise: a new encoding means edits in options, hooks, words and checks, and one of them is forgotten."""
+    source = Path(poses.__file__).with_name("cape.py").read_text(encoding="utf-8")
+    source = source.replace('"CaPE: extrinsics, in the logits alone"', '"mine: keys and values"')
+    source = source.replace('{"q": "P_inv", "k": "P.T"}', '{"k": "P_inv", "v": "P.T"}')
+    (tmp_path / "mine_kv.py").write_text(source, encoding="utf-8")
+    monkeypatch.setattr(poses, "__path__", [*poses.__path__, str(tmp_path)])
+    poses.names.cache_clear()
+    try:
+        assert "mine_kv" in poses.names()
+        runner = tiny(pose={"kind": "mine_kv"})
+        assert runner.options.resolved()["pose"]["apply"] == "kv"
+        assert dict(runner.options.pipeline())["poses"].startswith("mine: keys and values; 12 of 32 dims")
+        text, video = sentence(runner, None), sentence(runner, scene())
+        assert torch.equal(logits(runner, text), plain(runner, text))
+        assert not torch.equal(logits(runner, video), plain(runner, video))
+        with pytest.raises(UserError, match="mine_kv acts on keys and values only"):
+            Pose.parse({"kind": "mine_kv", "apply": "qk"}, "pose")
+    finally:
+        poses.names.cache_clear()
 
 
 def test_heads_that_do_not_divide_are_refused_before_loading(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from smx import verify
 from smx.cli import run
 from smx.errors import UserError
 from smx.geometry import pose_attention as pa
+from smx.models._vlm import poses
 from smx.models.spatial_mllm import Model as Spatial
 from smx.models.tiny import Model as Tiny
 
@@ -131,7 +132,7 @@ def test_the_first_stage_that_is_off_is_named(
     assert all(stage.same for stage in verdict.stages if stage.name in before)
 
 
-POSES = {kind: {"pose": {"kind": kind}} for kind in ("prope", "gta", "cape", "geo_alibi")}
+POSES = {kind: {"pose": {"kind": kind}} for kind in poses.names() if poses.encoding(kind).reads_cameras}
 PLAIN = ["video_embeds", "position_ids", "pose_dims", "cameras", "logits", "text_only_logits", "generated_ids"]
 
 

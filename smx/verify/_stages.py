@@ -123,7 +123,7 @@ def _spatial_stages(
         yield "fused_embeds", spatial.fuse(flat, tokens, inputs["video_grid_thw"][0].tolist(), vlm.dtype)
     hooks = hooks_for(vlm.model.language_model, options)
     model = SpatialVLM(vlm, video, hooks, spatial).eval()
-    if options.pose.kind != "none" and options.pose.source == "vggt":
+    if options.pose.encoding.reads_cameras and options.pose.source == "vggt":
         height, width = images.shape[2:]
         with _told():
             w2c, K = pose_encoding.decode(poses[0].double().cpu().numpy(), (width, height))

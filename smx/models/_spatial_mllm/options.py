@@ -66,7 +66,7 @@ class SpatialOptions(QwenOptions):
 
     def parts(self) -> frozenset[str]:
         """The parts of VGGT that are run."""
-        if self.pose.kind != "none" and self.pose.source == "vggt":
+        if self.pose.encoding.reads_cameras and self.pose.source == "vggt":
             return frozenset(("aggregator", "camera_head"))
         return frozenset() if self.features == "2d" else frozenset(("aggregator",))
 

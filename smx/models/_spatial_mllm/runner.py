@@ -80,7 +80,7 @@ class SpatialRunner(QwenRunner):
         return self._with_camera_tokens(scene, clip) if self.options.features == "camera" else clip
 
     def _completed(self, scene: SceneInput, clip: Clip) -> Clip:
-        if self.options.pose.kind == "none" or self.options.pose.source != "vggt":
+        if not self.options.pose.encoding.reads_cameras or self.options.pose.source != "vggt":
             return clip
         return replace(clip, video=clip.video | {"cameras": self._own_cameras(scene, clip)})
 

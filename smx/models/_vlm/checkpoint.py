@@ -187,7 +187,7 @@ def refuse_no_tokenizer(folder: Path) -> None:
 def refuse_pose(config: dict[str, Any], options: QwenOptions) -> None:
     """`UserError` where a section has no pairs to give to the pose."""
     pose = options.pose
-    if pose.kind not in ("none", "geo_alibi"):
+    if pose.encoding.acts:
         blocks(config_checks.sections(config), pose.dims, pose.fraction, options.rope.base, options.rope.layout)
 
 

@@ -14,13 +14,6 @@ Stage = tuple[str, str]
 VIDEO = (640, 480)  # the size that numbers are given for, as most benchmarks' videos have it
 FRAMES = 16
 
-POSES = {
-    "prope": "PRoPE: extrinsics and intrinsics",
-    "gta": "GTA: extrinsics",
-    "cape": "CaPE: extrinsics, in the logits alone",
-    "geo_alibi": "geo-ALiBi: a bias of -slope x angle between two cameras, a slope per head",
-}
-
 
 def frames(options: VisionOptions, patch: int) -> list[Stage]:
     """How frames become cells."""
@@ -70,15 +63,15 @@ def positions(options: QwenOptions) -> list[Stage]:
 def pose(options: QwenOptions) -> list[Stage]:
     """Where cameras enter the attention."""
     pose, rope, sections = options.pose, options.rope, list(options.sections)
-    if pose.kind == "none":
-        return [("poses", "none")]
-    if pose.kind == "geo_alibi":
-        where = "between video tokens"
-    else:
+    kind = pose.encoding
+    if not kind.reads_cameras:
+        return [("poses", kind.words)]
+    where = "between video tokens"
+    if kind.acts:
         chosen = {i for pair in blocks(sections, pose.dims, pose.fraction, rope.base, rope.layout) for i in pair}
         pairs = section_pairs(sections, rope.layout)
         per = [f"{name} {_ranges(sorted(chosen & set(pairs[name])))}" for name in "thw" if chosen & set(pairs[name])]
-        parts = {"qkvo": "q, k, v, output", "qk": "q, k", "vo": "v, output"}[pose.apply]
+        parts = ", ".join("output" if name == "o" else name for name in pose.apply)
         where = f"{2 * len(chosen)} of {2 * sum(sections)} dims of a head (pairs {', '.join(per)}) of {parts}"
     source = "the sample set" if pose.source == "sample" else "VGGT"
     tubelet = {
@@ -86,13 +79,11 @@ def pose(options: QwenOptions) -> list[Stage]:
         "mean": "a tubelet has the mean of its two",
         "split": "half of the blocks have the first frame's, half the second's",
     }[pose.tubelet if options.tubelets == "pair" else "first"]
-    found = [("poses", f"{POSES[pose.kind]}; {where}")]
-    if pose.kind == "geo_alibi":
-        return [*found, ("cameras", f"of {source}; {tubelet}")]
     unit = {"mean": "mean distance to it 1", "max": "largest distance to it 1", "none": "in the data's own unit"}
-    used = {"both": "", "rotation": ", rotation alone", "translation": ", translation alone"}[pose.use]
-    cameras = f"of {source}, relative to the {pose.reference} camera, {unit[pose.scale]}{used}; {tubelet}"
-    return [*found, ("cameras", cameras)]
+    used = {"both": "", "rotation": "rotation alone", "translation": "translation alone"}
+    read = {"reference": f"relative to the {pose.reference} camera", "scale": unit[pose.scale], "use": used[pose.use]}
+    how = "".join(f", {words}" for name, words in read.items() if words and name not in kind.unread)
+    return [("poses", f"{kind.words}; {where}"), ("cameras", f"of {source}{how}; {tubelet}")]
 
 
 def _number(stride: float | str) -> str:

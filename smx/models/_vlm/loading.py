@@ -122,7 +122,7 @@ def settled(vlm: Any, attention: str) -> Any:
 
 def _no_flash(options: VisionOptions, device: str, dtype: str) -> str:
     if options.adds_bias():
-        return "geo_alibi adds a bias to the logits, flash attention takes none"
+        return "its poses add a bias to the logits, flash attention takes none"
     if importlib.util.find_spec("flash_attn") is None:
         return "flash_attn is not installed"
     if not device.startswith("cuda"):

@@ -11,11 +11,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from smx.errors import nearest
 from smx.models import BaseVLM
+from smx.models._vlm import poses
+from smx.models._vlm.poses import PROJECTIONS, PoseEncoding
 from smx.options import Options
 from smx.tokens import FRAME_PIXELS, PATCH
 
-UNREAD_BY_BIAS = ("dims", "fraction", "apply", "use", "scale", "reference")  # an angle has no unit and no world
+APPLY = ("qkvo", "qk", "vo")
 
 
 class Rope(Options):
@@ -52,38 +55,50 @@ class Rope(Options):
 
 
 class Pose(Options):
-    """Camera poses inside the LLM's attention (models.md, "Pose attention")."""
+    """Camera poses inside the LLM's attention: docs/poses.md."""
 
-    kind: Literal["none", "prope", "gta", "cape", "geo_alibi"] = "none"
+    kind: Annotated[str, Field(json_schema_extra=lambda schema: schema.update(enum=list(poses.names())))] = "none"
     dims: str = "auto"  # auto | low | high | section:t | section:h | section:w
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
-    apply: Literal["qkvo", "qk", "vo"] = "qkvo"  # cape: qk, it has nothing else
+    apply: Annotated[str, Field(json_schema_extra={"enum": list(APPLY)})] = "qkvo"  # the default: all that a kind has
     use: Literal["both", "rotation", "translation"] = "both"
     tubelet: Literal["first", "mean", "split"] = "first"
     scale: Literal["mean", "max", "none"] = "mean"
     reference: Literal["first", "middle", "medoid"] = "first"
     source: Literal["sample", "vggt"] = "sample"  # cameras of the sample set, or those the model's own VGGT finds
 
+    @property
+    def encoding(self) -> PoseEncoding:
+        """What its kind does."""
+        return poses.encoding(self.kind)
+
     @model_validator(mode="before")
     @classmethod
-    def _cape_is_logits_only(cls, values: Any) -> Any:
-        """What cape applies to is recorded as what it is, also where the file leaves it out."""
-        if isinstance(values, dict) and values.get("kind") == "cape" and "apply" not in values:
-            return {**values, "apply": "qk"}
+    def _applied_to_what_there_is(cls, values: Any) -> Any:
+        """What a kind applies to is recorded as what it is, also where the file leaves it out."""
+        if isinstance(values, dict) and values.get("kind") in poses.names() and "apply" not in values:
+            return {**values, "apply": poses.encoding(values["kind"]).apply}
         return values
+
+    @field_validator("kind")
+    @classmethod
+    def _kind_exists(cls, kind: str) -> str:
+        if kind not in poses.names():
+            raise ValueError(f"no pose encoding is called so; {nearest(kind, poses.names(), 'valid kinds')}")
+        return kind
 
     @model_validator(mode="after")
     def _options_the_kind_reads(self) -> Pose:
-        if self.kind == "cape" and self.apply != "qk":
-            raise ValueError(f"cape acts on queries and keys only: 'apply' is qk, not {self.apply}")
-        if self.kind == "geo_alibi":
-            unread = [name for name in UNREAD_BY_BIAS if getattr(self, name) != type(self).model_fields[name].default]
-            if unread:
-                raise ValueError(
-                    f"geo_alibi is a bias by the angle between two cameras and reads no {', '.join(unread)}: leave out"
-                )
-            if self.tubelet == "split":
-                raise ValueError("geo_alibi has no blocks to split between two cameras: use tubelet first or mean")
+        kind = self.encoding
+        if self.apply not in (*APPLY, kind.apply):
+            raise ValueError(f"'apply' must be one of {', '.join(APPLY)}, not {self.apply}")
+        if kind.acts and set(self.apply) - set(kind.acts):
+            only = " and ".join(words for name, words in PROJECTIONS.items() if name in kind.acts)
+            raise ValueError(f"{self.kind} acts on {only} only: 'apply' is {kind.apply}, not {self.apply}")
+        unread = [name for name in kind.unread if getattr(self, name) != type(self).model_fields[name].default]
+        if unread:
+            raise ValueError(f"{self.kind} ({kind.words}) reads no {', '.join(unread)}: leave out")
+        kind.check(self.model_dump())
         return self
 
     @field_validator("dims")
@@ -154,12 +169,14 @@ class QwenOptions(VisionOptions):
                 "'pose.source: vggt' needs a base with a VGGT of its own: use sample (smx gen makes cameras)"
             )
         if self.adds_bias() and self.attention == "flash_attention_2":
-            raise ValueError("geo_alibi adds a bias to the logits, flash attention takes none: use auto or sdpa")
+            raise ValueError(
+                f"{self.pose.kind} adds a bias to the logits, flash attention takes none: use auto or sdpa"
+            )
         return self
 
     def wants_cameras(self) -> bool:
         """Pose attention reads w2c and K of the sample set; nothing else here does."""
-        return self.pose.kind != "none" and self.pose.source == "sample"
+        return self.pose.encoding.reads_cameras and self.pose.source == "sample"
 
     def reads_times(self) -> bool:
         """With `seconds_per_grid: auto`; every other stride is fixed."""
@@ -192,8 +209,8 @@ class QwenOptions(VisionOptions):
         return describe.tokens(self, PATCH)
 
     def adds_bias(self) -> bool:
-        """geo_alibi does; the other kinds act on queries, keys, values and output."""
-        return self.pose.kind == "geo_alibi"
+        """Where the pose encoding is one."""
+        return self.pose.encoding.biased
 
     def record(self) -> dict[str, Any]:
         """Positions and poses as well."""

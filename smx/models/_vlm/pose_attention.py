@@ -3,7 +3,8 @@
 On the pose dims visual tokens get their camera's matrix instead of a rotation; text tokens keep theirs, so a
 prompt without video runs the base model's own operations. Keys and values enter the cache already transformed:
 the hooks are needed for the tokens of the video only and are taken off before the first word of an answer.
-`geo_alibi` adds a bias to the logits between visual tokens instead (`_pose_bias`) and leaves every projection alone.
+A kind that is a bias adds to the logits between visual tokens instead (`pose_bias`) and leaves every projection alone.
+What the kinds do is in `poses`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from torch import Tensor
 from smx.errors import SceneError, UserError
 from smx.geometry import pose_attention as pa
 from smx.geometry.cameras import is_rigid
-from smx.models._vlm import pose_bias
+from smx.models._vlm import pose_bias, poses
 
 if TYPE_CHECKING:
     from smx.models import SceneInput
     from smx.models._vlm.options import Pose, QwenOptions, Rope
+    from smx.models._vlm.poses import Matrix, PoseEncoding
 
 KEYWORD = "smx_pose"  # travels through the layers as a keyword: checkpointing replays keywords, not module state
 
@@ -48,15 +50,19 @@ class TokenTransforms:
             self._plain = cos.masked_fill(still, 1), sin.masked_fill(still, 0)
         return self._plain
 
-    def biased(self, attention: Any, mask: Any, dtype: torch.dtype) -> dict[str, Any]:
-        """The keywords that bring `geo_alibi` to `attention`; the same for every layer with this `mask`."""
+    def matrix(self, name: Matrix) -> Tensor:
+        """[B, L, slots, 4, 4] of every token."""
+        return self.P_inv if name == "P_inv" else self.P.mT if name == "P.T" else self.P
+
+    def biased(self, kind: PoseEncoding, attention: Any, mask: Any, dtype: torch.dtype) -> dict[str, Any]:
+        """The keywords that bring the bias of `kind` to `attention`; the same for every layer with this `mask`."""
         if self._biased is None or self._biased[0] is not mask:
-            self._biased = mask, self._with_bias(attention, mask, dtype)
+            self._biased = mask, self._with_bias(kind, attention, mask, dtype)
         return self._biased[1]
 
-    def _with_bias(self, attention: Any, mask: Any, dtype: torch.dtype) -> dict[str, Any]:
-        heads = attention.config.num_attention_heads
-        where = self.visual, self.tubelet, self.cameras[:, :, 0, 0], heads
+    def _with_bias(self, kind: PoseEncoding, attention: Any, mask: Any, dtype: torch.dtype) -> dict[str, Any]:
+        between = kind.bias(self.cameras[:, :, 0, 0], attention.config.num_attention_heads)
+        where = self.visual, self.tubelet, between
         backend = attention.config._attn_implementation
         if backend == "sdpa":
             queries, keys = pose_bias.factors(*where)
@@ -80,7 +86,7 @@ def token_transforms(visual: Tensor, grid_thw: Tensor, cameras: Tensor, merge: i
 
 def hooks_for(language_model: Any, options: QwenOptions) -> PoseHooks | None:
     """What `options` change inside the language model; None where nothing is changed."""
-    if options.pose.kind == "none" and options.rope.layout == "chunked":
+    if not options.pose.encoding.reads_cameras and options.rope.layout == "chunked":
         return None
     return PoseHooks(language_model, options.pose, options.rope)
 
@@ -91,7 +97,7 @@ class PoseHooks:
     def __init__(self, language_model: Any, pose: Pose, rope: Rope) -> None:
         config = language_model.config
         self.language_model = language_model
-        self.pose, self.rope = pose, rope
+        self.pose, self.rope, self.kind = pose, rope, pose.encoding
         self.heads = config.num_attention_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.sections = list(config.rope_parameters["mrope_section"])
@@ -105,7 +111,7 @@ class PoseHooks:
 
     @property
     def reads_cameras(self) -> bool:
-        return self.pose.kind != "none"
+        return self.kind.reads_cameras
 
     def __enter__(self) -> PoseHooks:
         self._depth += 1
@@ -122,7 +128,7 @@ class PoseHooks:
 
     def _pose_dims(self) -> list[int]:
         pose = self.pose
-        if pose.kind in ("none", "geo_alibi"):
+        if not self.kind.acts:
             return []
         pairs = pa.blocks(self.sections, pose.dims, pose.fraction, self.rope.base, self.rope.layout)
         if not pairs:
@@ -134,16 +140,13 @@ class PoseHooks:
     def _attach(self) -> None:
         if self.rope.layout == "interleaved":
             self._handles.append(self.language_model.rotary_emb.register_forward_hook(self._interleaved))
-        if self.pose.kind == "none":
+        if not self.kind.reads_cameras:
             return
         pose_bias.register()
         device = next(self.language_model.parameters()).device
         dims = self.dims.to(device)
         for layer in self.language_model.layers:
-            if self.pose.kind == "geo_alibi":
-                self._attach_bias_to(layer.self_attn)
-            else:
-                self._attach_to(layer.self_attn, dims)
+            self._attach_to(layer.self_attn, dims)
 
     def _interleaved(self, rotary: Any, args: tuple[Tensor, Tensor], _: Any) -> tuple[Tensor, Tensor]:
         """cos and sin [B, L, d] of positions [3, B, L], the sections' pairs taken in turn. Text comes out as before."""
@@ -157,66 +160,51 @@ class PoseHooks:
         cos, sin = angles.cos() * rotary.attention_scaling, angles.sin() * rotary.attention_scaling
         return cos.to(x.dtype), sin.to(x.dtype)
 
-    def _attach_bias_to(self, attention: Any) -> None:
-        config = attention.config
+    def _attach_to(self, attention: Any, dims: Tensor) -> None:
+        now: list[TokenTransforms] = []  # set on entry of every call, a recomputed one included
+        kind, config = self.kind, attention.config
+        apply = [name for name in kind.acts if name in self.pose.apply]
         backend = config._attn_implementation
 
         def enter(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             state: TokenTransforms | None = kwargs.pop(KEYWORD, None)
-            if state is not None:
+            now.clear()
+            if state is None:
+                return args, kwargs
+            now.append(state)
+            if kind.biased:
                 dtype = kwargs["position_embeddings"][0].dtype
-                kwargs |= state.biased(attention, kwargs.get("attention_mask"), dtype)
+                kwargs |= state.biased(kind, attention, kwargs.get("attention_mask"), dtype)
                 if pose_bias.FACTORS in kwargs:
                     config._attn_implementation = pose_bias.NAME  # for this call alone: masks are made by its name
+            if "q" in apply:
+                cos, sin = kwargs["position_embeddings"]
+                kwargs["position_embeddings"] = state.without_rotation(cos, sin, dims)
             return args, kwargs
 
         def leave(*_: Any) -> None:
+            now.clear()
             config._attn_implementation = backend
 
-        self._handles += [
-            attention.register_forward_pre_hook(enter, with_kwargs=True),
-            attention.register_forward_hook(leave, always_call=True),
-        ]
-
-    def _attach_to(self, attention: Any, dims: Tensor) -> None:
-        now: list[TokenTransforms] = []  # set on entry of every call, a recomputed one included
-        apply, cape = self.pose.apply, self.pose.kind == "cape"
-
-        def enter(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            state = kwargs.pop(KEYWORD, None)
-            now.clear()
-            if state is not None:
-                now.append(state)
-                if "q" in apply:
-                    kwargs["position_embeddings"] = state.without_rotation(*kwargs["position_embeddings"], dims)
-            return args, kwargs
-
-        def leave(*_: Any) -> None:
-            now.clear()
-
         def projected(which: str) -> Any:
-            transposed = which == ("k" if cape else "q")
-
             def hook(_: Any, __: Any, output: Tensor) -> Tensor | None:
-                if not now:
-                    return None
-                return self._transform(output, now[0].P.mT if transposed else now[0].P_inv, dims)
+                return self._transform(output, now[0].matrix(kind.acts[which]), dims) if now else None
 
             return hook
 
         def before_output(_: Any, args: tuple[Tensor]) -> tuple[Tensor] | None:
-            return (self._transform(args[0], now[0].P, dims),) if now else None
+            return (self._transform(args[0], now[0].matrix(kind.acts["o"]), dims),) if now else None
 
         self._handles += [
             attention.register_forward_pre_hook(enter, with_kwargs=True),
             attention.register_forward_hook(leave, always_call=True),
         ]
-        for which in "qkv":
-            if which in apply:
-                projection = getattr(attention, f"{which}_proj")
+        for which in apply:
+            projection = getattr(attention, f"{which}_proj")
+            if which == "o":
+                self._handles.append(projection.register_forward_pre_hook(before_output))
+            else:
                 self._handles.append(projection.register_forward_hook(projected(which)))
-        if "o" in apply:
-            self._handles.append(attention.o_proj.register_forward_pre_hook(before_output))
 
     def _transform(self, x: Tensor, matrices: Tensor, dims: Tensor) -> Tensor:
         return pa.transform(x.reshape(*x.shape[:-1], -1, self.head_dim), matrices, dims).reshape(x.shape)
@@ -236,16 +224,19 @@ def scene_cameras(scene: SceneInput, pose: Pose, repeat: bool) -> Tensor:
 
 
 def tubelet_cameras(w2c: Tensor, K: Tensor | None, size: tuple[int, int], pose: Pose, repeat: bool) -> Tensor:
-    """[T, slots, 2, 4, 4] float32 from w2c [n, 4, 4] and, for prope, K [n, 3, 3] in pixels of `size` (W, H)."""
+    """[T, slots, 2, 4, 4] float32 from w2c [n, 4, 4] and K [n, 3, 3] in pixels of `size` (W, H).
+
+    K may be None where the kind reads none.
+    """
     w2c = pa.relative(w2c, pa.reference_index(w2c, pose.reference))
     w2c = pa.keep_part(pa.scale_translations(w2c, pose.scale), pose.use)
-    if K is None or pose.kind != "prope":
+    if K is None or not pose.encoding.intrinsics:
         K = torch.eye(3, dtype=w2c.dtype, device=w2c.device).expand(len(w2c), 3, 3)
     if repeat:
         w2c, K = w2c[:, None], K[:, None]
     else:
         w2c, K = pa.per_tubelet(w2c, K, pose.tubelet)
-    P, P_inv = pa.projections(w2c, K if pose.kind == "prope" else None, size)
+    P, P_inv = pose.encoding.matrices(w2c, K, size)
     return torch.stack((P, P_inv), dim=2).float()
 
 
@@ -267,10 +258,11 @@ def _refuse_cameras(scene: SceneInput, pose: Pose) -> None:
             f"{what} rigid w2c (a rotation and a translation), found others for chosen frames {_positions(loose)} "
             "(by position)"
         )
-    if pose.kind != "prope":
+    if not pose.encoding.intrinsics:
         return
     if scene.K is None:
-        raise SceneError(f"{what} intrinsics (K), and these frames have none; gta and cape do without")
+        others = [kind for kind in poses.names() if (e := poses.encoding(kind)).reads_cameras and not e.intrinsics]
+        raise SceneError(f"{what} intrinsics (K), and these frames have none; {', '.join(others)} do without")
     focal = scene.K[:, (0, 1), (0, 1)]
     flat = ~(np.isfinite(scene.K).all((1, 2)) & (focal > 0).all(1))
     if flat.any():

@@ -1,7 +1,7 @@
-"""The bias of `geo_alibi`, brought to attention without a matrix over all pairs of tokens where that is possible.
+"""The bias of a pose encoding, brought to attention without a matrix over all pairs of tokens where that is possible.
 
-A bias that depends on the tubelets of two tokens alone is a product of two narrow factors: for a query the slope and
-its tubelet's row of angles, for a key its tubelet as one of T. Put behind the head's own dims they are part of the
+A bias that depends on the tubelets of two tokens alone is a product of two narrow factors: for a query its tubelet's
+row of numbers, for a key its tubelet as one of T. Put behind the head's own dims they are part of the
 product that attention computes anyway, so sdpa keeps its fused causal kernel and never sees a mask. The sum is the
 same, term by term; nothing is approximated.
 """
@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import AttentionInterface
-
-from smx.geometry import pose_attention as pa
 
 NAME = "smx_biased_sdpa"
 FACTORS = "smx_bias"  # the keyword that brings them to `attend`
@@ -40,28 +38,23 @@ def attend(
     return out[..., : value.shape[-1]], None
 
 
-def factors(visual: Tensor, tubelet: Tensor, w2c: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """[B, heads, L, e] and [B, 1, L, e], float32, whose product is `bias`; e is T, rounded up with zeros.
+def factors(visual: Tensor, tubelet: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
+    """[B, heads, L, e] and [B, 1, L, e], whose product is `bias`; e is T, rounded up with zeros.
 
-    `visual` [B, L] marks video tokens, `tubelet` [B, L] says of which tubelet each is, `w2c` [B, T, 4, 4] are the
-    tubelets' cameras.
+    `visual` [B, L] marks video tokens, `tubelet` [B, L] says of which tubelet each is, `between` [B, heads, T, T] is
+    what the logits of two tubelets' tokens get.
     """
+    tubelets = between.shape[-1]
     rows = torch.arange(len(visual), device=visual.device)[:, None]
-    seen = visual[..., None].to(w2c.dtype)
-    angles = pa.rotation_angles(w2c)[rows, tubelet] * seen
-    which = torch.nn.functional.one_hot(tubelet, w2c.shape[1]).to(w2c.dtype) * seen
-    room = (0, -w2c.shape[1] % ALIGNED)
-    angles, which = torch.nn.functional.pad(angles, room), torch.nn.functional.pad(which, room)
-    return -_slopes(heads, angles) * angles[:, None], which[:, None]
+    seen = visual[:, None, :, None].to(between.dtype)
+    of_queries = between.transpose(1, 2)[rows, tubelet].transpose(1, 2) * seen
+    of_keys = torch.nn.functional.one_hot(tubelet, tubelets).to(between.dtype)[:, None] * seen
+    room = (0, -tubelets % ALIGNED)
+    return torch.nn.functional.pad(of_queries, room), torch.nn.functional.pad(of_keys, room)
 
 
-def bias(visual: Tensor, tubelet: Tensor, w2c: Tensor, heads: int) -> Tensor:
-    """[B, heads, L, L] float32: −slope · angle between the cameras of two video tokens, 0 elsewhere."""
+def bias(visual: Tensor, tubelet: Tensor, between: Tensor) -> Tensor:
+    """[B, heads, L, L]: `between` the tubelets of two video tokens, 0 elsewhere."""
     rows = torch.arange(len(visual), device=visual.device)[:, None, None]
-    angle = pa.rotation_angles(w2c)[rows, tubelet[:, :, None], tubelet[:, None, :]]
-    angle = angle * (visual[:, :, None] & visual[:, None, :])
-    return -_slopes(heads, angle) * angle[:, None]
-
-
-def _slopes(heads: int, like: Tensor) -> Tensor:
-    return torch.tensor(pa.slopes(heads), device=like.device, dtype=like.dtype)[:, None, None]
+    found = between.permute(0, 2, 3, 1)[rows, tubelet[:, :, None], tubelet[:, None, :]].permute(0, 3, 1, 2)
+    return found * (visual[:, None, :, None] & visual[:, None, None, :])
