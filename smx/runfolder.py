@@ -151,6 +151,11 @@ class AttemptFolder:
         """False while the launcher is still writing it (or died before it was written)."""
         return os.path.exists(f"{self.path}/plan.json")  # noqa: PTH110 - as in read_json
 
+    @property
+    def is_canary(self) -> bool:
+        """Whether its first shard goes before everything else of its kind, which waits for it."""
+        return self.plan.get("canary") == {"run": self.run.path.name, "attempt": self.number}
+
     def shard(self, index: int) -> ShardFolder:
         """The folder of shard `index`."""
         return ShardFolder(self.path / f"shards/{index}")

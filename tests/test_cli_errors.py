@@ -296,7 +296,7 @@ def test_a_registry_of_a_newer_smx_is_left_alone(place: Path, capsys: pytest.Cap
     with Registry.open(place / "registry.db"):
         pass
     with closing(sqlite3.connect(place / "registry.db")) as db, db:
-        db.execute("insert into migrations values ('9999_future', 'then')")
+        db.execute("insert into _sqlite_migrations (migration_set, name) values ('smx', '9999_future')")
     before = (place / "registry.db").read_bytes()
     for typed in ("gen --frames 4", "eval --model chance", "ls", "report", "ledger", "db check"):
         said = refused(capsys, *typed.split())

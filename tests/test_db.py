@@ -213,7 +213,7 @@ def test_a_rebuild_that_fails_changes_nothing(workspace: Path, registry: Registr
 
 
 def test_a_registry_of_a_newer_smx_is_not_rebuilt_into_an_older_one(workspace: Path, registry: Registry) -> None:
-    registry.execute("insert into migrations values ('9999_future', 'then')")
+    registry.execute("insert into _sqlite_migrations (migration_set, name) values ('smx', '9999_future')")
     registry.close()
     before = registry.path.read_bytes()
     assert smx(["db", "rebuild"]) == 2

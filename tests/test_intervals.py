@@ -82,20 +82,20 @@ def test_one_scene_gives_no_interval() -> None:
     assert compare(BENCH, asked(1), [0.0] * len(asked(1)), [1.0] * len(asked(1))) == {}
 
 
-def test_saying_always_the_same_is_the_floor_of_a_task() -> None:
+def test_saying_always_the_same_is_the_baseline_of_a_task() -> None:
     """A model that answers "2" to every count has not learned to count, whatever its score."""
     questions = asked(12)
     says_two = [(q, BENCH.judge(q, "2" if q.type == "object_counting" else "B", "official")) for q in questions]
-    floor = uncertainty(BENCH, says_two, "official")["floor"]
-    assert floor["object_counting"] == {"answer": "2", "score": 1.0, "gain": [0.0, 0.0], "better": False}
-    assert floor["route_planning"] == {"answer": "A", "score": 1.0, "gain": [-1.0, -1.0], "better": False}
-    means = uncertainty(BENCH, says_two, "official")["floor_of"]
-    assert means["task"]["object_rel_direction"] == {"score": 1.0, "gain": [-1.0, -1.0], "better": False}
-    assert means["all.micro"][""]["score"] == 1.0
-    assert means["all.micro"][""]["better"] is False
+    majority = uncertainty(BENCH, says_two, "official")["majority"]
+    by_type = majority["type"]
+    assert by_type["object_counting"] == {"answer": "2", "score": 1.0, "gain": [0.0, 0.0], "better": False}
+    assert by_type["route_planning"] == {"answer": "A", "score": 1.0, "gain": [-1.0, -1.0], "better": False}
+    assert majority["task"]["object_rel_direction"] == {"score": 1.0, "gain": [-1.0, -1.0], "better": False}
+    assert majority["all.micro"][""]["score"] == 1.0
+    assert majority["all.micro"][""]["better"] is False
     varied = [Question(f"{i}", "scannet", f"s{i % 9}", "what", "?", None, f"thing{'abcdef'[i % 6]}") for i in range(90)]
     knows = [(q, SQA3D().judge(q, q.truth, "em")) for q in varied]
-    assert uncertainty(SQA3D(), knows, "em")["floor"]["what"]["better"] is True
+    assert uncertainty(SQA3D(), knows, "em")["majority"]["type"]["what"]["better"] is True
 
 
 def test_a_pair_of_runs_is_compared_on_the_same_draws() -> None:

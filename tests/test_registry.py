@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from smx.registry import connection
 from smx.registry.migrations import MIGRATIONS
 from smx.registry.rows import AttemptRow, CellScore, RunRow, ScoreRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
+from smx.spec import canonical
 
 A, B, C = (letter * 64 for letter in "abc")
 
@@ -83,19 +86,45 @@ def as_ordinary_user() -> Iterator[None]:
 # schema
 
 
-@pytest.mark.parametrize("applied", range(1, len(MIGRATIONS) + 1))
-def test_registry_of_every_earlier_smx_opens_with_its_rows(tmp_path: Path, applied: int) -> None:
-    old, fresh = tmp_path / "old.db", tmp_path / "fresh.db"
-    Registry.open(fresh).close()
-    with contextlib.closing(sqlite3.connect(old)) as db:
+KEPT_BY_SMX = 5  # migrations that smx noted in a table of its own; sqlite-utils notes the later ones
+OLD_SPEC = canonical({"kind": "eval", "seed": 3, "blind": True, "bench_options": {"where": {"dataset": ["scannet"]}}})
+
+
+def old_registry(path: Path, applied: int) -> None:
+    """One that an smx of `applied` migrations made, with a run, its score and a note."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
         for name, script in MIGRATIONS[:applied]:
             db.executescript(script)
             db.execute("insert into migrations values (?, 'then')", (name,))
-        if applied:
-            db.execute("insert into notes values ('f', 'then', 'me', 'kept')")
+        db.execute("insert into notes values ('f', 'then', 'me', 'kept')")
+        db.execute(
+            "insert into runs (fingerprint, kind, name, folder, seed, labels, created, updated, spec) values"
+            """ (?, 'eval', 'n', 'eval/n', 3, '{"untrained":true}', 'then', 'then', ?)""",
+            [A, OLD_SPEC],
+        )
+        db.execute("insert into scores (fingerprint, bench, scorer, metric, n) values (?, 'rooms', 'o@1', 'm', 3)", [A])
+        if applied >= 5:
+            db.execute("update scores set floor = 0.3, gain_low = -0.1, usual = 'B'")
         db.commit()
+
+
+@pytest.mark.parametrize("applied", range(1, KEPT_BY_SMX + 1))
+def test_registry_of_every_earlier_smx_opens_with_its_rows(tmp_path: Path, applied: int) -> None:
+    old, fresh = tmp_path / "old.db", tmp_path / "fresh.db"
+    Registry.open(fresh).close()
+    old_registry(old, applied)
     with Registry.open(old) as registry:
-        assert [note.text for note in registry.notes()] == (["kept"] if applied else [])
+        assert [note.text for note in registry.notes()] == ["kept"]
+        run = registry.run(A)
+        assert run is not None
+        assert (run.blind, run.input, run.imported, run.untrained) == (True, "video", False, True)
+        assert run.where_filter == '{"dataset":["scannet"]}'
+        (score,) = registry.scores()
+        majority = (score.majority_score, score.majority_gain_low, score.majority_answer)
+        assert majority == ((0.3, -0.1, "B") if applied >= 5 else (None, None, None))
+        assert registry.query("select name from _sqlite_migrations order by id") == [(name,) for name, _ in MIGRATIONS]
+        registry.add_run(run_row(B, spec=canonical({**json.loads(OLD_SPEC), "seed": 4})))
+        assert len({run.seedless for run in registry.runs()}) == 1, "an old run and its twin of another seed"
     assert schema(old) == schema(fresh)
 
 
@@ -103,15 +132,58 @@ def test_a_migration_that_fails_half_way_leaves_the_registry_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "registry.db"
-    Registry.open(path).close()
-    before = schema(path)
-    broken = ("0099_broken", "create table new_table (a);\ncreate table runs (a);\n")
+    old_registry(path, 3)
+    before = path.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(connection, "MIGRATIONS", [*MIGRATIONS, broken])
+        broken = [*MIGRATIONS, ("0099_broken", "create table new_table (a);\ncreate table runs (a);\n")]
+        patched.setattr("smx.registry.migrations.MIGRATIONS", broken)
+        patched.setattr("smx.registry._migrate.MIGRATIONS", broken)
         with pytest.raises(sqlite3.OperationalError, match="runs already exists"):
             Registry.open(path)
-    assert schema(path) == before
+    assert path.read_bytes() == before
     Registry.open(path).close()
+
+
+def test_a_kill_in_the_middle_of_a_migration_leaves_a_registry_that_opens(tmp_path: Path) -> None:
+    """Lost otherwise: a registry with half a schema, which no smx reads."""
+    path = tmp_path / "registry.db"
+    old_registry(path, 5)
+    before = schema(path)
+    code = """
+import os, signal
+from smx.registry import migrations
+from smx.registry.spec_columns import spec_columns
+migrations.MIGRATIONS.append(("0099_killed", "create table half (a);\\nselect spec_column('now', '');\\n"))
+migrations.spec_columns = lambda spec: os.kill(os.getpid(), signal.SIGKILL) if spec == "now" else spec_columns(spec)
+
+Registry.open(Path(sys.argv[1]))
+"""
+    process = python(code, path)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert schema(path) == before
+    with Registry.open(path) as registry:
+        assert registry.run(A) is not None
+
+
+def test_a_plugin_option_of_that_name_does_not_make_a_run_blind(registry: Registry) -> None:
+    """Lost otherwise: runs of somebody's sampler or bench in the table under a name that is not theirs."""
+    options = {"blind": True, "input": "frames", "frame_order": "reversed", "imported": True, "seed": 5}
+    spec = {
+        "kind": "eval",
+        "seed": 1,
+        "sampler_options": options,
+        "bench_options": options,
+        "variant": {"base": "mine"},
+    }
+    registry.add_run(run_row(A, spec=canonical(spec)))
+    registry.add_run(run_row(B, spec=canonical({**spec, "seed": 2})))
+    registry.add_run(run_row(C, spec=canonical({**spec, "blind": True, "bench_options": {**options, "seed": 1}})))
+    plain, twin, other = (registry.find(fingerprint) for fingerprint in (A, B, C))
+    assert (plain.blind, plain.input, plain.frame_order, plain.imported) == (False, "video", "given", False)
+    assert (plain.base, plain.subset, plain.where_filter) == ("mine", None, None)
+    assert other.blind
+    assert plain.seedless == twin.seedless != other.seedless
 
 
 def test_two_processes_may_make_the_registry_at_once(tmp_path: Path) -> None:
@@ -123,14 +195,14 @@ def test_two_processes_may_make_the_registry_at_once(tmp_path: Path) -> None:
         tell(maker)
     assert [maker.communicate()[0] for maker in makers] == ["made\n"] * 3
     with Registry.open(tmp_path / "registry.db") as registry:
-        assert registry.query("select count(*) from migrations") == [(len(MIGRATIONS),)]
+        assert registry.query("select count(*) from _sqlite_migrations") == [(len(MIGRATIONS),)]
 
 
 # files that cannot be used: a message with the way out, and the file untouched
 
 
 def test_registry_of_a_newer_smx_is_refused(registry: Registry) -> None:
-    registry.execute("insert into migrations values ('9999_future', 'then')")
+    registry.execute("insert into _sqlite_migrations (migration_set, name) values ('smx', '9999_future')")
     registry.close()
     with pytest.raises(UserError, match="newer smx") as caught:
         Registry.open(registry.path)

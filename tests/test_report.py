@@ -83,7 +83,8 @@ class Lab:
                 values += [ScoreRow(fingerprint, bench, scorer, "type", v, 10, t) for t, v in (types or {}).items()]
                 for k, value in enumerate(values):
                     if (gain := (gains or {}).get(value.task or value.metric)) is not None:
-                        values[k] = replace(value, floor=0.3, gain_low=gain, usual="2" if value.task else None)
+                        answer = "2" if value.task else None
+                        values[k] = replace(value, majority_score=0.3, majority_gain_low=gain, majority_answer=answer)
                 registry.replace_scores(fingerprint, values)
             if mark:
                 registry.put_attempt(AttemptRow(fingerprint, 1, "inline", "done", items, mark=mark))

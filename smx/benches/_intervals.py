@@ -24,36 +24,35 @@ Metric = tuple[str, str]  # ("all.micro", ""), ("type", question type), ("task",
 
 
 def uncertainty(bench: BaseBench, scored: Sequence[tuple[Question, Verdict]], scorer: str) -> dict[str, Any]:
-    """`{"scenes", "ci": {metric: {task: [low, high]}}, "floor": {type: …}, "floor_of": {metric: {task: …}}}`.
+    """`{"scenes", "ci": {metric: {task: [low, high]}}, "majority": {metric: {task: {"score", "gain", "better"}}}}`.
 
-    `floor`: per type the most frequent true answer of these questions, what it would score, and the interval of
-    how much better the run is; `better` is False where that reaches down to 0. `floor_of`: the same of tasks and
-    averages, for which each type has its own such answer. Nothing for fewer than two scenes.
+    `majority`: what always giving each type's most frequent true answer of these questions would score, and the
+    interval of how much better the run is; `better` is False where that reaches down to 0. A type has its `answer`
+    too. Nothing for fewer than two scenes.
     """
     questions = [question for question, _ in scored]
     scenes = len({(q.dataset, q.scene) for q in questions})
     if scenes < 2 or not bench.tasks():
         return {"scenes": scenes}
     scores = [verdict.score for _, verdict in scored]
-    usual = {kind: _most_frequent(q.truth for q in questions if q.type == kind) for kind in {q.type for q in questions}}
-    constant = [bench.judge(q, usual[q.type], scorer).score for q in questions]
-    ours, floors = drawn(bench, questions, scores), drawn(bench, questions, constant)
+    answers = {
+        kind: _most_frequent(q.truth for q in questions if q.type == kind) for kind in {q.type for q in questions}
+    }
+    constant = [bench.judge(q, answers[q.type], scorer).score for q in questions]
+    ours, majorities = drawn(bench, questions, scores), drawn(bench, questions, constant)
     ci: dict[str, dict[str, list[float]]] = {}
     for (metric, task), samples in ours.items():
         ci.setdefault(metric, {})[task] = interval(samples)
-    floor: dict[str, Any] = {}
-    floor_of: dict[str, dict[str, Any]] = {}
+    majority: dict[str, dict[str, dict[str, Any]]] = {}
     summary = bench.summarize([(q, Verdict("", score)) for q, score in zip(questions, constant, strict=True)])
     for (metric, task), samples in ours.items():
-        gain = interval(samples - floors[metric, task])
+        gain = interval(samples - majorities[metric, task])
         score = metric_of(summary, (metric, task))
         assert score is not None, "what has draws has a score"
-        about = {"score": round(score, _DIGITS), "gain": gain, "better": gain[0] > 0}
-        if metric == "type":
-            floor[task] = {"answer": usual[task], **about}
-        else:
-            floor_of.setdefault(metric, {})[task] = about
-    return {"scenes": scenes, "ci": ci, "floor": floor, "floor_of": floor_of}
+        answer = {"answer": answers[task]} if metric == "type" else {}
+        about = {**answer, "score": round(score, _DIGITS), "gain": gain, "better": gain[0] > 0}
+        majority.setdefault(metric, {})[task] = about
+    return {"scenes": scenes, "ci": ci, "majority": majority}
 
 
 def compare(

@@ -215,7 +215,7 @@ def _say_result(result: dict[str, Any]) -> None:
             out(f"  {name}: {shown or 'no such questions'}")
         for kind, entry in found["types"].items():
             sure = _interval(ci.get("type", {}).get(kind))
-            out(f"    {kind}: {100 * entry['score']:.2f}{sure} (n {entry['n']}){_floor(found, kind)}")
+            out(f"    {kind}: {100 * entry['score']:.2f}{sure} (n {entry['n']}){_no_better(found, kind)}")
     if result.get("samples"):
         out("samples")
         for key, value in result["samples"].items():
@@ -231,12 +231,14 @@ def _interval(pair: list[float] | None) -> str:
     return f" [{100 * pair[0]:.1f}, {100 * pair[1]:.1f}]" if pair else ""
 
 
-def _floor(found: dict[str, Any], kind: str) -> str:
+def _no_better(found: dict[str, Any], kind: str) -> str:
     """Whether always giving the most frequent answer would do as well."""
-    floor = found.get("floor", {}).get(kind)
-    if floor is None or floor["better"]:
+    from smx.registry.scores import majority_baseline
+
+    majority = majority_baseline(found, "type", kind)
+    if not majority or majority["better"]:
         return ""
-    return f", no better than always answering {floor['answer']!r} ({100 * floor['score']:.2f})"
+    return f", no better than always answering {majority['answer']!r} ({100 * majority['score']:.2f})"
 
 
 def _row_json(row: RunRow) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def observe(view: AttemptView, facts: Sequence[ShardStatus] | None) -> Observati
     if view.row.handle is None and handle is not None:
         learnt |= {"handle": dict(handle), "job": handle.get("job")}
     if not view.known:
-        learnt["resources"] = view.folder.plan.get("resources", {})
+        learnt |= {"resources": view.folder.plan.get("resources", {}), "canary": view.folder.is_canary}
     if any(state in LIVE for state in states):
         return _going_on(view, judged, learnt)
     return _concluded(view, judged, learnt)
@@ -209,7 +209,8 @@ def _current_result(run: RunFolder, excluded: frozenset[int], done: int, failed:
     """result.json, made again when it is missing, speaks of other items, or an earlier smx knew less of its scores."""
     with contextlib.suppress(UserError):  # a damaged file is derived again
         result = run.result()
-        known = all("floor_of" in s or "ci" not in s for s in (result or {}).get("scores", {}).values())
+        summaries = (result or {}).get("scores", {}).values()
+        known = all({"majority", "floor_of"} & summary.keys() or "ci" not in summary for summary in summaries)
         if result and known and not excluded and (result["done"], result["failed"]) == (done, failed):
             return result
     return derive(run, excluded)

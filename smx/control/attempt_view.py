@@ -68,6 +68,7 @@ def row_of(attempt: AttemptFolder) -> AttemptRow:
         job=(handle or {}).get("job"),
         created=plan["created"],
         provenance={**plan["provenance"], "submitter": plan["submitter"]},
+        canary=attempt.is_canary,
     )
 
 

@@ -193,8 +193,7 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 def _may_fail(attempt: AttemptFolder, index: int) -> int:
     """How many items may fail: none of a canary, or what waits for it would meet the same."""
-    canary = {"run": attempt.run.path.name, "attempt": attempt.number}
-    return 0 if index == 0 and attempt.plan.get("canary") == canary else int(attempt.plan["max_failed"])
+    return 0 if index == 0 and attempt.is_canary else int(attempt.plan["max_failed"])
 
 
 def _work(shard: Shard) -> None:

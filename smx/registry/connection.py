@@ -16,8 +16,7 @@ from typing import Any
 
 from smx.atomic_io import sync_folder
 from smx.errors import UserError, no_space
-from smx.registry.migrations import MIGRATIONS
-from smx.runfolder import now
+from smx.registry.migrations import make, pending
 
 BUSY_SECONDS = 30.0
 
@@ -83,7 +82,10 @@ class Connection:
             # Only a file that someone else turned to WAL is turned back: setting it always would lock.
             if self._db.execute("pragma journal_mode").fetchone()[0] != "delete":
                 self._db.execute("pragma journal_mode = delete")
-            migrate(self._db, self.path)
+            if pending(self._db, self.path):
+                from smx.registry._migrate import migrate
+
+                migrate(self._db)
             self._file = _identity(self.path)
         except sqlite3.Error as error:
             self._db.close()
@@ -109,52 +111,6 @@ class Connection:
             if self._db.in_transaction:
                 self._db.rollback()
             raise explained(error, self.path) from error
-
-
-def migrate(db: sqlite3.Connection, path: Path) -> None:
-    """Bring the schema of `db` up to date, a transaction for each step."""
-    while pending(db, path):
-        db.execute("begin immediate")
-        try:
-            for name, script in pending(db, path)[:1]:  # again: another process may have been first
-                for statement in statements(script):
-                    db.execute(statement)
-                db.execute("insert into migrations values (?, ?)", (name, now()))
-            db.execute("commit")
-        except BaseException:
-            db.rollback()
-            raise
-
-
-def pending(db: sqlite3.Connection, path: Path) -> list[tuple[str, str]]:
-    """Migrations that `db` lacks. `UserError` for a file that is not ours, or ours from a newer smx."""
-    tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
-    if "migrations" not in tables:
-        if tables:
-            raise UserError(
-                f"{path} is an SQLite file, but no smx registry (it holds {', '.join(sorted(tables)[:3])})",
-                "choose another folder with --workspace, or move that file away",
-            )
-        return MIGRATIONS
-    applied = {name for (name,) in db.execute("select name from migrations")}
-    newer = sorted(applied - {name for name, _ in MIGRATIONS})
-    if newer:
-        raise UserError(
-            f"{path} was written by a newer smx (it has {newer[-1]})",
-            "update smx here (pip install -U smx), or use another workspace with --workspace",
-        )
-    return [m for m in MIGRATIONS if m[0] not in applied]
-
-
-def statements(script: str) -> Iterator[str]:
-    """The statements of an SQL script; each ends its line. (sqlite3's own executescript would commit first.)"""
-    gathered = ""
-    for line in script.splitlines(keepends=True):
-        gathered += line
-        if sqlite3.complete_statement(gathered):
-            yield gathered
-            gathered = ""
-    assert not gathered.strip(), f"unfinished statement: {gathered.strip()[:80]}"
 
 
 def explained(error: sqlite3.Error, path: Path) -> Exception:
@@ -190,7 +146,7 @@ def _make(path: Path) -> None:
     try:
         new.touch()  # by SQLite's own hand it could never be the group's to write, whatever the umask
         with contextlib.closing(_connected(new)) as db:
-            migrate(db, new)
+            make(db)
         with contextlib.suppress(FileExistsError):  # another process was first
             os.link(new, path)
         sync_folder(path.parent)

@@ -23,6 +23,7 @@ from smx.atomic_io import sync_folder, write_atomic
 from smx.errors import UserError
 from smx.registry.connection import Damaged
 from smx.registry.ledger import import_history
+from smx.registry.migrations import SET, TABLE
 from smx.registry.rows import AttemptRow, NoteRow
 from smx.registry.store import Registry
 from smx.runfolder import now, run_folders
@@ -105,7 +106,8 @@ def content(path: Path) -> dict[str, list[dict[str, Any]]]:
     with _reading(path) as connection:
         db = sqlite_utils.Database(connection)
         # When this file was migrated says nothing about what it holds.
-        return {t.name: list(t.rows_where(order_by=", ".join(t.pks))) for t in db.tables if t.name != "migrations"}
+        tables = [t for t in db.tables if t.name not in ("migrations", TABLE)]
+        return {t.name: list(t.rows_where(order_by=", ".join(t.pks))) for t in tables}
 
 
 def as_sql(path: Path) -> Iterator[str]:
@@ -131,7 +133,7 @@ def quick_check(registry: Registry) -> list[str]:
 
 def check(registry: Registry, runs: Path) -> Check:
     """Compare the registry with itself and with the run folders under `runs`."""
-    ((schema,),) = registry.query("select max(name) from migrations")
+    ((schema,),) = registry.query(f"select max(name) from {TABLE} where migration_set = ?", [SET])
     ((n_runs, n_attempts),) = registry.query("select (select count(*) from runs), (select count(*) from attempts)")
     problems = [f"damaged: {line}" for (line,) in registry.query("pragma integrity_check") if line != "ok"]
     for table, _, parent, _ in registry.query("pragma foreign_key_check"):

@@ -1,6 +1,98 @@
-"""The registry's schema, as migrations that only append. Each runs in one transaction, in order."""
+"""The registry's schema, as migrations that only append, and which of them a file lacks.
+
+A new file gets them all at once, in plain sqlite3. Those that an older file lacks are applied by sqlite-utils
+(`smx.registry._migrate`), in whose own table they are noted.
+"""
 
 from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from smx.errors import UserError
+from smx.registry.spec_columns import spec_columns
+from smx.runfolder import now
+
+SET = "smx"  # what ours are called in sqlite-utils' table of migrations
+TABLE = "_sqlite_migrations"
+_TABLE_AS_SQLITE_UTILS_HAS_IT = f"""
+create table {TABLE} (id integer primary key, migration_set text, name text, applied_at text);
+create unique index idx_{TABLE}_migration_set_name on {TABLE} (migration_set, name);
+"""
+
+
+def pending(db: sqlite3.Connection, path: Path) -> list[str]:
+    """Names of migrations that `db` lacks. Every command asks, so nothing is imported for it.
+
+    `UserError` for a file that is not ours, or ours from a newer smx.
+    """
+    names = applied(db, tables := table_names(db)).keys()
+    if tables and not names:
+        raise UserError(
+            f"{path} is an SQLite file, but no smx registry (it holds {', '.join(sorted(tables)[:3])})",
+            "choose another folder with --workspace, or move that file away",
+        )
+    newer = sorted(names - {name for name, _ in MIGRATIONS})
+    if newer:
+        raise UserError(
+            f"{path} was written by a newer smx (it has {newer[-1]})",
+            "update smx here (pip install -U smx), or use another workspace with --workspace",
+        )
+    return [name for name, _ in MIGRATIONS if name not in names]
+
+
+def make(db: sqlite3.Connection) -> None:
+    """The whole schema in an empty file. sqlite-utils could do it, but it imports pandas, and nobody waits for that."""
+    db.execute("begin immediate")
+    note_down(db, {})
+    for name, script in MIGRATIONS:
+        run(db, script)
+        db.execute(f"insert into {TABLE} (migration_set, name, applied_at) values (?, ?, ?)", [SET, name, now()])
+    db.execute("commit")
+
+
+def run(db: sqlite3.Connection, script: str) -> None:
+    """The statements of a migration, in the transaction that is open (sqlite3's own executescript would commit it)."""
+    db.create_function("spec_column", 2, lambda spec, column: spec_columns(spec)[column])
+    for statement in _statements(script):
+        db.execute(statement)
+
+
+def note_down(db: sqlite3.Connection, names: dict[str, str]) -> None:
+    """The table in which migrations are noted, with these (and when they were applied) if it is made here."""
+    if TABLE not in table_names(db):
+        run(db, _TABLE_AS_SQLITE_UTILS_HAS_IT)
+    if not db.execute(f"select 1 from {TABLE} where migration_set = ?", [SET]).fetchone():
+        rows = [(SET, name, moment) for name, moment in names.items()]
+        db.executemany(f"insert into {TABLE} (migration_set, name, applied_at) values (?, ?, ?)", rows)
+
+
+def applied(db: sqlite3.Connection, tables: set[str]) -> dict[str, str]:
+    """Migrations that `db`, which has these tables, went through, and when. Before 0006 smx kept them itself."""
+    names: dict[str, str] = {}
+    if TABLE in tables:
+        names = dict(db.execute(f"select name, applied_at from {TABLE} where migration_set = ?", [SET]))
+    if not names and "migrations" in tables:
+        names = dict(db.execute("select name, applied from migrations"))
+    return names
+
+
+def table_names(db: sqlite3.Connection) -> set[str]:
+    """All tables of a file."""
+    return {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Each ends its line."""
+    gathered = ""
+    for line in script.splitlines(keepends=True):
+        gathered += line
+        if sqlite3.complete_statement(gathered):
+            yield gathered
+            gathered = ""
+    assert not gathered.strip(), f"unfinished statement: {gathered.strip()[:80]}"
+
 
 MIGRATIONS: list[tuple[str, str]] = [
     (
@@ -263,6 +355,62 @@ MIGRATIONS: list[tuple[str, str]] = [
             coalesce(kind, 'eval'), variant, sampler, frames, bench, dataset, 0, coalesce(scorer, ''), metric,
             coalesce(task, ''), value, n, 0, null, null,
             'done', n, n, 0, '{}', mark is 'doubtful', 'imported', null, date, null, null, null, null, null
+        from imports where what = 'score' and mark is not 'excluded';
+        """,
+    ),
+    (
+        "0006_typed_columns",
+        """
+        -- an smx that keeps its migrations in this table sees by this row that a newer one was here
+        insert into migrations values ('0006_typed_columns', 'see _sqlite_migrations');
+
+        drop view score_table;
+        drop index scores_at_floor;
+        alter table scores rename column floor to majority_score;
+        alter table scores rename column gain_low to majority_gain_low;
+        alter table scores rename column usual to majority_answer;
+        create index scores_at_majority on scores (fingerprint, scorer, task)
+            where metric = 'type' and majority_gain_low <= 0;  -- few, and every report names them
+
+        alter table attempts add column canary integer not null default 0;  -- its first items went before all others
+
+        -- what kind of run it is: read from its spec when the row is written (smx.registry.spec_columns)
+        alter table runs add column blind integer not null default 0;
+        alter table runs add column input text;                     -- eval: 'video', 'frames'
+        alter table runs add column frame_order text;               -- eval: 'given', 'reversed', 'shuffled'
+        alter table runs add column imported integer not null default 0;  -- another tool chose its frames
+        alter table runs add column base text;                      -- base model of the variant
+        alter table runs add column subset text;                    -- part of the bench by name; null: none named
+        alter table runs add column where_filter text;              -- part of the bench by its fields, JSON; null: all
+        alter table runs add column question_file text;             -- the bench's questions, where a file was named
+        alter table runs add column seedless text;                  -- digest of the spec without its seed
+        alter table runs add column untrained integer
+            generated always as (coalesce(json_extract(labels, '$.untrained'), 0)) virtual;
+        update runs set
+            blind = spec_column(spec, 'blind'), input = spec_column(spec, 'input'),
+            frame_order = spec_column(spec, 'frame_order'), imported = spec_column(spec, 'imported'),
+            base = spec_column(spec, 'base'), subset = spec_column(spec, 'subset'),
+            where_filter = spec_column(spec, 'where_filter'), question_file = spec_column(spec, 'question_file'),
+            seedless = spec_column(spec, 'seedless');
+
+        -- every score that counts, with the cell it belongs to and what kind of run it is of
+        create view score_table as
+        select
+            r.kind, r.variant, r.sampler, r.frames, s.bench, r.dataset, r.seed, s.scorer, s.metric, s.task,
+            s.value, s.n, s.unparsed, s.ci_low, s.ci_high,
+            r.state, r.items, r.done, r.failed, r.labels,
+            s.fingerprint in (select fingerprint from doubtful_runs) as doubtful,
+            'run' as origin, s.fingerprint, r.created, s.majority_score, s.majority_gain_low, s.majority_answer,
+            r.blind, r.input, r.frame_order, r.imported, r.base, r.subset, r.where_filter, r.question_file,
+            r.untrained, r.seedless
+        from runs r join scores s on s.fingerprint = r.fingerprint
+        where s.fingerprint not in (select fingerprint from excluded_runs)
+        union all
+        select
+            coalesce(kind, 'eval'), variant, sampler, frames, bench, dataset, 0, coalesce(scorer, ''), metric,
+            coalesce(task, ''), value, n, 0, null, null,
+            'done', n, n, 0, '{}', mark is 'doubtful', 'imported', null, date, null, null, null,
+            0, null, null, 0, null, null, null, null, 0, null
         from imports where what = 'score' and mark is not 'excluded';
         """,
     ),

@@ -12,6 +12,7 @@ from smx.runfolder import now
 LIVE = ("waiting", "pending", "running")  # states of an attempt that may still produce items
 BAD = ("failed", "lost", "preempted")  # ended without having done its work, and nobody asked for that
 _JSON = {"labels", "handle", "failure", "provenance", "resources", "usage"}
+_TRUTH = {"blind", "imported", "canary"}  # 0 and 1 in SQLite
 Row = TypeVar("Row")
 
 
@@ -37,6 +38,21 @@ class RunRow:
     failed: int = 0
     created: str = field(default_factory=now)
     updated: str = field(default_factory=now)
+    # What kind of run it is; `Registry.add_run` reads it from the spec: see `smx.registry.spec_columns`.
+    blind: bool = False
+    input: str | None = None
+    frame_order: str | None = None
+    imported: bool = False  # another tool chose its frames
+    base: str | None = None
+    subset: str | None = None
+    where_filter: str | None = None  # canonical JSON; None: all questions of the bench or subset
+    question_file: str | None = None
+    seedless: str | None = None
+
+    @property
+    def untrained(self) -> bool:
+        """Whether its weights are random."""
+        return bool(self.labels.get("untrained"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +92,7 @@ class AttemptRow:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     resources: Mapping[str, Any] = field(default_factory=dict)
     usage: Mapping[str, Any] | None = None
+    canary: bool = False  # its first items went before everything else, which waits for them
 
     @property
     def live(self) -> bool:
@@ -116,9 +133,9 @@ class ScoreRow:
     unparsed: int = 0
     ci_low: float | None = None
     ci_high: float | None = None
-    floor: float | None = None  # what always giving each type's most frequent true answer would score
-    gain_low: float | None = None  # how much better this is at least, in 95 % of draws; up to 0: no better
-    usual: str | None = None  # that answer, of a single type
+    majority_score: float | None = None  # of always giving each type's most frequent true answer
+    majority_gain_low: float | None = None  # how much better this is at least, in 95 % of draws; up to 0: no better
+    majority_answer: str | None = None  # that answer, of a single type
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +187,19 @@ class CellScore(NamedTuple):
     origin: str
     fingerprint: str | None
     created: str | None
-    floor: float | None = None  # as in ScoreRow
-    gain_low: float | None = None
-    usual: str | None = None
+    majority_score: float | None = None  # as in ScoreRow
+    majority_gain_low: float | None = None
+    majority_answer: str | None = None
+    blind: int = 0  # as in RunRow
+    input: str | None = None
+    frame_order: str | None = None
+    imported: int = 0  # frames that another tool chose; not `origin`
+    base: str | None = None
+    subset: str | None = None
+    where_filter: str | None = None
+    question_file: str | None = None
+    untrained: int = 0
+    seedless: str | None = None
 
 
 def columns(cls: type[Any]) -> tuple[str, ...]:
@@ -193,12 +220,15 @@ def to_sql(name: str, value: object) -> object:
 def from_sql(cls: type[Row], found: list[tuple[Any, ...]]) -> list[Row]:
     """Rows of `cls` from values selected in the order of `columns(cls)`."""
     encoded = [k for k, name in enumerate(columns(cls)) if name in _JSON]
+    truths = [k for k, name in enumerate(columns(cls)) if name in _TRUTH]
     rows = []
     for values in found:
         fields_ = list(values)
         for k in encoded:
             if fields_[k] is not None:
                 fields_[k] = {} if fields_[k] == "{}" else json.loads(fields_[k])
+        for k in truths:
+            fields_[k] = bool(fields_[k])
         rows.append(cls(*fields_))
     return rows
 

@@ -40,37 +40,25 @@ def _own(
 ) -> list[CellScore]:
     which = of_runs({**runs, "tag": tag, "since": since})
     which.add("fingerprint not in (select fingerprint from excluded_runs)", [])
-    cells = {
-        cell[0]: cell
-        for cell in query(
-            f"""select fingerprint, kind, variant, sampler, frames, dataset, seed, state, items, done, failed, labels,
-                       fingerprint in (select fingerprint from doubtful_runs), created
-                from runs {which.sql}""",
-            which.values,
-        )
+    cell, outcome = "kind, variant, sampler, frames, dataset, seed", "state, items, done, failed, labels"
+    kind_of_run = "blind, input, frame_order, imported, base, subset, where_filter, question_file, untrained, seedless"
+    doubtful = "fingerprint in (select fingerprint from doubtful_runs)"
+    runs_sql = f"select fingerprint, created, {cell}, {outcome}, {doubtful}, {kind_of_run} from runs {which.sql}"
+    parts = {  # what a run gives to each of its rows: before and after the bench, after the number, at the end
+        run[0]: (run[2:6], run[6:8], (*run[8:14], "run", *run[:2]), run[14:]) for run in query(runs_sql, which.values)
     }
     numbers = Where(scores)
     if any(value is not None for value in (*runs.values(), tag, since)):
         numbers.add(f"fingerprint in (select fingerprint from runs {which.sql})", which.values)
+    score = "scorer, metric, task, value, n, unparsed, ci_low, ci_high"
+    majority = "majority_score, majority_gain_low, majority_answer"
     found = []
-    for fingerprint, bench, scorer, metric, task, value, n, unparsed, ci_low, ci_high, floor, gain_low, usual in query(
-        f"""select fingerprint, bench, scorer, metric, task, value, n, unparsed, ci_low, ci_high, floor, gain_low, usual
-            from scores {numbers.sql}""",
-        numbers.values,
+    for fingerprint, bench, *values in query(
+        f"select fingerprint, bench, {score}, {majority} from scores {numbers.sql}", numbers.values
     ):
-        cell = cells.get(fingerprint)
-        if cell is not None:
-            _, kind, variant, sampler, frames, dataset, seed, state, items, done, failed, labels, doubtful, created = (
-                cell
-            )
-            found.append(
-                CellScore(
-                    kind, variant, sampler, frames, bench, dataset, seed, scorer, metric, task,
-                    value, n, unparsed, ci_low, ci_high,
-                    state, items, done, failed, labels, doubtful, "run", fingerprint, created,
-                    floor, gain_low, usual,
-                )
-            )  # fmt: skip
+        if fingerprint in parts:
+            place, apart, state, kind = parts[fingerprint]
+            found.append(CellScore._make((*place, bench, *apart, *values[:8], *state, *values[8:], *kind)))
     return found
 
 
@@ -95,9 +83,22 @@ def score_rows(fingerprint: str, bench: str, scores: dict[str, Any]) -> list[Sco
     return rows
 
 
+def majority_baseline(summary: dict[str, Any], metric: str, task: str = "") -> dict[str, Any]:
+    """`{"score", "gain": [low, high], "better"}` of the majority baseline, for a type its `answer` too.
+
+    Empty where nothing was drawn. Results of older versions have it as `floor` and `floor_of`.
+    """
+    if "majority" in summary:
+        by_task = summary["majority"].get(metric, {})
+    else:
+        by_task = summary.get("floor", {}) if metric == "type" else summary.get("floor_of", {}).get(metric, {})
+    found: dict[str, Any] = by_task.get(task, {})
+    return found
+
+
 def _how_sure(summary: dict[str, Any], metric: str, task: str) -> tuple[Any, ...]:
-    """Columns ci_low, ci_high, floor, gain_low and usual of a score; None where nothing was drawn."""
+    """Columns ci_low, ci_high and those of the majority baseline; None where nothing was drawn."""
     low, high = summary.get("ci", {}).get(metric, {}).get(task, (None, None))
-    floors = summary.get("floor", {}) if metric == "type" else summary.get("floor_of", {}).get(metric, {})
-    floor = floors.get(task, {})
-    return low, high, floor.get("score"), floor["gain"][0] if floor else None, floor.get("answer")
+    majority = majority_baseline(summary, metric, task)
+    gain_low = majority["gain"][0] if majority else None
+    return low, high, majority.get("score"), gain_low, majority.get("answer")

@@ -33,6 +33,7 @@ from smx.registry.rows import (
     to_sql,
 )
 from smx.registry.scores import cell_scores
+from smx.registry.spec_columns import spec_columns
 from smx.runfolder import now
 
 
@@ -86,7 +87,7 @@ class Registry:
         with self.transaction():
             known = self.run(row.fingerprint)
             if known is None:
-                self._put("insert", row)
+                self._put("insert", dataclasses.replace(row, **spec_columns(row.spec)))
             else:
                 labels = _merged(known.labels, row.labels)
                 if labels != known.labels:

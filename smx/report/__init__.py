@@ -55,7 +55,7 @@ def _weak(registry: Registry) -> Weak:
     """Run -> scorer -> question types at which always giving the most frequent answer would do as well."""
     found: dict[str, dict[str, list[str]]] = {}
     for run, scorer, kind in registry.query(
-        "select fingerprint, scorer, task from scores where metric = 'type' and gain_low <= 0"
+        "select fingerprint, scorer, task from scores where metric = 'type' and majority_gain_low <= 0"
     ):
         found.setdefault(run, {}).setdefault(scorer, []).append(kind)
     return found

@@ -119,7 +119,7 @@ def _floor(table: Table) -> Iterator[str]:
     for cell in table.cells.values():
         for group in cell.scored:
             if group.marked:
-                marked |= {e.score.task: e.score.usual for e in group.entries if e.score}
+                marked |= {e.score.task: e.score.majority_answer for e in group.entries if e.score}
             if table.weak and not group.baseline:
                 for entry in group.entries:
                     if entry.score and not entry.score.task:

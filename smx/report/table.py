@@ -79,7 +79,7 @@ class Group:
         best = None
         for entry in self.entries:
             if entry.score and entry.score.value is not None:
-                gain = entry.score.gain_low
+                gain = entry.score.majority_gain_low
                 if gain is None:
                     return None
                 best = gain if best is None or gain > best else best
@@ -88,7 +88,7 @@ class Group:
     @property
     def floor(self) -> float | None:
         """What always giving each type's most frequent answer would score; the mean where that differs by run."""
-        floors = [e.score.floor for e in self.entries if e.score and e.score.floor is not None]
+        floors = [e.score.majority_score for e in self.entries if e.score and e.score.majority_score is not None]
         return math.fsum(floors) / len(floors) if floors else None
 
     @property
