@@ -26,6 +26,7 @@ from smx.registry.store import Registry
 from smx.runfolder import RunFolder, run_folders
 from smx.spec import SPECS
 from smx.spec import sample_set as identity_of
+from smx.states import AttemptState, RunState
 from smx.workspace import Workspace
 
 DAY = 86400.0
@@ -97,7 +98,7 @@ def _remove(path: Path) -> None:
 
 def _resume_states(workspace: Workspace, registry: Registry) -> Iterator[Leftover]:
     """Optimizer and schedule of a training that is done: its weights are in `checkpoint/`."""
-    for row in registry.runs(kind="train", state="done"):
+    for row in registry.runs(kind="train", state=RunState.done):
         folder = workspace.runs / row.folder
         states = folder / "training"
         if row.failed == 0 and states.is_dir() and (folder / "checkpoint").is_dir():
@@ -209,7 +210,7 @@ def _reservations(workspace: Workspace, registry: Registry, attempts: Sequence[A
     """Of launchers on other machines that never came back. (Those of this machine go with the next look.)"""
     for row in attempts:
         run = registry.run(row.fingerprint)
-        if row.state != "waiting" or row.handle is not None or run is None:
+        if row.state != AttemptState.waiting or row.handle is not None or run is None:
             continue
         planned = RunFolder(workspace.runs / run.folder).attempt(row.attempt).planned
         if not planned and not is_alive(dict(row.provenance["submitter"])) and _since(row.created) > DAY:

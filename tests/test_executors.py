@@ -16,11 +16,12 @@ from support.processes import until
 
 from smx import plugins
 from smx.atomic_io import claim, read_json, write_json
-from smx.executors import BaseExecutor, Job, SchedulerState, ShardStatus, _local_queue
+from smx.executors import BaseExecutor, Job, ShardStatus, _local_queue
 from smx.executors.inline import Executor as Inline
 from smx.executors.local import Executor as Local
 from smx.processes import process, start_time, this_process
 from smx.runfolder import AttemptFolder
+from smx.states import SchedulerState
 
 # Work for a job: it says that it began, waits for a file where it is told to, and ends as its items say.
 ENTRIES = """

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from support.commands import SCENES, closed, smx
 
-from smx.executors import SchedulerState
 from smx.executors._slurm.job_status import facts
 from smx.registry.store import Registry
+from smx.states import SchedulerState
 from smx.workspace import Workspace, find
 
 GEN = ("gen", "--dataset", "rooms", "--sampler", "uniform", "--frames", "2", *SCENES)

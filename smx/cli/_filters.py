@@ -43,9 +43,9 @@ def filters(
             raise UserError(f"{option} is empty", f"name one, or leave {option} away for all")
     _check("kind", found.get("kind", ()), ("gen", "train", "eval"))
     if "state" in found:
-        from smx.monitor.status import STATES
+        from smx.states import RunState
 
-        _check("state", found["state"], STATES)
+        _check("state", found["state"], tuple(RunState))
     if "frames" in found:
         from smx.cli._launch import integers
 

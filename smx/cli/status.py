@@ -9,6 +9,7 @@ import typer
 
 from smx.cli._filters import Bench, Frames, Kind, Model, Sampler, Since, State, Tag
 from smx.cli._following import poll_interval, refresh, summed_up, width
+from smx.states import RunState
 
 SHORTEST = 5.0  # seconds: executors are not asked more often than this
 
@@ -140,7 +141,7 @@ def wait(
     else:
         for row in rows:
             out(f"{row.state:<9} {row.kind:<5} {row.folder.split('/', 1)[1]}  {row.done}/{row.items or '?'}")
-    if any(row.state != "done" for row in rows):
+    if any(row.state != RunState.done for row in rows):
         raise typer.Exit(1)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from smx.cli import _launch as L
 from smx.errors import UserError
+from smx.states import RunState
 
 if TYPE_CHECKING:
     from smx.resolve import Resolver
@@ -80,5 +81,5 @@ def _say_losses(space: Any, done: L.Launch) -> None:
             steps = "step" if few == 1 else f"{few} steps"
             first, last = sum(losses[:few]) / few, sum(losses[-few:]) / few
             out(f"          loss {first:.3f} (first {steps}) -> {last:.3f} (last {steps})")
-        if row.state == "done":
+        if row.state == RunState.done:
             out(f"          evaluate it: smx eval --model {row.variant} --checkpoint {folder.name}")

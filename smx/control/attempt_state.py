@@ -9,18 +9,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from smx.control.attempt_view import AttemptView, Observation, is_over
-from smx.control.failure_cause import WORST, failure_of
+from smx.control.failure_cause import failure_of
 from smx.control.poll import keep_facts
 from smx.errors import UserError
-from smx.executors import SchedulerState, ShardStatus
-from smx.registry.rows import LIVE, AttemptRow, ShardRow
+from smx.executors import ShardStatus
+from smx.registry.rows import AttemptRow, ShardRow
 from smx.registry.scores import score_rows
 from smx.results.derive import derive
 from smx.results.usage import usage
 from smx.runfolder import AttemptFolder, RunFolder, ShardFolder, now
+from smx.states import LIVE, QUEUED, SchedulerState, ShardState, attempt_state, run_state
 
-_QUEUED = ("waiting", "pending")
 _FRESH = 120.0  # seconds; a heartbeat (every 15 s) this young is a sign of life
+# What a scheduler's books say of a task that left no exit.json; in every other state of theirs it failed.
+_BOOKED = {"PREEMPTED": ShardState.preempted, "COMPLETED": ShardState.lost, "": ShardState.lost}
 
 
 def observe(view: AttemptView, facts: Sequence[ShardStatus] | None) -> Observation | None:
@@ -45,13 +47,12 @@ def _going_on(
     view: AttemptView, judged: Sequence[tuple[ShardRow, ShardStatus]], learnt: Mapping[str, Any]
 ) -> Observation:
     rows = [row for row, _ in judged]
-    states = [row.state for row in rows]
     live = [fact for row, fact in judged if row.state in LIVE]
     unknown = next((f.reason or f.where for f in live if f.state == SchedulerState.unknown), "")
     begun = view.row.started is None and any(row.heartbeat for row in rows)
     attempt = {
         **learnt,
-        "state": "running" if "running" in states else next(s for s in LIVE if s in states),
+        "state": attempt_state([row.state for row in rows]),
         "unknown_since": (view.row.unknown_since or now()) if unknown else None,
         "reason": next((fact.reason for fact in live if fact.reason), None),
         "done": sum(row.done for row in rows),
@@ -83,7 +84,7 @@ def _concluded(
     ended = [(row.state, fact) for row, (_, fact) in zip(rows, judged, strict=True)]
     attempt = {
         **learnt,
-        "state": min((row.state for row in rows), key=WORST.index),
+        "state": attempt_state([row.state for row in rows]),
         "unknown_since": None,
         "reason": None,
         "done": sum(row.done for row in rows),
@@ -116,14 +117,14 @@ def _judge(
     """One shard as it stands now; its items are counted as its heartbeat has them."""
     known = view.known[k] if view.known else None
     over = is_over(view.exits[k], handle)
-    if known and not over and known.state in _QUEUED and fact.state in (SchedulerState.waiting, SchedulerState.pending):
+    if known and not over and known.state in QUEUED and fact.state in QUEUED:
         # It has not begun: there is nothing to read in its folder.
-        state = "pending" if known.heartbeat or fact.state == SchedulerState.pending else "waiting"
-        return (known if known.state == state else replace(known, state=state)), fact
+        now_at = _queued(known.heartbeat, fact)
+        return (known if known.state == now_at else replace(known, state=now_at)), fact
     shard = view.shards[k]
     beat = shard.heartbeat()
     state, fact = _shard(shard, view.exits[k], beat, fact, handle)
-    if known and fact.state == SchedulerState.unknown and state == "waiting" and known.state in _QUEUED:
+    if known and fact.state == SchedulerState.unknown and state == ShardState.waiting and known.state in QUEUED:
         state = known.state  # nothing new is known
     row = ShardRow(view.row.fingerprint, view.row.attempt, k, state)
     if beat is None:
@@ -141,22 +142,27 @@ def _shard(
     """State of one shard, in order of trust: exit.json, then the executor's word, then the heartbeat."""
     if end is not None and is_over(end, handle):
         return end["how"], fact
-    if fact.state in (SchedulerState.waiting, SchedulerState.pending):
-        return ("pending" if beat or fact.state == SchedulerState.pending else "waiting"), fact
+    if fact.state in QUEUED:
+        return _queued(beat, fact), fact
     if fact.state in (SchedulerState.running, SchedulerState.unknown):
-        return ("running" if beat else "waiting"), fact
+        return (ShardState.running if beat else ShardState.waiting), fact
     # Over: it may have written exit.json between the two looks.
     end = shard.exit()
-    if fact.state == SchedulerState.cancelled and (end is None or end["how"] == "preempted"):
-        return "cancelled", fact
+    if fact.state == SchedulerState.cancelled and (end is None or end["how"] == ShardState.preempted):
+        return ShardState.cancelled, fact
     if end is not None:
         return end["how"], fact
     if fact.state == SchedulerState.absent and beat and _age(beat["at"]) < _FRESH:
-        return "running", ShardStatus(
+        return ShardState.running, ShardStatus(
             SchedulerState.unknown, fact.where, f"{fact.reason}, but it showed signs of life a moment ago"
         )
     word = str(fact.record.get("state", "")).split(" ")[0]
-    return {"PREEMPTED": "preempted", "COMPLETED": "lost", "": "lost"}.get(word, "failed"), fact
+    return _BOOKED.get(word, ShardState.failed), fact
+
+
+def _queued(sign: object, fact: ShardStatus) -> ShardState:
+    """Of a shard that does not run. One that gave a sign of life before was started, and waits to be again."""
+    return ShardState.pending if sign or fact.state == SchedulerState.pending else ShardState.waiting
 
 
 def _age(moment: str) -> float:
@@ -189,17 +195,13 @@ def run_changes(run: RunFolder, rows: Sequence[AttemptRow]) -> dict[str, Any]:
     planned = [run.attempt(r.attempt) for r in rows if run.attempt(r.attempt).planned]
     of = max((a.plan["of"] for a in planned), default=0)
     done, failed = len(outcome.done), len(outcome.failed)
-    live = [r for r in rows if r.state in LIVE]
-    if live:
-        state = live[-1].state
-    elif not planned:
-        state = "new"
-    elif done + failed >= of:
-        state = "done" if failed <= planned[-1].plan["max_failed"] else "failed"
-    elif done:
-        state = "partial"
-    else:  # an attempt that counts no more does not make the run done
-        state = next((r.state for r in reversed(rows) if r.attempt not in excluded), "new")
+    state = run_state(
+        [r.state for r in rows if r.live or (planned and r.attempt not in excluded)],
+        items=of,
+        done=done,
+        failed=failed,
+        too_many_failed=bool(planned) and failed > planned[-1].plan["max_failed"],
+    )
     # Of the run, not of this look at it: a rebuilt registry says the same.
     updated = max((r.ended or r.started or r.created for r in rows), default=run.spec["created"])
     return {"state": state, "items": of or None, "done": done, "failed": failed, "updated": updated}

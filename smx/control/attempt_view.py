@@ -10,6 +10,7 @@ from typing import Any
 from smx.executors import ShardStatus
 from smx.registry.rows import AttemptRow, ScoreRow, ShardRow
 from smx.runfolder import AttemptFolder, ShardFolder
+from smx.states import SETTLED, AttemptState
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def row_of(attempt: AttemptFolder) -> AttemptRow:
         fingerprint=attempt.run.spec["fingerprint"],
         attempt=attempt.number,
         executor=plan["executor"],
-        state="waiting",
+        state=AttemptState.waiting,
         items=sum(map(len, plan["shards"])),
         submission=plan["submission"],
         handle=handle,
@@ -77,4 +78,4 @@ def is_over(end: Mapping[str, Any] | None, handle: Mapping[str, Any] | None) -> 
     if end is None:
         return False
     again = handle is not None and handle.get("requeues", False)
-    return not again or end["how"] in ("done", "failed")
+    return not again or end["how"] in SETTLED

@@ -12,7 +12,10 @@ from smx.executors import ShardOutcome
 from smx.registry.rows import AttemptRow
 from smx.registry.store import Registry
 from smx.runfolder import now
+from smx.states import AttemptState, ShardState
 from smx.workspace import Workspace
+
+_FAILED = (ShardState.failed, ShardState.lost)  # what may be the next ones' fate too
 
 
 def brake(workspace: Workspace, registry: Registry, seen: Sequence[tuple[AttemptView, Observation | None]]) -> None:
@@ -30,12 +33,12 @@ def brake(workspace: Workspace, registry: Registry, seen: Sequence[tuple[Attempt
 
 def _newly_failed(view: AttemptView, found: Observation) -> bool:
     known = {shard.shard: shard.state for shard in view.known}
-    return any(s.state in ("failed", "lost") and known.get(s.shard) != s.state for s in found.shards)
+    return any(s.state in _FAILED and known.get(s.shard) != s.state for s in found.shards)
 
 
 def _ends(row: AttemptRow, view: AttemptView | None, found: Observation | None) -> list[ShardOutcome]:
     """What an attempt's shards that are over say of the next ones."""
-    if row.handle is None or row.state in ("cancelled", "preempted"):
+    if row.handle is None or row.state in (AttemptState.cancelled, AttemptState.preempted):
         return []
     if not row.live:
         failure = row.failure
@@ -49,11 +52,12 @@ def _ends(row: AttemptRow, view: AttemptView | None, found: Observation | None) 
         end = view.shards[k].exit()
         booked = found.facts[k].record.get("ended")
         at = str(end["at"]) if end else datetime.fromtimestamp(booked, UTC).isoformat() if booked else now()
-        if shard.state == "done":
+        if shard.state == ShardState.done:
             ends.append(ShardOutcome(row.handle, k, at, None))
-        elif shard.state in ("failed", "lost"):
+        elif shard.state in _FAILED:
             only = [
-                (s.state if s is shard else "done", fact) for s, fact in zip(found.shards, found.facts, strict=True)
+                (s.state if s is shard else ShardState.done, fact)
+                for s, fact in zip(found.shards, found.facts, strict=True)
             ]
             failure = failure_of(view.folder, only, [end if s is shard else None for s in found.shards])
             alone = failure and ("items" not in failure or (not shard.done and failure["items"] > 1))

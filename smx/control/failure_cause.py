@@ -9,9 +9,8 @@ from typing import Any
 from smx.executors import ShardStatus
 from smx.failures import MOST_EVIDENCE, classify, group
 from smx.runfolder import AttemptFolder, RunFolder
+from smx.states import WORST_FIRST, ShardState
 
-# When shards end differently, the attempt is what its worst shard is.
-WORST = ("lost", "failed", "cancelled", "preempted", "done")
 _MOST_LOG = 8 << 20  # bytes of a log that are searched for the first error
 
 
@@ -19,10 +18,10 @@ def failure_of(
     attempt: AttemptFolder, judged: Sequence[tuple[str, ShardStatus]], exits: Sequence[dict[str, Any] | None]
 ) -> dict[str, Any] | None:
     """Why the worst of the shards failed: its own word, the scheduler's, else its log's. None if all is well."""
-    worst = min(range(len(judged)), key=lambda k: WORST.index(judged[k][0]))
+    worst = min(range(len(judged)), key=lambda k: WORST_FIRST.index(judged[k][0]))
     state, fact = judged[worst]
     end = exits[worst]
-    if state == "done":  # each shard may have had few enough failed items, and all of them together too many
+    if state == ShardState.done:  # each shard may have had few enough failed items, and all of them together too many
         items = [record["ok"] for shard in attempt.shards() for record in shard.items()]
         failed = items.count(False)
         return (
@@ -32,10 +31,13 @@ def failure_of(
         )
     if end and end.get("kind") == "items":
         return {**_failed_items(attempt, end["line"]), "shard": worst}
-    if end is None and state == "cancelled" and (canary := _failed_canary(attempt)):
-        end = {"how": "cancelled", "reason": f"dependency {canary} did not succeed: its first items went first"}
-    elif end is None and state == "cancelled" and not fact.record:
-        end = {"how": "cancelled", "reason": fact.reason}
+    if end is None and state == ShardState.cancelled and (canary := _failed_canary(attempt)):
+        end = {
+            "how": ShardState.cancelled,
+            "reason": f"dependency {canary} did not succeed: its first items went first",
+        }
+    elif end is None and state == ShardState.cancelled and not fact.record:
+        end = {"how": ShardState.cancelled, "reason": fact.reason}
     log = "" if end else "\n".join(_tail(path) for ending in ("err", "out") for path in attempt.logs(ending, worst))
     began = attempt.shard(worst).heartbeat() is not None
     found = classify(exit=end, record=fact.record, log=log, reason=fact.reason, where=fact.where, began=began)
@@ -47,7 +49,7 @@ def _failed_canary(attempt: AttemptFolder) -> str:
     if not (canary := attempt.plan.get("canary")):
         return ""
     end = RunFolder(attempt.run.path.parent / canary["run"]).attempt(canary["attempt"]).shard(0).exit()
-    return str(canary["run"]) if end is not None and end["how"] != "done" else ""
+    return str(canary["run"]) if end is not None and end["how"] != ShardState.done else ""
 
 
 def _failed_items(attempt: AttemptFolder, line: str) -> dict[str, Any]:

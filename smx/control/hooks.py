@@ -17,6 +17,7 @@ from smx.control.reservations import submission_folder
 from smx.registry.rows import AttemptRow, RunRow
 from smx.registry.store import Registry
 from smx.runfolder import now
+from smx.states import RunState
 from smx.workspace import Workspace
 from smx.workspace.shell import run
 
@@ -115,7 +116,7 @@ def _told(workspace: Workspace, registry: Registry, event: str, submission: str)
     failed = [row for row in attempts if row.bad]
     rows = [row for attempt in attempts if (row := registry.run(attempt.fingerprint))]
     command = str(attempts[0].provenance.get("command", ""))
-    done = sum(row.state == "done" for row in rows)
+    done = sum(row.state == RunState.done for row in rows)
     text = f"{command}: {done} of {len(rows)} runs done"
     more: dict[str, str] = {}
     if failed:

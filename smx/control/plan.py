@@ -11,6 +11,7 @@ from smx.run import Decision, Item, Run
 from smx.runfolder import Outcome, RunFolder
 from smx.spec import GenSpec, dataset_label
 from smx.spec import sample_folder as folder_of
+from smx.states import RunState
 
 _LONGEST = 80  # characters of a reason
 
@@ -46,7 +47,9 @@ def _decide(cell: Run, registry: Registry, asked: bool, retry: bool) -> Decision
         return Decision(cell, "skip", f"done, {len(cell.items)}/{len(cell.items)} items")
     row = registry.run(cell.fingerprint)
     # What only serves another run is not tried again by itself: the other one does with what there is.
-    settled = row is not None and (row.state == "done" or (row.state == "failed" and not asked and bool(done)))
+    settled = row is not None and (
+        row.state == RunState.done or (row.state == RunState.failed and not asked and bool(done))
+    )
     if excluded and not done:
         number = ", ".join(map(str, excluded))
         return Decision(
@@ -62,7 +65,7 @@ def _decide(cell: Run, registry: Registry, asked: bool, retry: bool) -> Decision
         because = _damage(outcome, gone) or f"{len(gone)} of its outputs are gone"
         return Decision(cell, "run", f"done before, but {because}", gone, tried)
     if row is None or not attempts:
-        return Decision(cell, "run", "new", todo, tried)
+        return Decision(cell, "run", RunState.new, todo, tried)
     because = f" ({failure['kind']}: {clipped(failure['line'], _LONGEST)})" if (failure := attempts[-1].failure) else ""
     left = f"{len(todo)} of {len(cell.items)} items left"
     if damage := _damage(outcome, todo):

@@ -10,9 +10,10 @@ from typing import Any
 from smx.atomic_io import read_json, write_json
 from smx.control.attempt_view import AttemptView, is_over
 from smx.control.reservations import executor_for, submission_folder
-from smx.executors import Job, SchedulerState, ShardStatus
+from smx.executors import Job, ShardStatus
 from smx.processes import is_alive
 from smx.runfolder import AttemptFolder
+from smx.states import SchedulerState
 from smx.workspace import Workspace
 
 

@@ -18,12 +18,13 @@ from smx.control.reservations import WRITERS, run_row
 from smx.errors import UserError, no_space
 from smx.executors import ShardStatus
 from smx.processes import is_alive
-from smx.registry.rows import LIVE, AttemptRow, ShardRow, SubmissionRow
+from smx.registry.rows import AttemptRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
 from smx.results.derive import derive
 from smx.run import Item, Run
 from smx.runfolder import RunFolder, run_folders
 from smx.spec import SPECS, AnySpec
+from smx.states import LIVE, ShardState
 from smx.workspace import Workspace
 
 # What reading a run folder that somebody damaged ends with: no JSON, other JSON than was written, nobody's to read.
@@ -199,7 +200,9 @@ def _live(workspace: Workspace, registry: Registry) -> list[AttemptView]:
 def _returned(workspace: Workspace, registry: Registry) -> list[tuple[RunFolder, AttemptRow]]:
     """Attempts called lost, of which a shard went on all the same and has ended by its own word since."""
     columns = "shards.fingerprint, shards.attempt, shard, folder"
-    lost = registry.query(f"select {columns} from shards join runs using (fingerprint) where shards.state = 'lost'")
+    lost = registry.query(
+        f"select {columns} from shards join runs using (fingerprint) where shards.state = {ShardState.lost!r}"
+    )
     back = {}
     for fingerprint, attempt, shard, folder in lost:
         run = RunFolder(workspace.runs / folder)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
 from smx.errors import UserError
 from smx.finding import Finding
 from smx.options import Options
+from smx.states import SchedulerState
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,6 @@ class Job:
     kind: str = ""  # a label the site file may give resources of its own: gen, train, eval
     canary: Path | None = None  # attempt folder (its own, too) whose first shard must end well before the rest begins
     code: Path | None = None  # copy of the code to run (smx.control.code_snapshot); None: the one that is running now
-
-
-class SchedulerState(StrEnum):
-    """What a source says about one shard. `unknown` is an answer too: the source could not be reached."""
-
-    waiting = "waiting"  # accepted, behind a dependency or other tasks
-    pending = "pending"  # in a scheduler's queue
-    running = "running"
-    ended = "ended"  # the process is gone; exit.json says how, and where there is none it is lost
-    cancelled = "cancelled"
-    absent = "absent"  # the source answered and knows no such shard
-    unknown = "unknown"  # the source could not be reached: conclude nothing
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import traceback
 from pathlib import Path
 
 from smx import plugins
-from smx.executors import SchedulerState
 from smx.processes import is_alive
 from smx.runfolder import AttemptFolder
+from smx.states import SchedulerState, ShardState
 
 
 def standing(folder: Path) -> str:
@@ -19,9 +19,9 @@ def standing(folder: Path) -> str:
     if not attempt.planned:  # whoever waits for it has made sure that its launcher is gone
         return "bad"
     exits = [shard.exit() for shard in attempt.shards()]
-    if all(e is not None and e["how"] == "done" for e in exits):
+    if all(e is not None and e["how"] == ShardState.done for e in exits):
         return "good"
-    if any(e is not None and e["how"] != "done" for e in exits):
+    if any(e is not None and e["how"] != ShardState.done for e in exits):
         return "bad"
     handle = attempt.handle()
     if handle is None:
@@ -30,7 +30,11 @@ def standing(folder: Path) -> str:
     gone = any(f.state in (SchedulerState.ended, SchedulerState.absent, SchedulerState.cancelled) for f in facts)
     # The process may have ended between the two looks: its exit.json is there by now.
     if gone:
-        return "good" if all((e := s.exit()) is not None and e["how"] == "done" for s in attempt.shards()) else "bad"
+        return (
+            "good"
+            if all((e := s.exit()) is not None and e["how"] == ShardState.done for s in attempt.shards())
+            else "bad"
+        )
     return "live"
 
 
@@ -38,7 +42,7 @@ def skip(folder: Path, shard: int, reason: str) -> None:
     """Record that a shard never ran, and why."""
     target = AttemptFolder(folder).shard(shard)
     target.begin()
-    target.end("cancelled", reason=reason)
+    target.end(ShardState.cancelled, reason=reason)
 
 
 def call(entry: str, folder: Path, shard: int) -> int:
@@ -51,7 +55,7 @@ def call(entry: str, folder: Path, shard: int) -> int:
         if target.exit() is None:
             target.begin()
             line = f"{type(error).__name__}: {error}"
-            target.end("failed", kind="never-started", line=line, traceback=traceback.format_exc())
+            target.end(ShardState.failed, kind="never-started", line=line, traceback=traceback.format_exc())
         traceback.print_exc(file=sys.stderr)
         return 1
     return code

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 from pydantic import PrivateAttr
 
-from smx.executors import BaseExecutor, Job, SchedulerState, ShardStatus
+from smx.executors import BaseExecutor, Job, ShardStatus
 from smx.executors._shards import call, skip, standing
 from smx.processes import is_alive, this_process
 from smx.runfolder import AttemptFolder
+from smx.states import SchedulerState
 
 _STOPPED = 130  # what a job returns when it was asked to stop
 _WAIT = 1.0  # seconds between looks at a producer that another process is working on

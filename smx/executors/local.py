@@ -13,8 +13,9 @@ from pydantic import Field
 
 from smx.atomic_io import claim, load_json, read_json, write_json
 from smx.errors import UserError
-from smx.executors import BaseExecutor, Job, SchedulerState, ShardStatus, start
+from smx.executors import BaseExecutor, Job, ShardStatus, start
 from smx.processes import is_alive, process
+from smx.states import SchedulerState
 
 # Stands in driver.json where the driver never came up: one that comes up late finds it and leaves.
 _NOBODY = 0

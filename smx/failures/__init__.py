@@ -16,6 +16,7 @@ from smx.failures.groups import FailureGroup, group, headline
 from smx.failures.kinds import KINDS, MOST_EVIDENCE, Failure, clipped, fingerprint, kept, kind_of_exception, masked
 from smx.failures.logs import read_log
 from smx.failures.streaks import Streak, streak
+from smx.states import ShardState
 
 __all__ = [
     "KINDS",
@@ -83,9 +84,9 @@ def refused(words: str) -> Failure:
 
 def _of_exit(end: Mapping[str, Any], where: str) -> Failure:
     how = str(end["how"])
-    if how == "preempted":
+    if how == ShardState.preempted:
         return Failure("preempted", str(end.get("reason") or "asked to stop before its node was taken back"), where)
-    if how == "cancelled":
+    if how == ShardState.cancelled:
         reason = str(end.get("reason") or "asked to stop")
         return Failure("dependency" if reason.startswith("dependency ") else "cancelled", reason, where)
     kind, line, type_ = str(end.get("kind", "python")), str(end.get("line", "")), str(end.get("type", ""))

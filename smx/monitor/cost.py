@@ -18,6 +18,7 @@ from smx.registry.store import Registry
 from smx.results.usage import usage
 from smx.runfolder import RunFolder
 from smx.slurm.records import size
+from smx.states import AttemptState
 
 MOST_RUNS = 10
 
@@ -133,7 +134,7 @@ def _cost(
     run: str, kind: str, model: str, experiment: str, attempt: AttemptRow, used: Mapping[str, Any]
 ) -> AttemptCost:
     hours, gpus = float(used["hours"]), int(used["gpus"])
-    bad = not attempt.live and attempt.state != "done"
+    bad = not attempt.live and attempt.state != AttemptState.done
     wasted = max(0.0, hours - used["kept"]) if bad else 0.0
     gpu = used.get("gpu", {})
     return AttemptCost(
@@ -193,7 +194,7 @@ def _line(label: str, costs: Iterable[AttemptCost], wide: int, shown: list[str])
 
 def _spare(cost: AttemptCost, room: int) -> str:
     """A line on an attempt that used less than half of the memory it had asked for, or of its GPUs' time."""
-    if cost.state != "done":
+    if cost.state != AttemptState.done:
         return ""
     found = []
     if cost.memory and cost.memory_asked and cost.memory < cost.memory_asked / 2:

@@ -11,11 +11,9 @@ from typing import Any
 from smx.failures import FailureGroup, headline
 from smx.registry import live_queries
 from smx.registry.live_queries import HELD, LiveRow
-from smx.registry.rows import LIVE
 from smx.registry.store import Registry
+from smx.states import RunState
 
-# The order in which a run goes through them.
-STATES = ("new", *LIVE, "done", "partial", "failed", "preempted", "cancelled", "lost")
 MOST_RUNS = 20  # lines of running attempts
 
 
@@ -38,8 +36,8 @@ def gather(registry: Registry, filters: dict[str, Any]) -> Status:
     groups = live_queries.failures(registry, filters)
     return Status(
         counts=live_queries.counts(registry, filters),
-        running=[row for row in live if row.state == "running"],
-        waiting=[row for row in live if row.state != "running"],
+        running=[row for row in live if row.state == RunState.running],
+        waiting=[row for row in live if row.state != RunState.running],
         failures=[group for group in groups if group.kind != "cancelled"],
         stopped=sum(group.count for group in groups if group.kind == "cancelled"),
         bad_nodes=live_queries.bad_nodes(registry),
@@ -157,7 +155,7 @@ def now() -> datetime:
 def _table(counts: dict[tuple[str, str], int]) -> list[str]:
     kinds = [kind for kind in ("gen", "train", "eval") if any(k == kind for k, _ in counts)]
     present = {state for _, state in counts}
-    states = [s for s in STATES if s in present] + sorted(present - set(STATES))
+    states = [s for s in RunState if s in present] + sorted(present - set(RunState))
     cells = {kind: [counts.get((kind, state), 0) for state in states] for kind in kinds}
     wide = [max(len(state), *(len(str(cells[kind][i])) for kind in kinds)) for i, state in enumerate(states)]
     head = "      " + "  ".join(f"{state:>{w}}" for state, w in zip(states, wide, strict=True))

@@ -9,9 +9,10 @@ from typing import Any
 from smx.failures import KINDS, group
 from smx.monitor.status import ago, clip_end, local, now, progress
 from smx.registry import live_queries
-from smx.registry.rows import LIVE, RunRow
+from smx.registry.rows import RunRow
 from smx.registry.store import Registry
 from smx.runfolder import RunFolder
+from smx.states import LIVE, AttemptState, RunState
 
 # What usually has to change before trying again.
 FIRST = {
@@ -30,6 +31,7 @@ FIRST = {
     "lost": "nothing, if it was killed from outside; its memory, if it comes back",
 }
 MOST_NAMES = 5
+_WHY: dict[str, str] = {RunState.done: "nothing failed", RunState.partial: "it ended before all items were done"}
 
 
 def explain(registry: Registry, runs: Path, row: RunRow) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def explain(registry: Registry, runs: Path, row: RunRow) -> dict[str, Any]:
         found["excluded"] = excluded
     if row.state in LIVE:
         return {**found, **_live(registry, runs, row)}
-    if newest.failure and row.state != "done":
+    if newest.failure and row.state != RunState.done:
         failure = dict(newest.failure)
         same = live_queries.alike(registry, failure["group"], row.fingerprint) if failure.get("group") else []
         found |= {"failure": failure, "same": same}
@@ -63,9 +65,9 @@ def explain(registry: Registry, runs: Path, row: RunRow) -> dict[str, Any]:
     result = RunFolder(runs / row.folder).result() or {}
     if row.failed:
         found["errors"] = result.get("errors", [])
-    again = row.failed or row.state != "done"
-    why = {"done": "nothing failed", "partial": "it ended before all items were done"}.get(row.state, "")
-    if row.state == "done" and row.failed:
+    again = row.failed or row.state != RunState.done
+    why = _WHY.get(row.state, "")
+    if row.state == RunState.done and row.failed:
         why = f"{row.failed} of its items failed, no more than it may"
     return {**found, "why": why, "next": f"smx retry {name}" if again else ""}
 
@@ -117,12 +119,12 @@ def _live(registry: Registry, runs: Path, row: RunRow) -> dict[str, Any]:
     moment = now()
     doubt = f"; unknown since {local(attempt.unknown_since)}" if attempt.unknown_since else ""
     folder = RunFolder(runs / row.folder).attempt(attempt.attempt)
-    if attempt.state == "running":
+    if attempt.state == AttemptState.running:
         where = f" on {attempt.hosts}" if attempt.hosts else ""
         seen = f", last sign {ago(attempt.seen, moment)} ago" if attempt.seen else ""
         return {"why": f"it runs{where}: {progress(attempt, moment)}{seen}{doubt}", "next": ""}
     needs = [need for mark in (folder.plan["needs"] if folder.planned else ()) if (need := registry.run(mark))]
-    open_ = [need for need in needs if need.state != "done"]
+    open_ = [need for need in needs if need.state != RunState.done]
     told = attempt.reason or "not started yet"
     if folder.planned and (canary := folder.plan.get("canary")) and "Dependency" in told:
         told = f"behind the first items of {canary['run']}, its canary ({told})"

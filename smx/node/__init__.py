@@ -24,6 +24,7 @@ from smx.processes import this_process
 from smx.run import Item
 from smx.runfolder import AttemptFolder, ShardFolder, now, probe
 from smx.spec import SPECS, AnySpec
+from smx.states import ShardState
 
 _BEAT = 15.0  # seconds between heartbeats while an item takes long
 _OWN = Path(__file__).parent.parent  # not any folder called smx: a checkout of that name may hold the environment
@@ -130,22 +131,26 @@ def main(folder: Path, index: int) -> int:
         with _cancellable(), _heartbeat(shard), meter:
             _work(shard)
     except (KeyboardInterrupt, Cancelled) as stop:
-        target.end("cancelled", reason="interrupted" if isinstance(stop, KeyboardInterrupt) else "asked to stop")
+        target.end(
+            ShardState.cancelled, reason="interrupted" if isinstance(stop, KeyboardInterrupt) else "asked to stop"
+        )
         if isinstance(stop, KeyboardInterrupt):
             raise
         return 130
     except Preempted:
-        target.end("preempted", reason="asked to make room: its time limit is near, or other work needs the node")
+        target.end(
+            ShardState.preempted, reason="asked to make room: its time limit is near, or other work needs the node"
+        )
         return 75  # for whoever can start it again
     except Exception as error:  # noqa: BLE001 - the shard's failure, recorded whole
-        target.end("failed", **describe(error))
+        target.end(ShardState.failed, **describe(error))
         return 1
     too_many = shard.failed > _may_fail(attempt, index)
     if too_many:
         line = f"{shard.failed} of {shard.failed + shard.done} items failed"
-        target.end("failed", kind="items", line=line)
+        target.end(ShardState.failed, kind="items", line=line)
     else:
-        target.end("done", done=shard.done, failed=shard.failed)
+        target.end(ShardState.done, done=shard.done, failed=shard.failed)
     if leads:
         _finish(attempt)
     return 1 if too_many else 0
@@ -155,7 +160,7 @@ class _FirstRank(ShardFolder):
     """Records for all ranks; what another one failed of is not covered up by its echo in this one."""
 
     def end(self, how: str, **details: Any) -> None:
-        if how == "done" or (self.exit() or {}).get("how") != "failed":
+        if how == ShardState.done or (self.exit() or {}).get("how") != ShardState.failed:
             super().end(how, **details)
 
 
@@ -172,7 +177,7 @@ class _OtherRank(ShardFolder):
         pass
 
     def end(self, how: str, **details: Any) -> None:
-        if how == "failed" and self.exit() is None:
+        if how == ShardState.failed and self.exit() is None:
             super().end(how, **details)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from smx.failures import FailureGroup
 from smx.registry.filters import of_runs
-from smx.registry.rows import LIVE
 from smx.registry.store import Registry
 from smx.slurm.limits import hosts
+from smx.states import LIVE, RunState
 
 HELD = "held: "  # how the reason of an attempt begins that smx itself held, because others failed
 BAD_DAYS = 14  # a node's failures are remembered for so long
@@ -81,7 +81,7 @@ def live(registry: Registry, filters: dict[str, Any]) -> list[LiveRow]:
 def failures(registry: Registry, filters: dict[str, Any]) -> list[FailureGroup]:
     """How the latest attempts of runs that did not end well failed, equal ones together, the most frequent first."""
     where = of_runs(filters)
-    where.add(f"state not in {('new', 'done', *LIVE)}", [])
+    where.add(f"state not in {(RunState.new, RunState.done, *LIVE)}", [])
     sql = f"""
         select count(*), kind, line, coalesce(place, ''), group_concat(distinct node), max(folder), key
         from (select r.folder, json_extract(a.failure, '$.group') as key, json_extract(a.failure, '$.kind') as kind,
@@ -125,6 +125,6 @@ def bad_nodes(registry: Registry, days: int = BAD_DAYS) -> list[BadNode]:
 def incomplete(registry: Registry, filters: dict[str, Any]) -> tuple[int, int]:
     """(runs that are done but for some failed items, those items)."""
     where = of_runs(filters)
-    where.add("state = 'done' and failed > 0", [])
+    where.add(f"state = {RunState.done!r} and failed > 0", [])
     ((runs, items),) = registry.query(f"select count(*), coalesce(sum(failed), 0) from runs {where.sql}", where.values)
     return runs, items

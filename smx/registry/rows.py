@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar
 
 from smx.runfolder import now
+from smx.states import BAD, LIVE, AttemptState, RunState
 
-LIVE = ("waiting", "pending", "running")  # states of an attempt that may still produce items
-BAD = ("failed", "lost", "preempted")  # ended without having done its work, and nobody asked for that
 _JSON = {"labels", "handle", "failure", "provenance", "resources", "usage"}
 _TRUTH = {"blind", "imported", "canary"}  # 0 and 1 in SQLite
 Row = TypeVar("Row")
@@ -32,7 +31,7 @@ class RunRow:
     dataset: str | None = None
     seed: int = 0
     labels: Mapping[str, Any] = field(default_factory=dict)
-    state: str = "new"
+    state: str = RunState.new
     items: int | None = None
     done: int = 0
     failed: int = 0
@@ -102,7 +101,7 @@ class AttemptRow:
     @property
     def bad(self) -> bool:
         """Whether it ended and did not do its work, by its state or because too many of its items failed."""
-        return self.state in BAD or (self.state == "done" and self.failure is not None)
+        return self.state in BAD or (self.state == AttemptState.done and self.failure is not None)
 
 
 @dataclass(frozen=True, slots=True)

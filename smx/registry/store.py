@@ -17,8 +17,6 @@ from smx.registry.connection import Connection
 from smx.registry.filters import Filter, Where, of_runs
 from smx.registry.lookup import find_run
 from smx.registry.rows import (
-    BAD,
-    LIVE,
     AttemptRow,
     CellScore,
     InputRow,
@@ -35,6 +33,7 @@ from smx.registry.rows import (
 from smx.registry.scores import cell_scores
 from smx.registry.spec_columns import spec_columns
 from smx.runfolder import now
+from smx.states import BAD, LIVE, AttemptState, RunState, run_state
 
 
 class Registry:
@@ -167,9 +166,11 @@ class Registry:
             newest = self.newest_attempts()
             reserved = {fingerprint: newest[fingerprint] + 1 for fingerprint in free}
             for fingerprint, items in free.items():
-                attempt = AttemptRow(fingerprint, reserved[fingerprint], executor, "waiting", items, submission)
+                attempt = AttemptRow(
+                    fingerprint, reserved[fingerprint], executor, AttemptState.waiting, items, submission
+                )
                 self._put("insert", dataclasses.replace(attempt, provenance=provenance))
-                self.update_run(fingerprint, state="waiting")
+                self.update_run(fingerprint, state=RunState.waiting)
             return reserved
 
     def release(self, fingerprint: str, attempt: int) -> bool:
@@ -177,7 +178,7 @@ class Registry:
 
         A submission that is left with nothing, and was never answered, goes too.
         """
-        unstarted = "fingerprint = ? and attempt = ? and state = 'waiting' and handle is null"
+        unstarted = f"fingerprint = ? and attempt = ? and state = {AttemptState.waiting!r} and handle is null"
         with self.transaction():
             found = self._rows(AttemptRow, "attempts", f"where {unstarted}", [fingerprint, attempt])
             if not found:
@@ -225,7 +226,7 @@ class Registry:
 
     def attempts_of(self, submission: str) -> tuple[int, int, int]:
         """How many attempts a submission made, and how many of them are live, and have failed."""
-        failed = f"state in {BAD} or (state = 'done' and failure is not null)"
+        failed = f"state in {BAD} or (state = {AttemptState.done!r} and failure is not null)"
         counts = f"count(*), count(*) filter (where state in {LIVE}), count(*) filter (where {failed})"
         ((made, live, bad),) = self.query(f"select {counts} from attempts where submission = ?", [submission])
         return made, live, bad
@@ -352,12 +353,16 @@ class Registry:
 
     def _state_without_live(self, fingerprint: str) -> str:
         """How a run stands by its other attempts, until the next sync looks at its items."""
-        states = [a.state for a in self.attempts(fingerprint)]
+        attempts = [a for a in self.attempts(fingerprint) if a.live or a.mark != "excluded"]
         row = self.run(fingerprint)
         assert row is not None
-        if not states or states[-1] == "done":
-            return states[-1] if states else "new"
-        return "partial" if row.done else states[-1]
+        return run_state(
+            [a.state for a in attempts],
+            items=row.items,
+            done=row.done,
+            failed=row.failed,
+            too_many_failed=bool(attempts) and "items" in (attempts[-1].failure or ()),
+        )
 
 
 _TABLES: dict[type[Any], str] = {

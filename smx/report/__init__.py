@@ -13,6 +13,7 @@ from smx.report.published import cell_scores
 from smx.report.query import Query, metric_names, parse
 from smx.report.render import render
 from smx.report.table import Table, Weak, as_runs, build
+from smx.states import RunState
 
 __all__ = ["Query", "Table", "imported_tables", "parse", "published_tables", "render", "tables"]
 
@@ -42,7 +43,8 @@ def tables(registry: Registry, query: Query) -> list[Table]:
         if query.scorer not in known | {scorer.split("@")[0] for scorer in known}:
             _refuse("scorer", query.scorer, known)
     scored = {score.fingerprint for score in scores}
-    silent = [run.fingerprint for run in runs if run.state in ("done", "new") and run.fingerprint not in scored]
+    scoreless = [run for run in runs if run.fingerprint not in scored]
+    silent = [run.fingerprint for run in scoreless if run.state in (RunState.done, RunState.new)]
     excluded = {f for f in silent if any(attempt.mark == "excluded" for attempt in registry.attempts(f))}
     found = registry.query(
         "select fingerprint, group_concat(input, ' ') from (select fingerprint, input from run_inputs "

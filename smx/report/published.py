@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from smx.registry.rows import CellScore
+from smx.states import RunState
 
 PAPER = "Spatial-MLLM, arXiv 2505.23747, table of VSI-Bench"
 PAPER_SQA3D = "Spatial-MLLM, arXiv 2505.23747, table of ScanQA and SQA3D"
@@ -95,7 +96,7 @@ def cell_scores(bench: str | None, metrics: tuple[str, ...]) -> Iterator[tuple[C
                 kind="eval", variant=number.model, sampler=number.sampler, frames=number.frames, bench=number.bench,
                 dataset=None, seed=0, scorer=number.scorer or "scorer not said", metric=number.metric,
                 task=number.task, value=number.value, n=n, unparsed=0, ci_low=None, ci_high=None,
-                state="done", items=n, done=n, failed=0, labels="{}", doubtful=0, origin="imported",
+                state=RunState.done, items=n, done=n, failed=0, labels="{}", doubtful=0, origin="imported",
                 fingerprint=None, created=None,
             )  # fmt: skip
             yield score, number.source

@@ -18,6 +18,7 @@ from smx.report.footnotes import FLOOR, explanation, heading, notes, wording
 from smx.report.latex_html import Page, html, latex
 from smx.report.layout import lay_out
 from smx.report.table import Cell, Entry, Group, Key, Table, looked_at_imported
+from smx.states import RunState
 
 FORMATS = ("table", "md", "latex", "html", "csv", "json")
 MISSING = "—"
@@ -105,7 +106,7 @@ def _remarks(table: Table, group: Group, scored: Sequence[Entry]) -> list[str]:
         remarks.append(f"{done}/{items}")
     elif items and table.items is None:
         remarks.append(f"n={items // len(scored)}")
-    remarks += dict.fromkeys(e.state for e in scored if e.state != "done")
+    remarks += dict.fromkeys(e.state for e in scored if e.state != RunState.done)
     if "model" not in table.rows + table.cols and any(e.run.labels.get("untrained") for e in scored):
         remarks.append("untrained")
     return remarks

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from smx.registry.rows import CellScore, RunRow
 from smx.report.query import AXES, BREAKDOWNS, Query, metric_names
+from smx.states import RunState
 
 Key = tuple[Any, ...]
 Slot = tuple[str, str, str]  # scorer, metric, task
@@ -105,7 +106,7 @@ class Group:
     @property
     def state(self) -> str:
         """`done` where every run is, else the first other state."""
-        return next((e.state for e in self.entries if e.state != "done"), "done")
+        return next((e.state for e in self.entries if e.state != RunState.done), RunState.done)
 
 
 @dataclass
@@ -243,7 +244,7 @@ def as_runs(scores: Iterable[CellScore]) -> tuple[list[RunRow], list[CellScore]]
         task = score.task if score.metric in BREAKDOWNS else ""
         copies = (f"imported {place} {score.scorer} {spec} {copy}" for copy in count())
         key = next(key for key in copies if (key, score.metric, task) not in own)
-        runs[key] = RunRow(key, "eval", "", "", spec, *place, state="done", items=score.n, done=score.n)
+        runs[key] = RunRow(key, "eval", "", "", spec, *place, state=RunState.done, items=score.n, done=score.n)
         scorer = score.scorer or "scorer not recorded"
         own[key, score.metric, task] = score._replace(fingerprint=key, scorer=scorer, task=task)
     return list(runs.values()), list(own.values())
@@ -319,7 +320,7 @@ def _why_no_value(run: RunRow, scorer: str, own: Mapping[Slot, CellScore], exclu
         return "excluded"
     if any(slot[0] == scorer for slot in own):
         return "no items"
-    return "unscored" if run.state == "done" else run.state
+    return "unscored" if run.state == RunState.done else run.state
 
 
 def _order(axes: tuple[str, ...], key: Key, metrics: tuple[str, ...]) -> list[Any]:

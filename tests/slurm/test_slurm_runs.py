@@ -28,9 +28,10 @@ from slurm.following import (
     site,
 )
 from smx.atomic_io import read_json, write_json
-from smx.executors import Job, SchedulerState
+from smx.executors import Job
 from smx.executors.slurm import Executor
 from smx.runfolder import AttemptFolder
+from smx.states import SchedulerState
 from smx.workspace import find
 
 # What one rank of a job sees, in a file of its own.

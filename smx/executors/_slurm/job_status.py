@@ -17,13 +17,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from smx.executors import SchedulerState, ShardStatus
+from smx.executors import ShardStatus
 from smx.executors._slurm.circuit_breaker import held
 from smx.executors._slurm.commands import Answer, ask, history, queue
 from smx.executors._slurm.submit import sbatch_output
 from smx.slurm import states
 from smx.slurm.limits import config
 from smx.slurm.records import Record
+from smx.states import SchedulerState
 
 _SLACK = 86400  # seconds: clocks of login node and controller differ, and sacct's window must not miss a job
 
