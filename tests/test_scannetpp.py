@@ -198,7 +198,8 @@ def test_poses_of_other_frames_and_an_empty_scene_name_the_file(tmp_path: Path, 
     path.write_text(json.dumps({f"frame_{i + 900:06d}": entry for i, entry in enumerate(entries.values())}))
     with pytest.raises(SceneError, match=r"pose_intrinsic_imu.json: frames 900 to 931, the scene has 0 to 31"):
         opened(tmp_path).cameras([0])
-    entries["frame_000003"]["aligned_pose"][0][0] = 7
+    for number in range(3, 8):
+        entries[f"frame_{number:06d}"]["aligned_pose"][0][0] = 7
     path.write_text(json.dumps(entries))
     with pytest.raises(SceneError, match=r"pose_intrinsic_imu.json: frame_000003: aligned_pose: not a rigid motion"):
         opened(tmp_path).cameras([0])

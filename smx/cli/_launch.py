@@ -365,6 +365,25 @@ def summary(workspace: Workspace, launch: Launch, more: Callable[[RunRow], None]
         if row.state not in ("done", "running", "waiting", "pending"):
             out(f"          why: smx show {folder.name}")
         more(row)
+    for decision in launch.decisions:
+        if decision.cell.kind == "gen":
+            _warn(RunFolder(decision.cell.folder).result() or {})
+
+
+_WARNED = 5  # different warnings of a run's scenes that are shown
+
+
+def _warn(result: Mapping[str, Any]) -> None:
+    """What gen found doubtful or did not use, each line once with the scenes it is about."""
+    about: dict[str, list[str]] = {}
+    for scene, lines in result.get("warnings", {}).items():
+        for line in lines:
+            about.setdefault(line, []).append(scene)
+    for line, scenes in list(about.items())[:_WARNED]:
+        others = f" and {len(scenes) - 1} other scenes" if len(scenes) > 1 else ""
+        say(f"warning: {scenes[0]}{others}: {line}")
+    if len(about) > _WARNED:
+        say(f"warning: {len(about) - _WARNED} more in the result.json of the gen run (smx show RUN)")
 
 
 def _standing(attempt: AttemptFolder) -> tuple[int, int, str]:

@@ -40,7 +40,7 @@ class Scene(ABC):
 
     @abstractmethod
     def timestamps(self) -> np.ndarray:
-        """[N] float64 seconds, aligned with `frame_ids`; `frame_id / (fps or 1)` where unknown."""
+        """[N] float64 seconds since the first frame, aligned with `frame_ids`; NaN where they are unknown."""
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -61,6 +61,25 @@ class Scene(ABC):
     def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
         """(depth [h, w] float32 metres NaN where invalid, K [3, 3] in pixels of that depth map), or None."""
         return None
+
+    def depth_map(self, frame_id: int) -> np.ndarray | None:
+        """[h, w] as `depth` has it, also where nobody knows the K of it."""
+        found = self.depth(frame_id)
+        return None if found is None else found[0]
+
+    def clock(self) -> np.ndarray | None:
+        """[N] seconds on the clock that files beside the frames use (camera files); None where there is none."""
+        return None if self.fps is None else self.timestamps()
+
+    def turns(self) -> np.ndarray:
+        """[N] clockwise quarter turns by which a tag turned the stored frames upright; -1 where one is mirrored."""
+        import numpy as np
+
+        return np.zeros(len(self.frame_ids), dtype=np.int64)
+
+    def remarks(self) -> list[str]:
+        """What of its files is not used, and why, a line each; no absolute path."""
+        return []
 
     @abstractmethod
     def source(self) -> dict[str, Any]:

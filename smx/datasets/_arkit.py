@@ -13,6 +13,7 @@ import numpy as np
 from smx.datasets._files import IMAGES, Numbered
 from smx.datasets._frame_reader import ImageMedia, read_depth
 from smx.datasets._posed_scan import Rig, RigScene, resized_K
+from smx.datasets._poses import dropped_poses
 from smx.datasets._scan_folders import children
 from smx.errors import SceneError
 from smx.geometry.phone_poses import read_pincam, read_traj
@@ -86,17 +87,19 @@ class ArkitScene(RigScene):
             return None
         assert read.times is not None
         interval = float(np.median(np.diff(np.sort(read.times)))) if len(read.times) > 1 else 0.0
-        rows = nearest(read.times, self.timestamps(), max(0.02, 0.505 * interval))
+        assert self._media.times is not None
+        rows = nearest(read.times, self._media.times, max(0.02, 0.505 * interval))
         folder = self._folder / f"{self._camera}_intrinsics"
         pincams = _timed(folder, {".pincam"})
         if not pincams.files:
             raise SceneError(f"{folder}: no .pincam file, and poses without intrinsics are no cameras")
         assert pincams.times is not None
-        cams = nearest(np.array(pincams.times), self.timestamps(), 0.05)
+        cams = nearest(np.array(pincams.times), self._media.times, 0.05)
         w2c = np.where((rows >= 0)[:, None, None] & (cams >= 0)[:, None, None], read.w2c[rows], np.nan)
         K = np.stack([self._K(pincams.files[max(row, 0)]) for row in cams.tolist()])
         note = {"format": "traj", "file": "lowres_wide.traj", "matched_by": "time", "sky": self.sky}
-        return Rig(w2c, K, note={**note, "sky_from": self.sky_from})
+        remarks = dropped_poses(read.dropped, folder.parent)
+        return Rig(w2c, K, note={**note, "sky_from": self.sky_from}, remarks=remarks)
 
     def _K(self, path: Path) -> np.ndarray:
         K, size = read_pincam(path)
@@ -106,7 +109,8 @@ class ArkitScene(RigScene):
         maps = self._depth_maps
         if not maps.files:
             return None
-        row = int(nearest(np.array(maps.times), self.timestamps()[[position]], _SAME_MOMENT)[0])
+        assert self._media.times is not None
+        row = int(nearest(np.array(maps.times), self._media.times[[position]], _SAME_MOMENT)[0])
         return None if row < 0 else (read_depth(maps.files[row], 1000), None, maps.files[row])
 
     @cached_property

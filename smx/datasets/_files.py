@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +12,7 @@ from typing import Literal
 
 from smx.errors import SceneError
 
-VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"}
+VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".gif", ".wmv", ".flv", ".3gp"}
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 IMAGE_FOLDERS = ("image", "images", "rgb", "color", "frames")
 DEPTH_FOLDERS = ("depth", "depths")
@@ -39,6 +40,7 @@ class SceneFiles:
     video: Path | None
     images: tuple[Path, ...]
     depth: tuple[Path, ...]
+    unread: tuple[str, ...] = ()  # what lies beside the frames and is of no format that is read
 
     @property
     def frames_folder(self) -> Path | None:
@@ -90,14 +92,42 @@ def look(path: Path, prefer: Prefer) -> SceneFiles:
     images = _images(path) if prefer != "video" else ()
     videos = _with_suffix(path, VIDEOS) if prefer != "images" and not images else []
     if not images and len(videos) != 1:
-        hollow = [name for name in IMAGE_FOLDERS if (path / name).is_dir()] if not videos else []
+        hollow = [name for name in IMAGE_FOLDERS if (path / name).is_dir() and not endings(path / name)]
+        hollow = [] if videos else hollow
         if hollow:
             raise NoScene(f"an empty scene, no image in {hollow[0]}/", hollow=True)
-        raise NoScene(f"{len(videos)} videos in it" if videos else "no images and no video in it")
+        raise NoScene(f"{len(videos)} videos in it" if videos else f"no images and no video in it{_others(path)}")
     depth = next((found for name in DEPTH_FOLDERS if (found := _with_suffix(path / name, {".png"}))), [])
     if not depth and images:
         depth = [file for file in _with_suffix(images[0].parent, {".png"}) if _is_depth(file)]
-    return SceneFiles(path, videos[0] if videos else None, tuple(images), tuple(depth))
+    unread = () if depth else _unread_depth(path)
+    return SceneFiles(path, videos[0] if videos else None, tuple(images), tuple(depth), unread)
+
+
+def _unread_depth(folder: Path) -> tuple[str, ...]:
+    """What is in folders of depth, where none of it is a png."""
+    return tuple(
+        f"{name}/ has {what}, and depth is read from 16-bit .png"
+        for name in DEPTH_FOLDERS
+        if (what := endings(folder / name))
+    )
+
+
+def _others(folder: Path) -> str:
+    """What is there of pictures that are not read."""
+    places = [folder, *(folder / name for name in IMAGE_FOLDERS)]
+    seen = [what for place in places if (what := endings(place, {".heic", ".heif", ".tif", ".tiff", ".ppm", ".pgm"}))]
+    return f" ({', '.join(seen)}: not read; convert to .png or .jpg)" if seen else ""
+
+
+def endings(folder: Path, of: set[str] | None = None) -> str:
+    """How many files of which endings are in a folder: `12 .exr, 3 .npy`; "" where there are none (`of` those)."""
+    if not folder.is_dir():
+        return ""
+    counts = Counter(p.suffix.lower() for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    return ", ".join(
+        f"{count} {suffix}" for suffix, count in counts.most_common() if suffix and suffix in (of or counts)
+    )
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
@@ -133,32 +163,60 @@ class Numbered:
     files: tuple[Path, ...]
     numbers: tuple[int, ...]
     times: tuple[float, ...] | None = None
+    by_place: bool = False  # numbers are places in the order: those of another folder need not be the same files
 
 
 def numbered(files: Iterable[Path]) -> Numbered:
-    """Order files by the last number in their names (`frame_000123.png` -> 123), read as a number, not as text.
+    """Order files by the numbers in their names, read as numbers, not as text.
 
-    Names that are decimal timestamps (`1305031102.175304.png`) are ordered by time and numbered from 0, and
-    names without any number alphabetically from 0. Two files of one number, or numbered and unnumbered files
-    together, are a `SceneError` naming them.
+    The one number in which names differ is the frame's (`frame_000123.png` -> 123). Where they differ in several
+    (`2024-01-05_12-00-50.png`), all count, the first most; the last one is the frame's if it rises with that order,
+    else frames are numbered from 0. Names that end in decimal seconds (`1305031102.175304.png`,
+    `41048190_3415.050.png`) are ordered by time and numbered from 0, names without any number alphabetically from 0.
+    Two files of one number, or numbered and unnumbered files together, are a `SceneError` naming them.
     """
     listed = sorted(files)
-    if listed and all(re.fullmatch(r"\d+\.\d+", file.stem) for file in listed):
-        listed.sort(key=lambda file: float(file.stem))
-        for one, two in pairwise(listed):
-            if float(one.stem) == float(two.stem):
-                raise SceneError(f"{two}: timestamp {two.stem} again, as {one.name}")
-        return Numbered(tuple(listed), tuple(range(len(listed))), tuple(float(file.stem) for file in listed))
-    numbers = {file: _last_number(file) for file in listed}
-    without = [file for file, number in numbers.items() if number is None]
+    seconds = [re.fullmatch(r"(?:.*[^\d.])?(\d+\.\d+)", file.stem) for file in listed]
+    if listed and all(seconds):
+        return _by_time(listed, [float(match[1]) for match in seconds if match])
+    found = {file: tuple(map(int, re.findall(r"\d+", stem(file.name)))) for file in listed}
+    without = [file for file, numbers in found.items() if not numbers]
     if without and len(without) < len(listed):
         raise SceneError(f"{without[0]}: no frame number in this name, while others have one")
-    if without:
-        return Numbered(tuple(listed), tuple(range(len(listed))))
-    pairs = sorted((number, file) for file, number in numbers.items() if number is not None)
+    if without or not listed:
+        return Numbered(tuple(listed), tuple(range(len(listed))), by_place=True)
+    if len({len(numbers) for numbers in found.values()}) > 1:
+        return _by_number({file: numbers[-1] for file, numbers in found.items()})
+    differ = [at for at, column in enumerate(zip(*found.values(), strict=True)) if len(set(column)) > 1]
+    if len(differ) <= 1:
+        at = differ[0] if differ else -1
+        return _by_number({file: numbers[at] for file, numbers in found.items()})
+    order = sorted(listed, key=lambda file: found[file])
+    for one, two in pairwise(order):
+        if found[one] == found[two]:
+            raise SceneError(f"{two}: frame number {found[two][-1]} again, as {one.name}")
+    if all(found[one][-1] < found[two][-1] for one, two in pairwise(order)):
+        return _by_number({file: found[file][-1] for file in order})
+    return Numbered(tuple(order), tuple(range(len(order))), by_place=True)
+
+
+def _by_time(files: list[Path], seconds: list[float]) -> Numbered:
+    pairs = sorted(zip(seconds, files, strict=True))
+    for (a, first), (b, second) in pairwise(pairs):
+        if a == b:
+            said = re.findall(r"\d+\.\d+", second.stem)[-1]
+            raise SceneError(f"{second}: timestamp {said} again, as {first.name}")
+    times = tuple(time for time, _ in pairs)
+    return Numbered(tuple(file for _, file in pairs), tuple(range(len(pairs))), times, by_place=True)
+
+
+def _by_number(numbers: dict[Path, int]) -> Numbered:
+    pairs = sorted((number, file) for file, number in numbers.items())
     for (a, first), (b, second) in pairwise(pairs):
         if a == b:
             raise SceneError(f"{second}: frame number {b} again, as {first.name}")
+    if pairs[-1][0] >= 1 << 63:
+        raise SceneError(f"{pairs[-1][1]}: the number in this name is too large")
     return Numbered(tuple(file for _, file in pairs), tuple(number for number, _ in pairs))
 
 
@@ -168,13 +226,3 @@ def stem(name: str) -> str:
     if "." in base and not re.fullmatch(r"\d+\.\d+", base):
         base = base.rpartition(".")[0]
     return re.sub(r"\.(color|rgb|depth|pose)$", "", base)
-
-
-def _last_number(file: Path) -> int | None:
-    digits = re.findall(r"\d+", stem(file.name))
-    if not digits:
-        return None
-    number = int(digits[-1])
-    if number >= 1 << 63:
-        raise SceneError(f"{file}: the number in this name is too large")
-    return number

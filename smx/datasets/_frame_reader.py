@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,11 @@ class Frames(Protocol):
     width: int
     height: int
     fps: float | None
-    times: np.ndarray | None  # [N] seconds, None where frames carry no time
+    times: np.ndarray | None  # [N] seconds on the clock that files beside the frames use; None where they have none
+
+    @property
+    def turns(self) -> np.ndarray:
+        """[N] clockwise quarter turns that made the stored frames upright; -1 where one was mirrored, too."""
 
 
 class Media(Frames, Protocol):
@@ -42,7 +47,12 @@ class VideoMedia:
         self.frame_ids = np.arange(self.video.n_frames, dtype=np.int64)
         self.width, self.height = self.video.width, self.video.height
         self.fps: float | None = self.video.fps
-        self.times: np.ndarray | None = self.video.timestamps
+        self.times: np.ndarray | None = self.video.timestamps + self.video.start  # as the container counts
+
+    @property
+    def turns(self) -> np.ndarray:
+        """By the container's rotation tag."""
+        return np.full(len(self.frame_ids), -1 if self.video.mirrored else self.video.rotation // 90)
 
     def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """See `smx.video.decode`."""
@@ -78,6 +88,11 @@ class ImageMedia:
         elif fps is not None:
             self.times = self.frame_ids / fps
 
+    @cached_property
+    def turns(self) -> np.ndarray:
+        """By the EXIF tags, of which only the heads of files are read."""
+        return np.array([_quarters(file) for file in self.files.values()], dtype=np.int64)
+
     def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """(id, uint8 [H, W, 3]) ascending. `SceneError` naming a file that is missing, broken or of another size."""
         for frame_id in sorted({int(i) for i in ids}):
@@ -112,6 +127,22 @@ def _read_rgb(path: Path) -> np.ndarray:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SceneError(f"{path}: cannot be read as an image ({error})") from None
+
+
+# EXIF orientation -> clockwise quarter turns upright; the others are mirrored.
+_TURNS = {1: 0, 6: 1, 3: 2, 8: 3}
+_ORIENTATION = 0x0112
+
+
+def _quarters(path: Path) -> int:
+    if path.suffix.lower() == ".bmp":
+        return 0
+    try:
+        with Image.open(path) as image:
+            said = image.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 0  # broken, which is said when it is asked for
+    return _TURNS.get(said, -1 if said in (2, 4, 5, 7) else 0)
 
 
 def read_depth(path: Path, scale: float) -> np.ndarray:

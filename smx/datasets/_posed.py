@@ -12,16 +12,19 @@ import numpy as np
 
 from smx.datasets import Cameras, Scene
 from smx.datasets._files import PoseFormat, SceneFiles, numbered
+from smx.datasets._posed_scan import resized_K
 from smx.datasets._poses import (
     _PLACES,
     _match_order,
     _match_times,
     _read,
-    _to_frame_size,
+    dropped_poses,
+    match_headers,
     match_numbers,
     pose_files,
     stated_intrinsics,
 )
+from smx.datasets._turned_cameras import upright
 from smx.digests import file_digest, files_digest
 from smx.errors import SceneError, UserError
 from smx.geometry.poses import Poses
@@ -68,7 +71,7 @@ class PosedScene(Scene):
         self._w2c[rows >= 0] = read.w2c[rows[rows >= 0]]
         if not np.isfinite(self._w2c).all(axis=(1, 2)).any():
             raise SceneError(f"{files[0]}: no frame of scene {scene.id!r} has a pose here that is not inf or NaN")
-        self._K = self._intrinsics(read, rows, layout, files[0])
+        self._w2c, self._K = self._upright(read, rows, layout, files[0])
         self._metric = read.metric if metric is None else metric
         file = files[0].parent if name == "posetxt" else files[0]
         self.record: dict[str, Any] = {
@@ -78,8 +81,14 @@ class PosedScene(Scene):
                 "file": file.relative_to(root).as_posix() if root.is_dir() else file.suffix,
                 "matched_by": matched_by,
                 "sha256": files_digest(files, files[0].parent),
+                **({"dropped": len(read.dropped)} if read.dropped else {}),
             },
         }
+        self._dropped = dropped_poses(read.dropped, root)
+
+    def remarks(self) -> list[str]:
+        """Poses of the file that were not taken; and what the dataset's scene says."""
+        return [*self._dropped, *self._scene.remarks()]
 
     def timestamps(self) -> np.ndarray:
         """Of the dataset's scene."""
@@ -94,9 +103,23 @@ class PosedScene(Scene):
         at = np.searchsorted(self.frame_ids, np.asarray(ids, dtype=np.int64))
         return Cameras(self._w2c[at], self._K[at], self._metric)
 
+    def clock(self) -> np.ndarray | None:
+        """Of the dataset's scene."""
+        return self._scene.clock()
+
+    def depth_map(self, frame_id: int) -> np.ndarray | None:
+        """The dataset's."""
+        return self._scene.depth_map(frame_id)
+
     def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """The dataset's. `SceneError` where it is in metres and the poses are not, so that they do not fit."""
+        """The dataset's; with the file's intrinsics where the dataset has none.
+
+        `SceneError` where it is in metres and the poses are not, so that they do not fit.
+        """
         found = self._scene.depth(frame_id)
+        if found is None and (metres := self._scene.depth_map(frame_id)) is not None:
+            K, size = self.cameras([frame_id]).K[0], (metres.shape[1], metres.shape[0])
+            found = metres, resized_K(K, (self.width, self.height), size, Path(self.record["cameras"]["file"]))
         if found is not None and not self._metric:
             raise SceneError(
                 f"scene {self.id!r}: depth is in metres, the poses of {self.record['cameras']['file']} have no scale;"
@@ -114,15 +137,14 @@ class PosedScene(Scene):
 
     @property
     def _frames(self) -> _Frames:
-        timed = self._scene.timestamps() if self.fps is not None else None
-        return _Frames(self.frame_ids, self.width, self.height, self.fps, timed)
+        return _Frames(self.frame_ids, self.width, self.height, self.fps, self._scene.clock(), self._scene.turns())
 
-    def _intrinsics(self, read: Poses, rows: np.ndarray, layout: SceneFiles, file: Path) -> np.ndarray:
-        """[N, 3, 3] in pixels of the frames."""
-        if read.K is not None:
-            scaled = _to_frame_size(read.K[np.maximum(rows, 0)], read.size, self._frames, file)
-            assert scaled is not None
-            return scaled
+    def _upright(self, read: Poses, rows: np.ndarray, layout: SceneFiles, file: Path) -> tuple[np.ndarray, np.ndarray]:
+        """(w2c, K in pixels of the frames), turned with those frames that a tag turned."""
+        K = None if read.K is None else read.K[np.maximum(rows, 0)]
+        w2c, K = upright(self._w2c, K, read.size, self._frames, file)
+        if K is not None:
+            return w2c, K
         found = stated_intrinsics(layout, self._frames, None)
         if found is None:
             found = self._scene.intrinsics(self.frame_ids.tolist())
@@ -131,7 +153,7 @@ class PosedScene(Scene):
                 f"{file}: poses without intrinsics, and dataset and scene {self.id!r} have none;"
                 " put a camera_intrinsic.json beside the poses"
             )
-        return found
+        return w2c, found
 
 
 @dataclass
@@ -143,6 +165,7 @@ class _Frames:
     height: int
     fps: float | None
     times: np.ndarray | None
+    turns: np.ndarray
 
 
 def _find(root: Path, scene: str, format: PoseFormat) -> tuple[SceneFiles, str, list[Path]]:
@@ -183,11 +206,16 @@ def _keys(file: Path) -> set[str]:
 
 def _match(read: Poses, frames: _Frames, layout: SceneFiles, file: Path) -> tuple[np.ndarray, str]:
     """([N] row of each frame's pose, -1 where it has none; how they were matched)."""
+    if read.numbers is not None and read.format == "open3d":
+        return match_headers(frames.frame_ids, read.numbers, file)
     if read.numbers is not None:
         return match_numbers(frames.frame_ids, read.numbers, layout, file), "number"
     if read.names is not None:
         order = numbered(map(Path, read.names))
         row_of = {path: row for row, path in enumerate(map(Path, read.names))}
+        if order.by_place:
+            _match_order(len(read.names), frames, file)
+            return np.array([row_of[path] for path in order.files]), "order of the names"
         rows = match_numbers(frames.frame_ids, np.array(order.numbers, dtype=np.int64), layout, file)
         back = np.array([row_of[path] for path in order.files])
         return np.where(rows >= 0, back[rows], -1), "number in the name"

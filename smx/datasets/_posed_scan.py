@@ -29,6 +29,7 @@ class Rig:
     K: np.ndarray  # [N, 3, 3] float64, pixels of the frame as stored (before `RigScene` turns it)
     metric: bool = True
     note: dict[str, Any] = field(default_factory=dict)  # format, file, matched_by
+    remarks: Sequence[str] = ()  # poses that were not taken
 
 
 class RigScene(Scene):
@@ -55,11 +56,23 @@ class RigScene(Scene):
         """(depth of the frame at `position` as stored, its own K or None, the file it is from), or None."""
 
     def timestamps(self) -> np.ndarray:
-        """[N] seconds."""
+        """[N] seconds since the first frame, NaN where nobody knows."""
+        clock = self.clock()
+        return np.full(len(self.frame_ids), np.nan) if clock is None else clock - clock[0]
+
+    def clock(self) -> np.ndarray | None:
+        """[N] seconds as the files have them, else by the usual rate."""
         if self._media.times is not None:
             return self._media.times.copy()
-        times: np.ndarray = self.frame_ids / (self.fps or 1.0)
-        return times
+        return None if self.fps is None else self.frame_ids / self.fps
+
+    def remarks(self) -> list[str]:
+        """Poses that were not taken."""
+        try:
+            rig = self.rig
+        except SceneError:
+            return []  # said by whoever asks for cameras
+        return [] if rig is None else list(rig.remarks)
 
     def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """(id, uint8 [H, W, 3] RGB), ascending, upright."""
@@ -89,7 +102,11 @@ class RigScene(Scene):
 
     def source(self) -> dict[str, Any]:
         """Origin of the frames and of the cameras, how many poses are lost, and the turn that was made."""
-        rig = self.rig
+        try:
+            rig = self.rig
+        except SceneError as error:
+            cameras: dict[str, Any] | None = {"unread": str(error).rpartition("/")[2]}
+            return {**self._media.source(), "cameras": cameras, "turned": 90 * self.quarters}
         cameras = None
         if rig is not None:
             cameras = {**rig.note, "lost": int((~np.isfinite(rig.w2c).all(axis=(1, 2))).sum())}

@@ -11,9 +11,9 @@ import numpy as np
 
 from smx.datasets._files import Numbered, PoseFormat, SceneFiles, numbered, stem
 from smx.datasets._frame_reader import Frames
+from smx.datasets._turned_cameras import upright
 from smx.errors import SceneError
 from smx.geometry import poses
-from smx.geometry.cameras import resize_intrinsics
 
 # Tried in this order by `auto`; the first file that is there counts.
 _PLACES: dict[str, tuple[str, ...]] = {
@@ -41,8 +41,6 @@ _INTRINSICS = (
 )
 # Wider than the jitter of a 30 Hz camera's clock; poses that are rarer may be half their own interval away.
 _NEAR_SECONDS = 0.02
-# A crop is no resize: what is left after rounding sizes to whole pixels stays below this.
-_ASPECT_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class Joined:
     format: str
     file: str  # relative to the scene
     matched_by: str
+    dropped: tuple[str, ...] = ()  # poses of the file that were not taken, and why
 
 
 def pose_files(layout: SceneFiles, format: PoseFormat) -> tuple[str, list[Path]] | None:
@@ -81,7 +80,7 @@ def beside(layout: SceneFiles, format: PoseFormat) -> list[Path]:
         return []
     name, files = pose_files(layout, format) or ("none", [])
     if name == "colmap":
-        files = [files[0], files[0].with_name("cameras.txt")]
+        files = [files[0], *(files[0].with_name(other) for other in ("cameras.txt", "rigs.txt", "frames.txt"))]
     others = [_intrinsics_file(layout), layout.base / "intrinsic" / "intrinsic_depth.txt"]
     return [file for file in (*files, *others) if file is not None and file.is_file()]
 
@@ -100,12 +99,40 @@ def join(layout: SceneFiles, media: Frames, format: PoseFormat, intrinsics: Sequ
     if not np.isfinite(w2c).all(axis=(1, 2)).any():
         raise SceneError(f"{files[0]}: no pose of any frame is known (inf, NaN, or of other frames)")
     if intrinsics is not None or read.K is None:
+        w2c, _ = upright(w2c, None, None, media, files[0])
         K = stated_intrinsics(layout, media, intrinsics)
     else:
         # a frame without a pose gets the first camera's K, which is all that is known of it
-        K = _to_frame_size(read.K[np.maximum(rows, 0)], read.size, media, files[0])
+        w2c, K = upright(w2c, read.K[np.maximum(rows, 0)], read.size, media, files[0])
     file = (files[0].parent if name == "posetxt" else files[0]).relative_to(layout.base).as_posix()
-    return Joined(w2c, K, read.metric, name, file, matched_by)
+    return Joined(w2c, K, read.metric, read.format, file, matched_by, read.dropped)
+
+
+def dropped_poses(dropped: Sequence[str], base: Path) -> list[str]:
+    """What to say of poses that were not taken: how many, and the first of them, without `base`."""
+    if not dropped:
+        return []
+    first = relative(dropped[0], base)
+    return [f"{len(dropped)} pose{'s' if len(dropped) > 1 else ''} not taken: {first}"]
+
+
+def unread_cameras(layout: SceneFiles) -> list[str]:
+    """Camera files that are there in a form that is not read, and what makes them readable."""
+    if layout.base is None:
+        return []
+    places = (layout.base, *(layout.base / name for name in ("colmap", "sparse/0", "sparse", "colmap/sparse/0")))
+    binary = [place / "images.bin" for place in places if (place / "images.bin").is_file()]
+    return [
+        f"{file.relative_to(layout.base).as_posix()} is COLMAP's binary form, which is not read:"
+        " colmap model_converter --output_type TXT"
+        for file in binary[:1]
+    ]
+
+
+def relative(message: str, base: Path) -> str:
+    """A message without the folder that differs from machine to machine."""
+    folder = base if base.is_dir() else base.parent
+    return message.replace(f"{folder}/", "")
 
 
 def stated_intrinsics(layout: SceneFiles, media: Frames, intrinsics: Sequence[float] | None) -> np.ndarray | None:
@@ -118,14 +145,19 @@ def stated_intrinsics(layout: SceneFiles, media: Frames, intrinsics: Sequence[fl
     if path is None:
         return None
     K, size = poses.read_intrinsics(path)
-    return _to_frame_size(np.tile(K, (n, 1, 1)), size, media, path)
+    return upright(np.tile(np.eye(4), (n, 1, 1)), np.tile(K, (n, 1, 1)), size, media, path)[1]
 
 
 def match_depth(depth: Numbered, media: Frames, layout: SceneFiles) -> dict[int, Path]:
-    """Position of a frame -> its depth map: by time where both have times, else by number."""
+    """Position of a frame -> its depth map: by time where both have times, by name where both have one, by number."""
     if depth.times is not None and media.times is not None:
         nearest = _nearest(np.array(depth.times), media.times)
         return {at: depth.files[row] for at, row in enumerate(nearest.tolist()) if row >= 0}
+    place = {stem(file.name): at for at, file in enumerate(numbered(layout.images).files)}
+    if place and all(stem(file.name) in place for file in depth.files):
+        return {place[stem(file.name)]: file for file in depth.files}
+    if depth.by_place:
+        _match_order(len(depth.files), media, depth.files[0].parent, "depth maps")
     rows = match_numbers(media.frame_ids, np.array(depth.numbers), layout, depth.files[0].parent)
     return {at: depth.files[row] for at, row in enumerate(rows.tolist()) if row >= 0}
 
@@ -150,6 +182,8 @@ def _read(name: str, files: list[Path]) -> poses.Poses:
 
 def _match(read: poses.Poses, media: Frames, layout: SceneFiles, file: Path) -> tuple[np.ndarray, str]:
     """([N] row of each frame's pose, -1 where it has none; how they were matched)."""
+    if read.numbers is not None and read.format == "open3d":
+        return match_headers(media.frame_ids, read.numbers, file)
     if read.numbers is not None:
         return match_numbers(media.frame_ids, read.numbers, layout, file), "number"
     if read.names is not None:
@@ -157,6 +191,25 @@ def _match(read: poses.Poses, media: Frames, layout: SceneFiles, file: Path) -> 
     if read.times is not None:
         return _match_times(read.times, media, file)
     return _match_order(len(read.w2c), media, file), "order"
+
+
+def match_headers(frame_ids: np.ndarray, numbers: np.ndarray, file: Path) -> tuple[np.ndarray, str]:
+    """Rows of an Open3D log, whose headers have `numbers`: frame numbers, or else places in the frames' order.
+
+    As many poses as frames, numbered from 0 or from 1, are those of all frames in the order of their headers.
+    """
+    order = np.argsort(numbers, kind="stable")
+    at = np.minimum(np.searchsorted(numbers[order], frame_ids), len(order) - 1)
+    rows = np.where(numbers[order][at] == frame_ids, order[at], -1)
+    if np.isin(numbers, frame_ids).all():
+        return rows, "number"
+    counted = len(numbers) == len(frame_ids) and bool((np.diff(numbers[order]) == 1).all()) and numbers.min() in (0, 1)
+    if not counted:
+        raise SceneError(
+            f"{file}: its headers name frames {numbers.min()} to {numbers.max()} ({len(numbers)} of them),"
+            f" the frames are {frame_ids[0]} to {frame_ids[-1]} ({len(frame_ids)} of them)"
+        )
+    return order, "order"
 
 
 def match_numbers(frame_ids: np.ndarray, numbers: np.ndarray, layout: SceneFiles, file: Path) -> np.ndarray:
@@ -203,7 +256,9 @@ def _match_names(names: Sequence[str], media: Frames, layout: SceneFiles, file: 
 def _match_times(times: np.ndarray, media: Frames, file: Path) -> tuple[np.ndarray, str]:
     """The nearest pose in time; by frame number where that is what the column holds, by order where neither fits."""
     if media.times is not None:
-        rows = _nearest(times, media.times)
+        # a container's clock may start anywhere, and poses be counted from it or from the first frame
+        tried = [_nearest(times, clock) for clock in (media.times, media.times - media.times[0])]
+        rows = max(tried, key=lambda rows: int((rows >= 0).sum()))
         if (rows >= 0).any():
             return rows, "time"
     elif np.isin(times, media.frame_ids).all():
@@ -224,9 +279,9 @@ def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(near, order[nearest], -1)
 
 
-def _match_order(count: int, media: Frames, file: Path) -> np.ndarray:
+def _match_order(count: int, media: Frames, file: Path, what: str = "poses") -> np.ndarray:
     if count != len(media.frame_ids):
-        raise SceneError(f"{file}: {count} poses for {len(media.frame_ids)} frames")
+        raise SceneError(f"{file}: {count} {what} for {len(media.frame_ids)} frames")
     return np.arange(count)
 
 
@@ -237,14 +292,3 @@ def _intrinsics_file(layout: SceneFiles) -> Path | None:
     if layout.base is None:
         return None
     return next((layout.base / name for name in _INTRINSICS if (layout.base / name).is_file()), None)
-
-
-def _to_frame_size(K: np.ndarray | None, size: tuple[int, int] | None, media: Frames, file: Path) -> np.ndarray | None:
-    if K is None or size is None or size == (media.width, media.height):
-        return K
-    if abs(size[0] / size[1] / (media.width / media.height) - 1) > _ASPECT_TOLERANCE:
-        raise SceneError(
-            f"{file}: intrinsics of {size[0]}x{size[1]} images, the frames are {media.width}x{media.height}:"
-            " turned or cropped, not resized"
-        )
-    return resize_intrinsics(K, size, (media.width, media.height))

@@ -61,6 +61,22 @@ class DecodedOnce(Scene):
         """Of the scene."""
         return self._scene.depth(frame_id)
 
+    def depth_map(self, frame_id: int) -> np.ndarray | None:
+        """Of the scene."""
+        return self._scene.depth_map(frame_id)
+
+    def clock(self) -> np.ndarray | None:
+        """Of the scene."""
+        return self._scene.clock()
+
+    def turns(self) -> np.ndarray:
+        """Of the scene."""
+        return self._scene.turns()
+
+    def remarks(self) -> list[str]:
+        """Of the scene."""
+        return self._scene.remarks()
+
     def source(self) -> dict[str, Any]:
         """Of the scene."""
         return self._scene.source()

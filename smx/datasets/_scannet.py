@@ -12,6 +12,7 @@ import numpy as np
 from smx.datasets._files import IMAGES, Numbered, numbered
 from smx.datasets._frame_reader import ImageMedia, read_depth
 from smx.datasets._posed_scan import Rig, RigScene, resized_K
+from smx.datasets._poses import dropped_poses
 from smx.datasets._scan_folders import children
 from smx.datasets._sens import SensMedia
 from smx.errors import SceneError
@@ -73,9 +74,11 @@ class SensScene(RigScene):
 
     def _read_rig(self) -> Rig:
         media = self._media
-        w2c = parse.inverted(media.c2w, lambda i: f"{media.path}: pose of frame {i}")
+        dropped: list[str] = []
+        w2c = parse.inverted(media.c2w, lambda i: f"{media.path}: pose of frame {i}", dropped)
         K = np.tile(media.header.K_colour, (len(w2c), 1, 1))
-        return Rig(w2c, K, note={"format": "sens", "file": media.path.name, "matched_by": "number"})
+        note = {"format": "sens", "file": media.path.name, "matched_by": "number"}
+        return Rig(w2c, K, note=note, remarks=dropped_poses(dropped, media.path.parent))
 
     def _read_depth(self, position: int) -> tuple[np.ndarray, np.ndarray, Path]:
         return self._media.depth(position), self._media.header.K_depth.copy(), self._media.path
@@ -109,7 +112,8 @@ class ExportedScene(RigScene):
         w2c = np.full((len(self.frame_ids), 4, 4), np.nan)
         w2c[known] = read.w2c
         K = np.tile(self._colour_K, (len(w2c), 1, 1))
-        return Rig(w2c, K, note={"format": "posetxt", "file": "pose", "matched_by": "number"})
+        note = {"format": "posetxt", "file": "pose", "matched_by": "number"}
+        return Rig(w2c, K, note=note, remarks=dropped_poses(read.dropped, self._folder))
 
     @cached_property
     def _colour_K(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from smx.datasets._depth_stream import DepthStream
 from smx.datasets._files import IMAGES, numbered, stem
 from smx.datasets._frame_reader import ImageMedia, Media, VideoMedia, read_depth
 from smx.datasets._posed_scan import Rig, RigScene, resized_K
+from smx.datasets._poses import dropped_poses
 from smx.datasets._scan_folders import children
 from smx.errors import SceneError
 from smx.geometry.phone_poses import read_iphone
@@ -143,7 +144,7 @@ def _joined(read: Poses, numbers: np.ndarray, scene: RigScene, path: Path, note:
         raise SceneError(f"{path}: frames {numbers.min()} to {numbers.max()}, the scene has {first} to {last}")
     w2c = np.where(known[:, None, None], read.w2c[rows], np.nan)
     K = resized_K(read.K[rows], read.size, scene.stored_size, path)
-    return Rig(w2c, K, read.metric, note)
+    return Rig(w2c, K, read.metric, note, dropped_poses(read.dropped, path.parent))
 
 
 def _numbers(read: Poses, path: Path) -> np.ndarray:

@@ -65,6 +65,11 @@ class SensMedia:
         self.times: np.ndarray | None = times if rising else None
         self.fps: float | None = float((len(times) - 1) / (times[-1] - times[0])) if rising else _NOMINAL_FPS
 
+    @property
+    def turns(self) -> np.ndarray:
+        """None: the sensor's pictures carry no tag."""
+        return np.zeros(len(self.frame_ids), dtype=np.int64)
+
     def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """(id, uint8 [H, W, 3]) ascending. `SceneError` naming file and frame where one is damaged or absent."""
         with self.path.open("rb") as file:

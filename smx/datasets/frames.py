@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveFloat
 
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 class Dataset(BaseDataset):
     """The root is one scene, or a folder of scenes. Frame ids are the numbers in image names, or places in a video."""
 
+    version: ClassVar[int] = 2  # cameras turn with their pictures, headers of Open3D logs name frames, TUM's depth
+
     prefer: Prefer = Field(
         default="auto", description="frames from images or video where a scene has both; auto: images"
     )
@@ -35,8 +37,15 @@ class Dataset(BaseDataset):
     intrinsics: tuple[PositiveFloat, PositiveFloat, float, float] | None = Field(
         default=None, description="fx, fy, cx, cy in pixels of the frames, where no file has them (instead of a file's)"
     )
-    depth_scale: float = Field(default=1000.0, gt=0, description="value of one metre in the depth pngs")
+    depth_scale: float | None = Field(
+        default=None,
+        gt=0,
+        description="value of one metre in the depth pngs; unset: 5000 beside TUM lists, else 1000",
+    )
     fps: float | None = Field(default=None, gt=0, description="rate of the numbering of images")
+    metric: bool | None = Field(
+        default=None, description="whether poses are in metres; unset: as their format has it (COLMAP, nerfstudio: no)"
+    )
 
     def scenes(self, root: Path | None) -> list[str]:
         """Ids of all scenes, sorted; what was skipped is logged as a warning. `UserError` when there is none."""
@@ -105,11 +114,21 @@ class FramesScene(Scene):
         self.width, self.height, self.fps = self._media.width, self._media.height, self._media.fps
 
     def timestamps(self) -> np.ndarray:
-        """[N] seconds: a video's presentation times, images' names where those are times, else number / fps."""
-        if self._media.times is not None:
-            return self._media.times.copy()
-        times: np.ndarray = self.frame_ids / (self.fps or 1.0)
+        """[N] seconds: a video's presentation times, images' names where those are times, number / fps; else NaN."""
+        import numpy as np
+
+        if self._media.times is None:
+            return np.full(len(self.frame_ids), np.nan)
+        times: np.ndarray = self._media.times - self._media.times[0]
         return times
+
+    def clock(self) -> np.ndarray | None:
+        """[N] seconds as names and files have them."""
+        return self._media.times
+
+    def turns(self) -> np.ndarray:
+        """By EXIF or rotation tags."""
+        return self._media.turns
 
     def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """(id, uint8 [H, W, 3] RGB), ascending; upright by rotation and EXIF tags."""
@@ -126,7 +145,7 @@ class FramesScene(Scene):
                 " add camera_intrinsic.json, or set the option intrinsics (fx, fy, cx, cy), or poses: none"
             )
         at = self._positions(ids)
-        return Cameras(joined.w2c[at], joined.K[at], joined.metric)
+        return Cameras(joined.w2c[at], joined.K[at], self._metric)
 
     def intrinsics(self, ids: Sequence[int]) -> np.ndarray | None:
         """From the camera file, a file of their own, or the option."""
@@ -134,27 +153,101 @@ class FramesScene(Scene):
         return None if known is None else known[self._positions(ids)]
 
     def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Depth of a frame from its png, and K scaled to the map's size (or ScanNet's `intrinsic_depth.txt`)."""
-        from smx.datasets._frame_reader import read_depth
+        """Depth of a frame from its png, and K scaled to the map's size (or ScanNet's `intrinsic_depth.txt`).
+
+        `SceneError` where the poses have no scale: metres do not fit them.
+        """
         from smx.datasets._posed_scan import resized_K
 
         position = int(self._positions([frame_id])[0])
-        path = self._depth_files.get(position)
         K = self._intrinsics
-        if path is None or K is None:
+        found = None if K is None else self._upright_depth(position)
+        if found is None or K is None:
             return None
-        metres = read_depth(path, self._options.depth_scale)
-        own = self._depth_intrinsics
+        if self._joined is not None and not self._metric:
+            raise SceneError(
+                f"scene {self.id!r}: depth is in metres, the poses of {self._joined.file} have no scale;"
+                " the dataset's option metric=true says that they are metres, too"
+            )
+        metres, own = found
         size = (metres.shape[1], metres.shape[0])
-        return metres, own if own is not None else resized_K(K[position], (self.width, self.height), size, path)
+        if own is None:
+            own = resized_K(K[position], (self.width, self.height), size, self._depth_files[position])
+        return metres, own
+
+    def depth_map(self, frame_id: int) -> np.ndarray | None:
+        """Depth alone, upright."""
+        found = self._upright_depth(int(self._positions([frame_id])[0]))
+        return None if found is None else found[0]
 
     def source(self) -> dict[str, Any]:
-        """Origin of the frames, and which camera format and depth were found."""
-        joined = self._joined
-        cameras = None
-        if joined is not None:
-            cameras = {"format": joined.format, "file": joined.file, "matched_by": joined.matched_by}
-        return {**self._media.source(), "cameras": cameras, "depth": len(self._depth_files)}
+        """Origin of the frames, and which camera format and depth were found; what of them cannot be read."""
+        return {**self._media.source(), "cameras": self._camera_note(), "depth": self._depth_note()}
+
+    def remarks(self) -> list[str]:
+        """Poses that were not taken, and files beside the frames that are of no format that is read."""
+        from smx.datasets._poses import dropped_poses, unread_cameras
+
+        try:
+            joined = self._joined
+        except SceneError:
+            return list(self._layout.unread)  # said by whoever asks for cameras
+        lines = [] if joined is None else dropped_poses(joined.dropped, self._base)
+        unread = unread_cameras(self._layout) if joined is None and self._options.poses == "auto" else []
+        return [*lines, *self._layout.unread, *unread]
+
+    def _camera_note(self) -> dict[str, Any] | None:
+        from smx.datasets._poses import relative
+
+        try:
+            joined = self._joined
+        except SceneError as error:
+            return {"unread": relative(str(error), self._base)}
+        if joined is None:
+            return None
+        dropped = {"dropped": len(joined.dropped)} if joined.dropped else {}
+        return {"format": joined.format, "file": joined.file, "matched_by": joined.matched_by, **dropped}
+
+    def _depth_note(self) -> int | dict[str, Any]:
+        from smx.datasets._poses import relative
+
+        try:
+            return len(self._depth_files)
+        except SceneError as error:
+            return {"unread": relative(str(error), self._base)}
+
+    def _upright_depth(self, position: int) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """(metres, the map's own K where a file has it) of a frame, turned as it is."""
+        from smx.datasets._frame_reader import read_depth
+        from smx.datasets._turned_cameras import upright_depth
+
+        path = self._depth_files.get(position)
+        if path is None:
+            return None
+        metres = read_depth(path, self._depth_scale)
+        return upright_depth(
+            metres, self._depth_intrinsics, int(self._media.turns[position]), (self.width, self.height)
+        )
+
+    @property
+    def _depth_scale(self) -> float:
+        """TUM's benchmark, and what is laid out like it (ETH3D SLAM, Bonn), has 5,000 units to the metre."""
+        if self._options.depth_scale is not None:
+            return self._options.depth_scale
+        lists = [self._base / name for name in ("rgb.txt", "depth.txt")]
+        return 5000.0 if all(path.is_file() for path in lists) else 1000.0
+
+    @property
+    def _metric(self) -> bool:
+        stated = self._options.metric
+        return stated if stated is not None else self._joined is None or self._joined.metric
+
+    @property
+    def _base(self) -> Path:
+        """The scene's folder, or the one of its video."""
+        layout = self._layout
+        assert layout.base is not None or layout.video is not None
+        return layout.base or layout.video.parent  # type: ignore[union-attr]  # one of the two is there
 
     @cached_property
     def _joined(self) -> Joined | None:

@@ -13,25 +13,39 @@ import numpy as np
 from smx.errors import SceneError
 from smx.geometry.cameras import is_rigid
 
+_FEW = 0.1  # share of poses that may be bad: more is a file of another kind, and no accident
 
-def inverted(c2w: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
+
+def inverted(c2w: np.ndarray, where: Callable[[int], str], dropped: list[str] | None = None) -> np.ndarray:
     """w2c of c2w (or the reverse), checked as `checked` does."""
-    result = checked(c2w, where)
+    result = checked(c2w, where, dropped)
     found = np.isfinite(result).all(axis=(1, 2))
     # inv, not the transpose: text with few digits is only nearly orthonormal
     result[found] = np.linalg.inv(result[found])
     return result
 
 
-def checked(matrices: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
-    """A float64 copy with lost poses all NaN; `SceneError` at the first one that is no rigid motion."""
+def checked(matrices: np.ndarray, where: Callable[[int], str], dropped: list[str] | None = None) -> np.ndarray:
+    """A float64 copy with lost poses all NaN; `SceneError` at the first one that is no rigid motion.
+
+    With `dropped`, a few such ones (a tenth of all at most) are lost, and it is told of each.
+    """
     matrices = matrices.astype(np.float64)
     lost = ~np.isfinite(matrices).all(axis=(1, 2))
     matrices[lost] = np.nan
     wrong = np.flatnonzero(~is_rigid(matrices) & ~lost)
-    if len(wrong):
-        raise SceneError(f"{where(int(wrong[0]))}: not a rigid motion (a rotation and a translation)")
+    reasons = [f"{where(int(row))}: not a rigid motion (a rotation and a translation)" for row in wrong]
+    matrices[wrong] = np.nan
+    drop(reasons, len(matrices), dropped)
     return matrices
+
+
+def drop(reasons: list[str], count: int, dropped: list[str] | None) -> None:
+    """Tell `dropped` of those of `count` poses that are bad. `SceneError` with the first where they are no few."""
+    if reasons and (dropped is None or len(reasons) > _FEW * count):
+        raise SceneError(reasons[0])
+    if dropped is not None:
+        dropped += reasons
 
 
 def read_text(path: Path) -> str:
@@ -48,6 +62,11 @@ def text_lines(path: Path, blank: bool = False) -> Iterator[tuple[int, str]]:
         line = raw.strip()
         if not line.startswith("#") and (line or blank):
             yield number, line
+
+
+def columns(path: Path) -> int:
+    """How many words the first line of a text file has, comments and blank lines left out."""
+    return next((len(line.replace(",", " ").split()) for _, line in text_lines(path)), 0)
 
 
 def floats(text: str, count: int, where: str, expected: str) -> list[float]:
@@ -130,11 +149,11 @@ def each_a_pinhole(K: np.ndarray, where: Callable[[int], str]) -> None:
         raise SceneError(f"{where(int(wrong))}: {rows} are no camera's intrinsics (fx 0 cx / 0 fy cy / 0 0 1)")
 
 
-def each_time_once(times: np.ndarray, where: Callable[[int], str]) -> None:
-    """`SceneError` at the first time [n] that was there before: which of two poses was meant cannot be known."""
-    order = np.argsort(times, kind="stable")
-    again = order[1:][np.diff(times[order]) == 0]
-    if len(again):
-        row = int(again.min())
-        first = int(np.flatnonzero(times == times[row])[0])
-        raise SceneError(f"{where(row)}: timestamp {times[row]:.6f} again, as {where(first)}")
+def repeated(times: np.ndarray, where: Callable[[int], str]) -> dict[int, str]:
+    """Rows of `times` [n] that were there before, each with what to say of it: of two poses, the first counts."""
+    first: dict[float, int] = {}
+    again: dict[int, str] = {}
+    for row, time in enumerate(times.tolist()):
+        if first.setdefault(time, row) != row:
+            again[row] = f"{where(row)}: timestamp {time:.6f} again, as {where(first[time])}"
+    return again

@@ -20,7 +20,10 @@ IPHONE_SIZE = (1920, 1440)  # of ScanNet++'s rgb.mkv, which its intrinsics are f
 
 
 def read_traj(path: Path) -> Poses:
-    """ARKitScenes `lowres_wide.traj`: `ts rx ry rz tx ty tz` a line, axis-angle (rad) and metres, world to camera."""
+    """ARKitScenes `lowres_wide.traj`: `ts rx ry rz tx ty tz` a line, axis-angle (rad) and metres, world to camera.
+
+    Of two poses of one timestamp the first counts.
+    """
     rows, numbers = [], []
     for number, line in parse.text_lines(path):
         rows.append(parse.floats(line, 7, f"{path}:{number}", "ts rx ry rz tx ty tz"))
@@ -32,13 +35,15 @@ def read_traj(path: Path) -> Poses:
     if len(timeless):
         raise SceneError(f"{path}:{numbers[timeless[0]]}: {table[timeless[0], 0]} is no timestamp")
     found = np.isfinite(table).all(axis=1)
-    known = np.flatnonzero(found)
-    parse.each_time_once(table[known, 0], lambda i: f"{path}:{numbers[known[i]]}")
+    again = parse.repeated(table[found, 0], lambda i: f"{path}:{numbers[np.flatnonzero(found)[i]]}")
+    once = np.delete(np.arange(len(table)), np.flatnonzero(found)[list(again)])
+    table, found, numbers = table[once], found[once], [numbers[i] for i in once]
     w2c = np.tile(np.eye(4), (len(table), 1, 1))
     w2c[found, :3, :3] = axis_angle_to_rotation(table[found, 1:4])
     w2c[found, :3, 3] = table[found, 4:]
     w2c[~found] = np.nan
-    return Poses("traj", parse.checked(w2c, lambda i: f"{path}:{numbers[i]}"), times=table[:, 0])
+    w2c = parse.checked(w2c, lambda i: f"{path}:{numbers[i]}")
+    return Poses("traj", w2c, times=table[:, 0], dropped=tuple(again.values()))
 
 
 def read_pincam(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
@@ -69,9 +74,10 @@ def read_iphone(path: Path) -> Poses:
         K[row] = parse.float_array(entry, "intrinsic", where, (3, 3))
         if _has(entry, kind):
             c2w[row] = parse.float_array(entry, kind, where, (4, 4))
-    w2c = parse.inverted(c2w, lambda i: f"{path}: {keys[i]}: {kind}")
+    dropped: list[str] = []
+    w2c = parse.inverted(c2w, lambda i: f"{path}: {keys[i]}: {kind}", dropped)
     frame_numbers = np.array([int(key.removeprefix("frame_")) for key in keys], dtype=np.int64)
-    return Poses(f"iphone {kind}", w2c, K, IPHONE_SIZE, numbers=frame_numbers)
+    return Poses(f"iphone {kind}", w2c, K, IPHONE_SIZE, numbers=frame_numbers, dropped=tuple(dropped))
 
 
 def _has(entry: object, key: str) -> bool:

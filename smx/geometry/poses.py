@@ -2,8 +2,8 @@
 
 Every reader converts to w2c, OpenCV axes (x right, y down, z forward), and to pixels whose centres are whole
 numbers (COLMAP and nerfstudio count from the pixel's corner: half a pixel is taken off cx, cy). A lost pose
-(any inf or NaN) becomes an all-NaN camera. A broken line, a matrix that is no rigid motion, or intrinsics that no
-camera has, are a `SceneError` naming file and line.
+(any inf or NaN) becomes an all-NaN camera. A broken line, or intrinsics that no camera has, are a `SceneError` naming
+file and line; so are poses that are no rigid motion, unless they are a tenth at most: then those few are lost.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from smx.errors import SceneError
 from smx.geometry import _parse as parse
+from smx.geometry._colmap_rigs import rig_poses
 from smx.geometry.cameras import quaternion_to_rotation
 
 
@@ -34,10 +35,17 @@ class Poses:
     numbers: np.ndarray | None = None  # [n] int64
     times: np.ndarray | None = None  # [n] float64 seconds
     metric: bool = True
+    dropped: tuple[str, ...] = ()  # poses that were not taken, with file, line and reason
 
 
 def read_tum(path: Path) -> Poses:
-    """TUM RGB-D trajectory: `timestamp tx ty tz qx qy qz qw` a line, camera to world."""
+    """TUM RGB-D trajectory: `timestamp tx ty tz qx qy qz qw` a line, camera to world.
+
+    Of two poses of one timestamp the first counts (freiburg2_desk and EuRoC's V102 have such). A file of one matrix
+    a line (`read_matrix_rows`), which goes by the same names, is read as that.
+    """
+    if parse.columns(path) in _MATRIX_ROWS:
+        return read_matrix_rows(path)
     rows, lines = [], []
     for number, line in parse.text_lines(path):
         rows.append(parse.floats(line.replace(",", " "), 8, f"{path}:{number}", "ts tx ty tz qx qy qz qw"))
@@ -46,43 +54,73 @@ def read_tum(path: Path) -> Poses:
         raise SceneError(f"{path}: no pose in this file")
     table = np.array(rows)
     finite = np.isfinite(table).all(axis=1)
-    known = np.flatnonzero(finite)
-    parse.each_time_once(table[known, 0], lambda i: f"{path}:{lines[known[i]]}")
-    for number, row, whole in zip(lines, table, finite, strict=True):
-        length = np.linalg.norm(row[4:])
-        if not np.isfinite(row[0]):
-            raise SceneError(f"{path}:{number}: {row[0]} is no timestamp")
-        if whole and abs(length - 1) > 0.01:
-            raise SceneError(f"{path}:{number}: qx qy qz qw has length {length:.3g}, no unit quaternion")
+    for row in np.flatnonzero(~np.isfinite(table[:, 0])):
+        raise SceneError(f"{path}:{lines[row]}: {table[row, 0]} is no timestamp")
+    dropped: list[str] = []
+    length = np.linalg.norm(table[:, 4:], axis=1)
+    bent = np.flatnonzero(finite & ~(abs(length - 1) <= 0.01))
+    reasons = [f"{path}:{lines[i]}: qx qy qz qw has length {length[i]:.3g}, no unit quaternion" for i in bent]
+    parse.drop(reasons, len(table), dropped)
+    finite[bent] = False
+    again = parse.repeated(table[finite, 0], lambda i: f"{path}:{lines[np.flatnonzero(finite)[i]]}")
+    known = np.delete(np.arange(len(table)), np.flatnonzero(finite)[list(again)])
+    dropped += again.values()
+    table, finite, lines = table[known], finite[known], [lines[i] for i in known]
     c2w = np.tile(np.eye(4), (len(table), 1, 1))
     c2w[:, :3, 3] = table[:, 1:4]
     c2w[finite, :3, :3] = quaternion_to_rotation(table[finite, 4:])
     c2w[~finite] = np.nan
-    return Poses("tum", parse.inverted(c2w, lambda i: f"{path}:{lines[i]}"), times=table[:, 0])
+    w2c = parse.inverted(c2w, lambda i: f"{path}:{lines[i]}")
+    return Poses("tum", w2c, times=table[:, 0], dropped=tuple(dropped))
+
+
+_MATRIX_ROWS = {12: "kitti", 16: "replica"}
+
+
+def read_matrix_rows(path: Path) -> Poses:
+    """One camera-to-world matrix a line, rows by rows: KITTI's `poses.txt` (3x4), Replica's `traj.txt` (4x4)."""
+    lines = list(parse.text_lines(path))
+    width = parse.columns(path)
+    expected = f"a {width // 4}x4 matrix a line, camera to world"
+    rows = [parse.floats(line, width, f"{path}:{number}", expected) for number, line in lines]
+    c2w = np.tile(np.eye(4), (len(rows), 1, 1))
+    c2w[:, : width // 4] = np.array(rows).reshape(len(rows), -1, 4)
+    dropped: list[str] = []
+    w2c = parse.inverted(c2w, lambda i: f"{path}:{lines[i][0]}", dropped)
+    return Poses(_MATRIX_ROWS[width], w2c, dropped=tuple(dropped))
 
 
 def read_open3d_log(path: Path) -> Poses:
-    """Open3D / Redwood trajectory: a line of three integers, then a 4x4 camera-to-world matrix, repeated."""
+    """Open3D / Redwood trajectory: a line of three integers, then a 4x4 camera-to-world matrix, repeated.
+
+    The first integer is the frame's number. Where it is not another one in each header (some programs write zeros),
+    poses are in the frames' order.
+    """
     lines = list(parse.text_lines(path))
-    c2w, starts = [], []
+    c2w, starts, headers = [], [], []
     for start in range(0, len(lines), 5):
         block = lines[start : start + 5]
         number, header = block[0]
-        parse.floats(header, 3, f"{path}:{number}", "the three integers that open a pose")
+        headers.append(parse.floats(header, 3, f"{path}:{number}", "the three integers that open a pose")[0])
         if len(block) < 5:
             raise SceneError(f"{path}:{number}: the file ends inside this pose")
         c2w.append([parse.floats(text, 4, f"{path}:{at}", "a row of a 4x4 matrix") for at, text in block[1:]])
         starts.append(number)
     if not c2w:
         raise SceneError(f"{path}: no pose in this file")
-    return Poses("open3d", parse.inverted(np.array(c2w), lambda i: f"{path}:{starts[i]}"))
+    dropped: list[str] = []
+    w2c = parse.inverted(np.array(c2w), lambda i: f"{path}:{starts[i]}", dropped)
+    distinct = all(header == int(header) for header in headers) and len(set(headers)) == len(headers)
+    numbers = np.array(headers, dtype=np.int64) if distinct else None
+    return Poses("open3d", w2c, numbers=numbers, dropped=tuple(dropped))
 
 
 def read_matrices(files: list[Path], numbers: list[int], format: str) -> Poses:
     """One camera-to-world 4x4 a file, `numbers` its frames: 7-Scenes `frame-000000.pose.txt`, ScanNet `pose/0.txt`."""
     matrices = np.array([read_matrix(path, (4, 4)) for path in files])
-    w2c = parse.inverted(matrices, lambda i: str(files[i]))
-    return Poses(format, w2c, numbers=np.array(numbers, dtype=np.int64))
+    dropped: list[str] = []
+    w2c = parse.inverted(matrices, lambda i: str(files[i]), dropped)
+    return Poses(format, w2c, numbers=np.array(numbers, dtype=np.int64), dropped=tuple(dropped))
 
 
 def read_cameras_json(path: Path) -> Poses:
@@ -91,7 +129,8 @@ def read_cameras_json(path: Path) -> Poses:
     Optional: `frame_ids` [n], and `"metric": false` where the scale is arbitrary.
     """
     data = parse.read_json(path)
-    w2c = parse.checked(parse.float_array(data, "w2c", path, (-1, 4, 4)), lambda i: f"{path}: w2c[{i}]")
+    dropped: list[str] = []
+    w2c = parse.checked(parse.float_array(data, "w2c", path, (-1, 4, 4)), lambda i: f"{path}: w2c[{i}]", dropped)
     per_frame = _is_a_list_of_matrices(data.get("K"))
     K = parse.float_array(data, "K", path, (len(w2c), 3, 3) if per_frame else (3, 3))
     K = np.broadcast_to(K, (len(w2c), 3, 3)).copy()
@@ -101,17 +140,22 @@ def read_cameras_json(path: Path) -> Poses:
     metric = data.get("metric", True)
     if not isinstance(metric, bool):
         raise SceneError(f"{path}: 'metric' is {metric!r}, neither true nor false")
-    return Poses("cameras_json", w2c, K, parse.image_size(data, path), numbers=numbers, metric=metric)
+    size = parse.image_size(data, path)
+    return Poses("cameras_json", w2c, K, size, numbers=numbers, metric=metric, dropped=tuple(dropped))
 
 
 def read_colmap(folder: Path, *, distorted: bool = False, metric: bool = False) -> Poses:
     """COLMAP text model (`cameras.txt`, `images.txt`), undistorted pinhole cameras; the scale is arbitrary.
+
+    Where `frames.txt` and `rigs.txt` are there (COLMAP 3.12 and later), the pose of an image that they name is its
+    sensor's in the rig after the rig's in the world, and what `images.txt` says of it does not count.
 
     `distorted`: take a lens's pinhole part and leave its distortion out, instead of refusing it. `metric`: the
     maker of the model has brought it to metres.
     """
     intrinsics = _colmap_cameras(folder / "cameras.txt", distorted)
     path = folder / "images.txt"
+    of_rigs = rig_poses(folder)
     images, w2c, lines = [], [], []
     rows = parse.text_lines(path, blank=True)
     for number, line in rows:
@@ -125,7 +169,7 @@ def read_colmap(folder: Path, *, distorted: bool = False, metric: bool = False) 
         pose = np.eye(4)
         pose[:3, :3] = quaternion_to_rotation(np.array([*values[2:5], values[1]]))
         pose[:3, 3] = values[5:8]
-        w2c.append(pose)
+        w2c.append(of_rigs.get(int(values[0]), pose))
         images.append((name, *intrinsics[int(values[8])]))
         lines.append(number)
         next(rows, None)  # the line of 2D points, which may be empty
@@ -134,8 +178,9 @@ def read_colmap(folder: Path, *, distorted: bool = False, metric: bool = False) 
     names, K, sizes = zip(*images, strict=True)
     if len(set(sizes)) > 1:
         raise SceneError(f"{folder / 'cameras.txt'}: images of several sizes: {sorted(set(sizes))}")
-    checked = parse.checked(np.array(w2c), lambda i: f"{path}:{lines[i]}")
-    return Poses("colmap", checked, np.array(K), sizes[0], names=names, metric=metric)
+    dropped: list[str] = []
+    checked = parse.checked(np.array(w2c), lambda i: f"{path}:{lines[i]}", dropped)
+    return Poses("colmap", checked, np.array(K), sizes[0], names=names, metric=metric, dropped=tuple(dropped))
 
 
 def read_nerfstudio(
@@ -176,8 +221,9 @@ def read_nerfstudio(
         raise SceneError(f"{path}: images of several sizes: {sorted(sizes)}")
     names = tuple(str(frame.get("file_path", "")) for frame in frames)
     K = np.array([matrix for matrix, _ in entries])
-    w2c = parse.inverted(c2w, lambda i: f"{path}: frames[{i}]")
-    return Poses("nerfstudio", w2c, K, sizes.pop(), names=names, metric=metric)
+    dropped: list[str] = []
+    w2c = parse.inverted(c2w, lambda i: f"{path}: frames[{i}]", dropped)
+    return Poses("nerfstudio", w2c, K, sizes.pop(), names=names, metric=metric, dropped=tuple(dropped))
 
 
 def read_intrinsics(path: Path) -> tuple[np.ndarray, tuple[int, int] | None]:
@@ -211,7 +257,15 @@ def _is_a_list_of_matrices(K: Any) -> bool:
 
 # --- pinhole models -----------------------------------------------------------------------------------------
 
-_COLMAP_PINHOLES = {"SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8}
+# Number of parameters. Those after focal length(s) and centre are distortion, of which a pinhole has none.
+_COLMAP_PINHOLES = {
+    "SIMPLE_PINHOLE": 3,
+    "PINHOLE": 4,
+    "SIMPLE_RADIAL": 4,
+    "RADIAL": 5,
+    "OPENCV": 8,
+    "FULL_OPENCV": 12,
+}
 _UNDISTORT = "undistort the images first (`colmap image_undistorter`)"
 
 
@@ -229,7 +283,7 @@ def _colmap_cameras(path: Path, distorted: bool) -> dict[int, tuple[np.ndarray, 
         if not (np.isfinite(camera) and 1 <= width < np.inf and 1 <= height < np.inf):
             raise SceneError(f"{where}: camera {camera:g} of {width:g}x{height:g} pixels")
         values = parse.floats(" ".join(fields[4:]), _COLMAP_PINHOLES[model], where, f"the parameters of {model}")
-        focal = 2 if model in ("PINHOLE", "OPENCV") else 1
+        focal = 2 if model in ("PINHOLE", "OPENCV", "FULL_OPENCV") else 1
         if any(values[focal + 2 :]) and not distorted:
             raise SceneError(f"{where}: {model} with distortion; {_UNDISTORT}")
         cx, cy = values[focal : focal + 2]

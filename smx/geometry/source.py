@@ -68,6 +68,25 @@ class GeometrySource(Protocol):
 SourceOf = Callable[[Any, "np.ndarray"], GeometrySource]
 
 
+class NoGeometry:
+    """Of a scene whose cameras cannot be read, for samplers that look at none."""
+
+    def cameras(self, ids: Sequence[int]) -> CamerasLike | None:
+        """None."""
+        return None
+
+    def point_map(self, frame_id: int) -> PointMap | None:
+        """None."""
+        return None
+
+    def forget(self, frame_id: int) -> None:
+        """Nothing is kept."""
+
+    def record(self) -> dict[str, Any]:
+        """Nothing is known."""
+        return {}
+
+
 class DepthSource:
     """World points by lifting the scene's depth maps through its cameras; poses and depth as the scene has them."""
 

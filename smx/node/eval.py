@@ -100,7 +100,8 @@ def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool, made: Out
         raise SceneError(f"scene {scene!r} is not among the frames imported as {spec.sampler!r} ({spec.frames} frames)")
     sample = sampleset.read(place)
     if cameras and sample.w2c is None:
-        raise SceneError(f"scene {scene!r} has no cameras, which this model needs")
+        why = "".join(f"; {line}" for line in sample.record.get("warnings", ()) if line.startswith("cameras"))
+        raise SceneError(f"scene {scene!r} has no cameras, which this model needs{why}")
     return SceneInput(scene, sample.frames(), sample.timestamps, sample.w2c, sample.K)
 
 

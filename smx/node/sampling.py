@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from smx.atomic_io import write_atomic
 from smx.datasets import Scene
 from smx.datasets._prefetch import DecodedOnce
 from smx.errors import SceneError
-from smx.geometry.source import SourceOf
+from smx.geometry.source import CamerasLike, GeometrySource, NoGeometry, SourceOf
 from smx.geometry.view import GeometryOptions, SceneView, candidates_of
 from smx.node.geometry import from_dataset
 from smx.samplers import BaseSampler, Choice
@@ -42,7 +43,8 @@ def make_sample(
     `source_of` makes the scene's geometry from it and the raw ids of its candidates.
     `cache`: file of this scene's voxels, shared by all samplers and frame counts; made if it is not there.
     Summary: `frames`, `fill` (how many), `overlap` (mean over pairs of two frames) and `coverage`, None where unknown;
-    `ends_early` where a video has other than the frames its header claims: [there, claimed].
+    `ends_early` where a video has other than the frames its header claims: [there, claimed]; `warnings`: lines on
+    what of the scene was not used or is doubtful, where there are any.
     Raises `SceneError` when the scene cannot be sampled, `UserError` for an odd n.
     """
     sampler.check_frames(n)
@@ -56,11 +58,13 @@ def make_sample(
     if sampleset.is_complete(folder):
         return summary(_adopted(folder, source, extra))
     once = DecodedOnce(scene)
-    view = SceneView(once, geometry, source_of(once, candidates_of(scene.frame_ids, geometry.candidates)))
+    needs = sampler.requires()
+    warnings = list(scene.remarks())
+    view = SceneView(once, geometry, _geometry(once, geometry, source_of, needs, warnings))
     if cache is not None and (known := _read_cache(cache)) is not None:
         view.adopt(known)
     choice = choose(sampler, view, n, seed)
-    cameras = view.cameras(choice.ids)
+    cameras = _cameras(view, choice.ids, needs, warnings)
     record = {
         "sampler": sampler_name,
         "sampler_version": sampler.version,
@@ -75,6 +79,7 @@ def make_sample(
         "fill": choice.fill,
         **_measured(view, choice, geometry),
         "notes": choice.notes,
+        **({"warnings": warnings} if warnings else {}),
     }
     frames = once.take(choice.ids)
     seen = None if record["coverage"] is None else view.seen(choice.ids)
@@ -107,7 +112,37 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
         "overlap": round(float(np.mean(overlaps)), 6) if overlaps else None,
         "coverage": record["coverage"],
         **({"ends_early": [source["frames"], source["frames_declared"]]} if "frames_declared" in source else {}),
+        **({"warnings": record["warnings"]} if record.get("warnings") else {}),
     }
+
+
+def _geometry(
+    scene: Scene, options: GeometryOptions, source_of: SourceOf, needs: frozenset[str], warnings: list[str]
+) -> GeometrySource:
+    """The scene's geometry; none, which is said, where its files cannot be read and the sampler needs none."""
+    try:
+        return source_of(scene, candidates_of(scene.frame_ids, options.candidates))
+    except SceneError as error:
+        if needs:
+            raise
+        warnings.append(f"cameras are not used: {portable(error)}")
+        return NoGeometry()
+
+
+def _cameras(view: SceneView, ids: list[int], needs: frozenset[str], warnings: list[str]) -> CamerasLike | None:
+    """Cameras of the chosen frames; none, which is said, where they cannot be read and the sampler needs none."""
+    try:
+        return view.cameras(ids)
+    except SceneError as error:
+        if needs:
+            raise
+        warnings.append(f"cameras are not used: {portable(error)}")
+        return None
+
+
+def portable(error: SceneError) -> str:
+    """What an error says, without the folders that differ from machine to machine."""
+    return re.sub(r"(?<![\w.])/(?:[^\s:/]+/)+", "", str(error))
 
 
 def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
@@ -124,8 +159,10 @@ def _write_cache(path: Path, found: dict[str, np.ndarray]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _timestamps(scene: Scene, ids: list[int]) -> list[float]:
-    return [float(t) for t in scene.timestamps()[np.searchsorted(scene.frame_ids, ids)]]
+def _timestamps(scene: Scene, ids: list[int]) -> list[float] | None:
+    """Seconds of each frame; None where they are unknown."""
+    times = scene.timestamps()[np.searchsorted(scene.frame_ids, ids)]
+    return times.tolist() if np.isfinite(times).all() else None
 
 
 def _measured(view: SceneView, choice: Choice, geometry: GeometryOptions) -> dict[str, Any]:
@@ -141,7 +178,7 @@ def _measured(view: SceneView, choice: Choice, geometry: GeometryOptions) -> dic
         return {
             "pairs": unknown,
             "coverage": None,
-            "geometry": {**geometry.model_dump(mode="json"), "none": str(error)},
+            "geometry": {**geometry.model_dump(mode="json"), "none": portable(error)},
         }
     candidates = view.candidates.tolist()
     sets = view.voxels(candidates + choice.ids)

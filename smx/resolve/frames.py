@@ -12,7 +12,7 @@ from smx.models import BaseVLM
 from smx.resolve.context import Context
 from smx.resolve.data import AskedScenes, Data, dataset_of
 from smx.resolve.external_frames import Imports
-from smx.resolve.preflight import needs_of, require_cameras, require_usable
+from smx.resolve.preflight import needs_of, require_cameras, require_times, require_usable
 from smx.resolve.requests import Roots
 from smx.resolve.runs import make_cell
 from smx.run import Item, Run
@@ -62,6 +62,8 @@ class Frames:
         gen = self.gen(_gen_spec(spec, seen, self._wanted(seen.scenes, known, videos)), places.at(videos))
         if model.wants_cameras() and spec.geometry.source == "dataset" and not dataset.has_cameras:
             require_cameras(spec.model, seen.bench.dataset, dataset, videos, known)
+        if model.reads_times() and not (isinstance(spec, EvalSpec) and spec.input == "frames"):
+            require_times(spec.model, seen.bench.dataset, dataset, videos, [item.id for item in gen.items])
         return [gen], gen.inputs["dataset"]
 
     def _require_usable(

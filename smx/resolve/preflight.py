@@ -59,19 +59,38 @@ def require_usable(
 
 def require_cameras(model: str, name: str, dataset: BaseDataset, root: Path | None, scenes: Sequence[str]) -> None:
     """`UserError` where a pose variant, `model`, would find cameras in no scene of dataset `name`."""
+    unread = ""
     for scene_id in scenes:
         try:
             scene = dataset.open(root, scene_id)
             if not lacks(scene, frozenset(("cameras",))):
                 return
-        except SceneError:
+        except SceneError as error:
+            unread = unread or f" that can be read: {error}"
             continue
         if type(scene).cameras is Scene.cameras:
             break  # no scene of this dataset has any
     raise UserError(
-        f"model {model!r} needs the cameras of its frames (w2c and K), and dataset {name!r} has none",
+        f"model {model!r} needs the cameras of its frames (w2c and K), and dataset {name!r} has none{unread}",
         "name a variant without poses: smx list models",
     )
+
+
+def require_times(model: str, name: str, dataset: BaseDataset, root: Path | None, scenes: Sequence[str]) -> None:
+    """`UserError` where `model`, which reads when its frames were taken, would find no scene that tells."""
+    for scene_id in scenes:
+        try:
+            scene = dataset.open(root, scene_id)
+        except SceneError:
+            continue
+        if scene.clock() is not None:
+            return
+        raise UserError(
+            f"model {model!r} reads when its frames were taken, which nothing tells of scene {scene_id!r}"
+            f" of dataset {name!r}: its pictures are numbered, and have no rate",
+            "give the dataset's option fps, where it has one (fps: 30), or a model that reads no times:"
+            " smx list models",
+        )
 
 
 def lacks(scene: Scene, needs: frozenset[str]) -> str:

@@ -51,7 +51,9 @@ def _kind_of_result(spec: AnySpec, outcome: Outcome) -> dict[str, Any]:
         return {"scores": _scores(spec, outcome)}
     if isinstance(spec, GenSpec):
         early = {item: r["data"]["ends_early"] for item, r in outcome.done.items() if "ends_early" in r["data"]}
-        return {"samples": _samples(outcome), "ends_early": dict(sorted(early.items()))}
+        warnings = {item: r["data"]["warnings"] for item, r in sorted(outcome.done.items()) if "warnings" in r["data"]}
+        shown = {"warnings": warnings} if warnings else {}
+        return {"samples": _samples(outcome), "ends_early": dict(sorted(early.items())), **shown}
     losses = [loss for item in sorted(outcome.done) for loss in outcome.done[item]["data"]["losses"]]
     return {"losses": losses}
 

@@ -30,9 +30,11 @@ class Video:
     height: int
     fps: float  # mean rate over the clip
     codec: str
-    timestamps: np.ndarray  # [n_frames] float64 seconds, from the presentation times
+    timestamps: np.ndarray  # [n_frames] float64 seconds since the first frame, from the presentation times
     rotation: int  # degrees clockwise that frames are turned by, 0 90 180 270 (mirroring not counted)
     index: Index
+    mirrored: bool = False  # by the same tag
+    start: float = 0.0  # seconds on the container's clock at which the first frame is shown
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,13 @@ def _probe(path: Path, size: int, mtime_ns: int) -> Video:
         raise SceneError(f"{path}: cannot be read as a video ({error.strerror}); truncated or no video?") from None
     if n == 0 or first is None:
         raise SceneError(f"{path}: no frame of this video can be decoded")
-    times = _times(pts, base, rate)
+    clock = _times(pts, base, rate)
+    times, start = clock - clock[0], float(clock[0])
     turned = orientation(first)
     height, width = (first.width, first.height) if turned[0] else (first.height, first.width)
     degrees = _DEGREES.get(turned, 0)
-    return Video(path, n, declared, width, height, _fps(times, rate), codec, times, degrees, index)
+    fps, mirrored = _fps(times, rate), turned not in _DEGREES
+    return Video(path, n, declared, width, height, fps, codec, times, degrees, index, mirrored, start)
 
 
 def _scan_packets(container: Any, stream: Any) -> tuple[Index, list[int | None]] | None:
