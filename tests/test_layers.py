@@ -29,6 +29,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("report", "monitor"),
     ("control", "samples"),
     ("doctor", "gc"),
+    ("api",),
     ("cli",),
     ("__main__",),
 ]

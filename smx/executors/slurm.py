@@ -7,35 +7,37 @@ import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
-from smx.atomic_io import read_json, write_atomic, write_json
+from smx.atomic_io import read_json, write_json
 from smx.errors import UserError
 from smx.executors import BaseExecutor, Job, ShardOutcome, ShardStatus
-from smx.executors._slurm.batch_script import CODE, script
 from smx.executors._slurm.circuit_breaker import brake
 from smx.executors._slurm.commands import Cluster, ask, cluster, queue
 from smx.executors._slurm.diagnostics import examine
-from smx.executors._slurm.job_arrays import Part, divide
+from smx.executors._slurm.job_arrays import CODE, Part, divide, one_task
 from smx.executors._slurm.job_status import facts
 from smx.executors._slurm.limits import check
 from smx.executors._slurm.options import Resources
 from smx.executors._slurm.preview import preview
-from smx.executors._slurm.submit import handles, sbatch
+from smx.executors._slurm.submit import handles, launch
 from smx.finding import Finding
+
+if TYPE_CHECKING:
+    from submitit import SlurmJob
 
 _ASKED = ("partition", "nodes", "tasks", "gpus", "gpu_type", "cpus", "memory", "time")
 
 
 class Executor(Resources, BaseExecutor):
-    """Writes the batch scripts itself and asks squeue and sacct itself.
+    """submitit launches, one array at a time: it checks the parameters and writes the script (`_slurm.array_executor`).
 
-    submitit 1.5.4 pickles a function per job and must outlive sbatch to rename the pickles, has no dependencies
-    between single tasks, sends a wckey unless told not to, gives up after three time-outs with exit code 0,
-    and without sacct says UNKNOWN for ever; what a task needs here is a line in a map file. From it comes the
-    environment of torch's ranks inside a task.
+    smx says what each task does (a map beside the script), which tasks wait for which, and keeps what submitit 1.5
+    lacks: answers of sbatch that were lost are looked up by the job's name, squeue and sacct are asked for all jobs at
+    once and believed only where they answer, canaries go first, arrays that keep failing are held, and a task that is
+    stopped starts again at the item it was at.
     """
 
     canaries: ClassVar[bool] = True
@@ -62,8 +64,12 @@ class Executor(Resources, BaseExecutor):
                 "run it on the cluster's login node, or with --executor local",
             )
         self._cluster = cluster()
+        from smx.executors._slurm.array_executor import ArrayExecutor
+
         for kind in sorted(kinds):
-            check(self._cluster, self.resources(kind, changes), kind)
+            asked = self.resources(kind, changes)
+            check(self._cluster, asked, kind)
+            ArrayExecutor(one_task(asked), "check")  # submitit's own look at the parameters
 
     def requested_resources(self, kind: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         asked = self.resources(kind, changes).model_dump(include=set(_ASKED))
@@ -85,24 +91,19 @@ class Executor(Resources, BaseExecutor):
     def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
         if (folder / "parts.json").exists():
             return self.recover(submission, folder, jobs)
+        from smx.executors._slurm.array_executor import ArrayExecutor
+
         parts = self._parts(jobs)
-        names = {part.number: f"smx-{submission}-{part.number}" for part in parts}
+        arrays = [ArrayExecutor(part, submission, folder) for part in parts]
         if code := jobs[0].code:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / CODE).symlink_to(os.path.relpath(code, folder.resolve()))
-        for part in parts:
-            name = names[part.number]
-            tasks = [{"folder": str(job.folder), "shard": shard} for job, shard in part.tasks]
-            about = {"name": name, "entry": part.tasks[0][0].entry, "cwd": str(Path.cwd())}
-            (folder / str(part.number)).mkdir(parents=True, exist_ok=True)  # for what the tasks print
-            about |= part.resources.model_dump(include={"requeue", "grace", "hold_after"})
-            write_json(folder / f"{part.number}.json", {**about, "tasks": tasks})
-            text = script(part.number, name, part.array, part.resources, CODE if part.code else None)
-            write_atomic(folder / f"{part.number}.sh", text.encode())
+        for array in arrays:
+            array.prepare()
         # From here on any of these names may be a job: whoever comes later looks them up.
-        write_json(folder / "parts.json", {"at": time.time(), "names": list(names.values())})
-        for part in parts:
-            sbatch(folder, part, parts)
+        write_json(folder / "parts.json", {"at": time.time(), "names": [array.job_name for array in arrays]})
+        for array in arrays:
+            launch(array, parts)
         return handles(folder, jobs)
 
     def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -115,6 +116,12 @@ class Executor(Resources, BaseExecutor):
 
     def brake(self, ends: Sequence[ShardOutcome]) -> None:
         brake(ends)
+
+    def jobs(self, attempt: Path, handle: Mapping[str, Any]) -> list[SlurmJob[Any]]:
+        """submitit's jobs of an attempt, one for each shard that SLURM took; `attempt`: its folder."""
+        from smx.executors._slurm.array_job import array_jobs
+
+        return array_jobs(attempt, handle)
 
     def withdraw(self, handles: Sequence[Mapping[str, Any]]) -> None:
         self._cancel(handles, "--state=PENDING")

@@ -224,6 +224,7 @@ def test_dry_run_shows_the_script_and_writes_nothing(
     assert not cluster.run("squeue", "-h")
     for line in ("#SBATCH --array=0-1", "#SBATCH --time=00:05:00", "#SBATCH --signal=USR2@20", "afterok:"):
         assert line in said
+    assert "# written by submitit 1." in said
     assert "to start at" in said
     assert "canary: what waits for it begins when all its items are done" in said
     assert "afterok:JOB-OF-0.sh_0:JOB-OF-0.sh_1:JOB-OF-1.sh_0" in said
@@ -248,6 +249,13 @@ WRONG = [
     ({"sbatch": ["-a 0-3"]}, "-a is smx's own", "finds its jobs"),
     ({"sbatch": ["--out=lab.out"]}, "--out is smx's own", "finds its jobs"),
     ({"sbatch": ["mail-type=FAIL"]}, "write an option of sbatch as", "--name=value"),
+    ({"submitit": {"slurm_srun_arsg": []}}, "unknown parameter of submitit 'srun_arsg'", "did you mean srun_args?"),
+    ({"submitit": {"slurm_job_name": "lab"}}, "job_name is smx's own", "finds its jobs"),
+    ({"submitit": {"timeout_min": 5}}, "timeout_min is smx's own", "set time"),
+    ({"submitit": {"additional_parameters": {"array": "0-3"}}}, "--array is smx's own", "finds its jobs"),
+    ({"submitit": {"mail_user": "a\n#SBATCH --uid=0"}}, "one line", "control"),
+    ({"submitit": {"setup": "ulimit -c 0"}}, "write setup as a list", "ulimit"),
+    ({"submitit": {"additional_parameters": 5}}, "executors.slurm.submitit: ", "submitit's documentation"),
     ({"environment": {"MY LAB": "x"}}, "'MY LAB' is no name", "environment variable"),
     ({"gpus": 3, "tasks": 2, "gpus_as": "gpus-per-task"}, "cannot share 3 GPUs", "a multiple of 2"),
     ({"tasks": 2}, "several tasks per node are ranks of training", "--shards"),

@@ -18,11 +18,10 @@ from slurm.following import site as site_file
 from smx import doctor
 from smx.errors import UserError
 from smx.executors import Job
-from smx.executors._slurm.batch_script import script
+from smx.executors._slurm.array_executor import ArrayExecutor
 from smx.executors._slurm.commands import Answer, environment
-from smx.executors._slurm.job_arrays import divide
+from smx.executors._slurm.job_arrays import Part, divide
 from smx.executors._slurm.options import Resources
-from smx.executors._slurm.submit import _job_id
 from smx.executors.slurm import Executor
 from smx.workspace import builtin, site
 
@@ -118,6 +117,12 @@ def test_more_is_a_multiple_of_what_the_last_attempt_asked_for() -> None:
         executor.scaled_resources("eval", before, {"memory": "twice"})
 
 
+def script(ask: Resources) -> str:
+    """What submitit writes for an array of two tasks."""
+    job = Job("e:e", Path("/gen/0/attempts/1"), 2, kind="gen", code=Path("/code"))
+    return ArrayExecutor(Part(0, ask, ((job, 0), (job, 1)), ()), "a").text()
+
+
 NASTY = 'it\'s "odd" $(touch pwned) `touch pwned` ; touch pwned # ü'
 
 
@@ -133,11 +138,11 @@ def test_no_value_runs_as_a_command(tmp_path: Path) -> None:
         | {"gpus": 1, "modules": [NASTY], "container": [NASTY], "python": NASTY, "srun": [NASTY], "exclude": [NASTY]}
         | {"environment": {"ODD": NASTY + "\nsecond line"}}
     )
-    written = script(0, "smx-a-0", "0-1", ask)
+    written = script(ask)
     subprocess.run(["bash", "-c", written], cwd=tmp_path, env={"PATH": f"{tools}:/usr/bin:/bin"}, check=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["said", "tools"]
     assert (tmp_path / "said").read_text().count(NASTY) == 6
-    assert "wckey" not in script(0, "smx-a-0", "0-1", Resources())
+    assert "wckey" not in script(Resources())
 
 
 def test_a_surrounding_job_is_not_passed_on() -> None:
@@ -158,7 +163,7 @@ def test_a_surrounding_job_is_not_passed_on() -> None:
 )
 def test_the_id_in_an_answer(out: str, wanted: str | None) -> None:
     """Two numbers are a doubt, not a choice."""
-    assert _job_id(out) == wanted
+    assert ArrayExecutor._get_job_id_from_submission_command(out) == (wanted or "")
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,6 @@ def main(map_file: Path) -> int:
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         from submitit.helpers import TorchDistributedEnvironment
 
-        os.environ["SUBMITIT_EXECUTOR"] = "slurm"  # how submitit knows that it may read SLURM's variables
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
         if os.environ.get("SLURM_JOB_NUM_NODES") == "1":
             os.environ["MASTER_ADDR"] = "127.0.0.1"  # a node's name need not be one that its own resolver knows

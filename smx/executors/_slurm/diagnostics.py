@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Callable, Iterator
 
 from smx.errors import UserError, nearest
-from smx.executors._slurm.batch_script import script
 from smx.executors._slurm.commands import Cluster, ask, cluster
+from smx.executors._slurm.job_arrays import one_task
 from smx.executors._slurm.limits import check
 from smx.executors._slurm.options import Resources
 from smx.finding import Finding, Level, ok, problem, warning
@@ -87,16 +87,19 @@ class _Accounting:
 
 def _kind(here: Cluster, accounting: _Accounting, resources: Resources, kind: str) -> Iterator[Finding]:
     """What submission would refuse, then what accounting says, then the whole script to sbatch itself."""
+    from smx.executors._slurm.array_executor import ArrayExecutor
+
     about = f"slurm {kind}"
     try:
         check(here, resources, kind)
+        text = ArrayExecutor(one_task(resources), "doctor").text()
     except UserError as error:
         yield problem(about, error.message.removeprefix(f"{kind}: "), error.hint)
         return
     found = [Finding(level, about, text, hint) for level, text, hint in accounting.refused(resources)]
     yield from found
     if not any(finding.level == "problem" for finding in found):
-        tried = ask(["sbatch", "--test-only"], input=script(0, "smx-doctor", "0-0", resources))
+        tried = ask(["sbatch", "--test-only"], input=text)
         if tried.ok:
             yield ok(about, _described(resources))
         elif tried.doubtful:

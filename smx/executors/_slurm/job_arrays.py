@@ -13,6 +13,7 @@ from smx.executors import Job
 from smx.executors._slurm.options import Resources
 
 Task = tuple[Job, int]  # one shard of a job
+CODE = Path("code")  # beside the scripts: a link to the copy of the code that tasks run
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Part:
     def array(self) -> str:
         """What `--array` is given."""
         return f"0-{len(self.tasks) - 1}" + (f"%{self.throttle}" if self.throttle else "")
+
+
+def one_task(resources: Resources) -> Part:
+    """An array that asks for this; there is nothing to do in it."""
+    return Part(0, resources, ((Job("", Path()), 0),), ())
 
 
 def divide(jobs: Sequence[Job], resources: Mapping[Path, Resources], most: int) -> list[Part]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -40,6 +40,7 @@ def _memory(value: str) -> str:
 # What smx finds its jobs by, or what a task relies on; it writes them itself.
 _OWN: tuple[str, ...] = ("job-name", "array", "output", "error", "open-mode", "dependency", "kill-on-invalid-dep")
 _OWN += ("signal", "chdir", "clusters", "parsable", "wrap", "wait", "test-only")
+_FINDS = "it finds its jobs by what it sets there"
 _SHORT = {"J": "job-name", "a": "array", "o": "output", "e": "error", "d": "dependency", "D": "chdir", "M": "clusters"}
 
 
@@ -48,8 +49,44 @@ def _extra(text: str) -> str:
         raise ValueError("write an option of sbatch as --name=value")
     name = found[1] or _SHORT.get(found[2], "")
     if len(name) > 2 and any(own.startswith(name) for own in _OWN):  # sbatch takes shortened names
-        raise ValueError(f"{found[0]} is smx's own: it finds its jobs by what it sets there")
+        raise ValueError(f"{found[0]} is smx's own: {_FINDS}")
     return text
+
+
+# Parameters of submitit that have a key of their own here; "": smx finds its jobs by what it sets there.
+_KEYS = dict.fromkeys(("job_name", "name", "dependency", "use_srun", "stderr_to_stdout"), "")
+_KEYS |= {key: key for key in ("partition", "account", "qos", "constraint", "wckey", "comment", "exclude", "nodes")}
+_KEYS |= {"time": "time", "timeout_min": "time", "mem": "memory", "mem_gb": "memory", "cpus_per_task": "cpus"}
+_KEYS |= {"ntasks_per_node": "tasks", "tasks_per_node": "tasks", "signal_delay_s": "grace"}
+_KEYS |= dict.fromkeys(("gres", "gpus_per_node", "gpus_per_task", "num_gpus"), "gpus")
+_KEYS |= {"array_parallelism": "throttle"}
+
+
+def _submitit(values: dict[str, Any]) -> dict[str, Any]:
+    """Without the prefix that submitit's AutoExecutor wants. Which parameters there are only submitit knows."""
+    plain = {name.removeprefix("slurm_"): value for name, value in values.items()}
+    for name in plain.keys() & _KEYS.keys():
+        raise ValueError(f"{name} is smx's own: {f'set {key}' if (key := _KEYS[name]) else _FINDS}")
+    further = plain.get("additional_parameters")
+    for option in further if isinstance(further, dict) else ():
+        if not re.fullmatch(r"[\w-]+", str(option)):
+            raise ValueError(f"{option!r} is no name of an option of sbatch")
+        _extra(f"--{option}".replace("_", "-"))
+    if single := [name for name in ("setup", "teardown", "srun_args") if not isinstance(plain.get(name, []), list)]:
+        raise ValueError(f"write {single[0]} as a list: [{plain[single[0]]!r}]")
+    for name in plain.keys() - {"setup", "teardown"}:  # those are lines of the shell, as they are
+        for text in _texts(plain[name]):
+            _one_line(text)
+    return plain
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
 
 
 def _as_text(value: Any) -> Any:
@@ -113,6 +150,9 @@ class Resources(Options):
         default_factory=list, description="further #SBATCH options, e.g. --mail-type=FAIL"
     )
     srun: list[str] = Field(default_factory=list, description="further arguments of srun")
+    submitit: Annotated[dict[str, Any], AfterValidator(_submitit)] = Field(
+        default_factory=dict, description="further parameters of submitit, e.g. {slurm_srun_args: [--mpi=pmix]}"
+    )
 
     def changed(self, changes: Mapping[str, Any], what: str) -> Resources:
         """With `changes`; `x2` for time and memory means twice as much. `UserError` for a wrong one."""

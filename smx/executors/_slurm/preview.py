@@ -7,10 +7,9 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
-from smx.executors._slurm.batch_script import CODE, script
 from smx.executors._slurm.commands import ask
 from smx.executors._slurm.job_arrays import Part
-from smx.executors._slurm.submit import would_ask
+from smx.executors._slurm.submit import dependency
 from smx.slurm.limits import seconds
 
 _EPOCH = re.compile(r"(?<=to start at )\d{9,}")
@@ -18,13 +17,14 @@ _EPOCH = re.compile(r"(?<=to start at )\d{9,}")
 
 def preview(parts: Sequence[Part]) -> str:
     """Every array: the command, the script, the table of its tasks, GPU-hours, the start SLURM expects."""
+    from smx.executors._slurm.array_executor import ArrayExecutor
+
     text: list[str] = []
     for part in parts:
-        command, obstacle = would_ask(part, parts)
-        written = script(
-            part.number, f"smx-SUBMISSION-{part.number}", part.array, part.resources, CODE if part.code else None
-        )
-        text.append(f"# {shlex.join(command)}" + (f"   would not be submitted: {obstacle}" if obstacle else ""))
+        array = ArrayExecutor(part, "SUBMISSION")
+        producers, obstacle = dependency(part, parts, lambda number: f"JOB-OF-{number}.sh")
+        command, written = shlex.join(array.command(producers)), array.text()
+        text.append(f"# {command}" + (f"   would not be submitted: {obstacle}" if obstacle else ""))
         text.append(written)
         start = _EPOCH.sub(_clock, ask(["sbatch", "--test-only"], input=written).words)
         text += [f"# {line}" for line in (*_table(part), _gpus(part), *([start] if start else []))]

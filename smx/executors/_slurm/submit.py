@@ -7,37 +7,39 @@ or sbatch's words. No answer file means that there may be a job of that name; po
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smx.atomic_io import load_json, read_json, write_json
 from smx.executors import Job
-from smx.executors._slurm.commands import Answer, ask, history, queue
+from smx.executors._slurm.commands import Answer, history, queue
 from smx.executors._slurm.job_arrays import Part
 from smx.runfolder import AttemptFolder
 
+if TYPE_CHECKING:
+    from smx.executors._slurm.array_executor import ArrayExecutor
 
-def sbatch(folder: Path, part: Part, parts: Sequence[Part]) -> None:
+
+def launch(array: ArrayExecutor, parts: Sequence[Part]) -> None:
     """Give one array to SLURM, after those it depends on. Refused ones say so in their shards' exit.json."""
+    part, folder = array.part, array.script.parent
 
     def job_of(number: int) -> str | None:
         return (read_json(folder / f"{number}.answer.json") or {}).get("job")
 
-    wanted, obstacle = _dependency(part, parts, job_of)
+    producers, obstacle = dependency(part, parts, job_of)
     if obstacle:
         _refused(folder, part, f"not submitted: {obstacle}")
         return
     asked = time.time()
-    answer = ask(_sbatch(part, wanted), cwd=str(folder))
-    job = _job_id(answer.out)
+    answer, job = array.launch(producers)
     if job is None and not answer.ok and not answer.doubtful:
         _refused(folder, part, answer.words or f"sbatch ended with exit code {answer.code}")
         return
     if job is None:
-        job = _looked_up(folder, part, asked)
+        job = _looked_up(array.job_name, asked)
     if job is not None:
         said = {"job": job, "at": asked, "out": answer.out, "err": answer.words, "code": answer.code}
         write_json(folder / f"{part.number}.answer.json", said)
@@ -83,23 +85,7 @@ def sbatch_output(folder: str, name: str) -> str:
     return words or (f"it ended with exit code {said['code']}" if said.get("code") else "")
 
 
-def would_ask(part: Part, parts: Sequence[Part]) -> tuple[list[str], str]:
-    """The command that would hand over one array, and what stands in its way.
-
-    Ids that are not known before are named after their array's script.
-    """
-    wanted, obstacle = _dependency(part, parts, lambda number: f"JOB-OF-{number}.sh")
-    return _sbatch(part, wanted), obstacle
-
-
-def _sbatch(part: Part, wanted: Sequence[str]) -> list[str]:
-    command = ["sbatch", "--parsable"]
-    if wanted:
-        command += [f"--dependency=afterok:{':'.join(wanted)}", "--kill-on-invalid-dep=yes"]
-    return [*command, f"{part.number}.sh"]
-
-
-def _dependency(part: Part, parts: Sequence[Part], job_of: Callable[[int], str | None]) -> tuple[list[str], str]:
+def dependency(part: Part, parts: Sequence[Part], job_of: Callable[[int], str | None]) -> tuple[list[str], str]:
     """Tasks that must end well first, and what stands in the way of waiting for them. `job_of`: of a part here."""
     wanted: list[str] = []
     here = {(job.folder, shard): (p.number, k) for p in parts for k, (job, shard) in enumerate(p.tasks)}
@@ -133,9 +119,8 @@ def _dependency(part: Part, parts: Sequence[Part], job_of: Callable[[int], str |
     return wanted, ""
 
 
-def _looked_up(folder: Path, part: Part, asked: float) -> str | None:
-    """The job of this part's name, when sbatch's own answer was lost."""
-    name = load_json(folder / f"{part.number}.json")["name"]
+def _looked_up(name: str, asked: float) -> str | None:
+    """The job of this name, when sbatch's own answer was lost."""
     for _, found in (queue([name]), history([name], asked - 3600)):
         for record in found.values():
             if record.name == name:
@@ -154,9 +139,3 @@ def _refused(folder: Path, part: Part, words: str) -> None:
                 shard.end("cancelled", reason=words.removeprefix("not submitted: "))
             else:
                 shard.end("failed", kind="submit", line=words)
-
-
-def _job_id(out: str) -> str | None:
-    """`123` or `123;cluster` on a line of its own; sites print warnings beside it."""
-    found = [m[1] for line in out.splitlines() if (m := re.fullmatch(r"(\d+)(?:;\S+)?", line.strip()))]
-    return found[0] if len(found) == 1 else None

@@ -1,0 +1,168 @@
+"""One array of a submission, as submitit launches it: it checks the parameters and writes the script.
+
+What submitit settles only once sbatch has answered is settled before, so an answer may be lost and nothing has to
+outlive sbatch: the job's name, the script `<part>.sh`, and, where submitit would leave a pickle a task, the map
+`<part>.json`, which says what each task works on. All paths in the script are relative to the submission's folder,
+where the job starts, so none needs quoting, and what was printed moves with the workspace.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from smx.atomic_io import write_atomic, write_json
+from smx.errors import UserError, unknown
+from smx.executors import start
+from smx.executors._slurm.commands import Answer, ask
+from smx.executors._slurm.job_arrays import CODE, Part
+from smx.executors._slurm.options import Resources
+
+
+class ArrayExecutor(submitit.SlurmExecutor):
+    """submitit's executor of one array. `folder`: the submission's; scripts can be read without one.
+
+    `UserError` for parameters of the site file that submitit does not take.
+    """
+
+    def __init__(self, part: Part, submission: str, folder: Path = Path()) -> None:
+        resources = part.resources
+        python = resources.python or ("python" if resources.conda or resources.container else sys.executable)
+        super().__init__(folder / str(part.number), python=shlex.join([*resources.container, python]))
+        self.part, self.job_name = part, f"smx-{submission}-{part.number}"
+        self.producers: Sequence[str] = ()  # tasks that must end well first, "12_0"
+        site = dict(resources.submitit)
+        if wrong := sorted(site.keys() - self._valid_parameters()):
+            raise unknown("parameter of submitit", wrong[0], self._valid_parameters(), "executors.slurm.submitit")
+        # Lines of several ranks are marked with the rank; unbuffered they would come in pieces.
+        output = "--label" if resources.nodes * resources.tasks > 1 else "--unbuffered"
+        try:
+            self._srun = ["srun", output, "--kill-on-bad-exit=1", *resources.srun, *site.pop("srun_args", ())]
+            setup = [*_setup(resources), *site.pop("setup", ())]
+            further = site.pop("additional_parameters", {}) | _unknown_to_submitit(part)
+            own = _parameters(resources) | {"job_name": self.job_name, "setup": setup, "additional_parameters": further}
+            self.update_parameters(**site, **own)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"executors.slurm.submitit: {error}", "submitit's documentation says what it takes"
+            ) from error
+
+    @classmethod
+    def affinity(cls) -> int:
+        """As where srun is: a script can be read without SLURM."""
+        return 2
+
+    @property
+    def script(self) -> Path:
+        """What sbatch is given."""
+        return Path(self.folder).with_name(f"{self.part.number}.sh")
+
+    def text(self) -> str:
+        """The whole script."""
+        return str(self._make_submission_file_text(self._submitit_command_str, ""))
+
+    def prepare(self) -> None:
+        """Write the script, the map, and a folder for what the tasks print."""
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
+        tasks = [{"folder": str(job.folder), "shard": shard} for job, shard in self.part.tasks]
+        about = {"name": self.job_name, "entry": self.part.tasks[0][0].entry, "cwd": str(Path.cwd())}
+        about |= self.part.resources.model_dump(include={"requeue", "grace", "hold_after"})
+        write_json(self.script.with_suffix(".json"), {**about, "tasks": tasks})
+        write_atomic(self.script, self.text().encode())
+
+    def command(self, producers: Sequence[str]) -> list[str]:
+        """How the script is handed over, in the submission's folder."""
+        self.producers = producers
+        return list(self._make_submission_command(self.script))
+
+    def launch(self, producers: Sequence[str]) -> tuple[Answer, str | None]:
+        """sbatch's answer, and the job's id if it names one: an answer without is a doubt, no failure.
+
+        submitit's own call waits for ever, drops what is said on stderr and passes a surrounding job's variables on.
+        """
+        answer = ask(self.command(producers), cwd=str(self.script.parent))
+        return answer, self._get_job_id_from_submission_command(answer.out) or None
+
+    @property
+    def _submitit_command_str(self) -> str:
+        module = start(CODE if self.part.code else None, "smx.executors._slurm.array_task")
+        return f"{shlex.join(self._srun)} {self.python} -u {shlex.join(module)} {self.part.number}.json"
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        command = ["sbatch", "--parsable"]
+        if self.producers:
+            command += [f"--dependency=afterok:{':'.join(self.producers)}", "--kill-on-invalid-dep=yes"]
+        return [*command, submission_file_path.name]
+
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        """`123` or `123;cluster` on a line of its own; sites print warnings beside it. "" where that is not clear."""
+        lines = (string if isinstance(string, str) else string.decode(errors="replace")).splitlines()
+        ids = [match[1] for line in lines if (match := re.fullmatch(r"(\d+)(?:;\S+)?", line.strip()))]
+        return ids[0] if len(ids) == 1 else ""
+
+
+def _parameters(resources: Resources) -> dict[str, Any]:
+    """By submitit's names. None leaves out what submitit would send: a limit of 5 minutes, its own wckey."""
+    return {
+        "partition": resources.partition,
+        "account": resources.account,
+        "qos": resources.qos,
+        "constraint": resources.constraint,
+        "wckey": resources.wckey,
+        "comment": resources.comment,
+        "time": resources.time,
+        "mem": resources.memory,
+        "nodes": resources.nodes,
+        "ntasks_per_node": resources.tasks,
+        "cpus_per_task": resources.cpus,
+        "exclude": ",".join(resources.exclude) or None,
+        **_gpus(resources),
+        "use_srun": False,  # its srun writes a file for each rank, by an absolute path
+    }
+
+
+def _unknown_to_submitit(part: Part) -> dict[str, Any]:
+    resources, number = part.resources, part.number
+    return {
+        "array": part.array,
+        "output": f"{number}/%a.out",
+        "error": f"{number}/%a.err",
+        # To the tasks, not the shell (`B:`), so that they can finish or drop the item in hand. submitit would take the
+        # signal's name from the environment of whoever submits.
+        "signal": f"USR2@{resources.grace}",
+        "requeue" if resources.requeue else "no-requeue": True,
+        **({"reservation": resources.reservation} if resources.reservation else {}),
+    }
+
+
+def _setup(resources: Resources) -> list[str]:
+    """Lines of the shell before the tasks. sbatch reads options up to the first that is no comment."""
+    lines = [f"#SBATCH {line}" for line in resources.sbatch]
+    lines += [f"# written by submitit {version('submitit')}, for smx"]
+    lines += ["export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1"]
+    # srun has not inherited it since 22.05.
+    lines += ['[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"']
+    lines += [f"export {shlex.quote(key)}={shlex.quote(value)}" for key, value in resources.environment.items()]
+    lines += [f"module load {' '.join(map(shlex.quote, resources.modules))}"] if resources.modules else []
+    lines += (
+        ['eval "$(conda shell.bash hook)"', f"conda activate {shlex.quote(resources.conda)}"] if resources.conda else []
+    )
+    return [*lines, *resources.prologue]
+
+
+def _gpus(resources: Resources) -> dict[str, str]:
+    if not resources.gpus:
+        return {}
+    kind = f"{resources.gpu_type}:" if resources.gpu_type else ""
+    if resources.gpus_as == "gres":
+        return {"gres": f"gpu:{kind}{resources.gpus}"}
+    count = resources.gpus // resources.tasks if resources.gpus_as == "gpus-per-task" else resources.gpus
+    return {resources.gpus_as.replace("-", "_"): f"{kind}{count}"}
