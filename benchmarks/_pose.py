@@ -13,9 +13,9 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTe
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
 
 from smx.geometry.pose_attention import projections
-from smx.models._vlm.options import Pose, Rope
 from smx.models._vlm.pose_attention import KEYWORD, PoseHooks, TokenTransforms, token_transforms
 from smx.models._vlm.position_ids import text_positions, video_positions
+from smx.models._vlm.position_options import Pose, Rope
 from smx.tokens import Layout
 from smx.tokens.known import QWEN2_5_VL_3B
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import smx
-from smx.node import describe
+from smx.node.shard import describe
 
 
 def test_a_library_inside_a_checkout_called_smx_is_not_our_code() -> None:

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import typer
 
-from smx.cli import COMMANDS
+from smx.cli._commands import COMMANDS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMMAND_PAGES = REPOSITORY / "docs" / "commands"

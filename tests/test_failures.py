@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from smx.failures import KINDS, classify, fingerprint, group, headline, read_log, refused
-from smx.node import describe
+from smx.node.shard import describe
 
 OWN = '  File "/home/ada/lab/smx/models/vit.py", line 88, in forward\n    y = self.attend(x)\n'
 TORCH = (

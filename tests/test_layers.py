@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 import smx
@@ -66,6 +67,11 @@ def test_every_module_has_its_place() -> None:
     assert not (strangers := set(modules(PACKAGE)) - known(PACKAGE)), (
         f"in no layer: {sorted(strangers)}; give each a line in LAYERS and in the architecture"
     )
+
+
+def test_no_modules_import_each_other() -> None:
+    """Lost otherwise: two files that can only be read, moved and tested together, for a type's sake as well."""
+    assert not (rings := cycles(imports_of(PACKAGE))), "\n".join(rings)
 
 
 def test_heavy_libraries_wait_for_the_work_that_needs_them() -> None:
@@ -149,6 +155,29 @@ def test_a_heavy_import_on_top_is_noticed(tmp_path: Path, files: dict[str, str],
         assert message.startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("files", "ring"),
+    [
+        ({"rooms/a.py": "from smx.rooms import b", "rooms/b.py": "def f(): import smx.rooms.a"}, ["a", "b"]),
+        (
+            {"rooms/a.py": "from .b import x", "rooms/b.py": "if TYPE_CHECKING:\n    from smx.rooms.a import X"},
+            ["a", "b"],
+        ),
+        (
+            {"rooms/a.py": "from . import b", "rooms/b.py": "from . import c", "rooms/c.py": "from . import a"},
+            ["a", "b", "c"],
+        ),
+        ({"rooms/a.py": "from . import b", "rooms/b.py": "", "rooms/c.py": "from . import a, b"}, []),
+    ],
+)
+def test_modules_that_import_each_other_are_noticed(tmp_path: Path, files: dict[str, str], ring: list[str]) -> None:
+    """The rule bites: imports in functions and for types close a ring as well as any, and a fork is none."""
+    found = cycles(imports_of(synthetic(tmp_path, {"rooms/__init__.py": "", **files})))
+    assert len(found) == bool(ring)
+    for module in ring:
+        assert f"smx.rooms.{module} imports smx.rooms." in found[0]
+
+
 # The rules
 
 
@@ -169,6 +198,13 @@ def broken_layers(imports: list[Import]) -> list[str]:
             allowed = ", ".join(u for layer in LAYERS[: RANK[ours]] for u in layer)
             messages.append(f"{found}: {ours} may import only from lower layers ({allowed or 'none'})")
     return messages
+
+
+def cycles(imports: list[Import]) -> list[str]:
+    """One message for each ring of modules that import each other, with the imports that close it."""
+    graph = nx.DiGraph((found.source, found.target) for found in imports if found.source != found.target)
+    rings = [ring for ring in nx.strongly_connected_components(graph) if len(ring) > 1]
+    return ["\n".join(str(f) for f in imports if f.source in ring and f.target in ring) for ring in rings]
 
 
 def heavy_at_load(imports: list[Import]) -> list[str]:

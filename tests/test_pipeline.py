@@ -450,7 +450,7 @@ def test_a_scene_lost_between_gen_and_eval_fails_alone_and_the_table_says_so(
 
 
 def test_help_of_every_command_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    from smx.cli import COMMANDS
+    from smx.cli._commands import COMMANDS
 
     for command in COMMANDS:
         assert smx(command, "--help") == 0

@@ -16,8 +16,8 @@ from smx.errors import SceneError, UserError
 from smx.geometry import pose_attention as pa
 from smx.models import SceneInput
 from smx.models._vlm import pose_bias, poses
-from smx.models._vlm.options import Pose, Rope
 from smx.models._vlm.pose_attention import PoseHooks, scene_cameras, token_transforms
+from smx.models._vlm.position_options import Pose, Rope
 from smx.models._vlm.runner import QwenRunner
 from smx.models.tiny import Model as Tiny
 

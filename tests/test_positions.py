@@ -11,8 +11,8 @@ import pytest
 
 from smx.cli import run
 from smx.errors import UserError
-from smx.models._vlm.options import Rope
 from smx.models._vlm.position_ids import temporal_stride, text_positions, text_start, video_positions
+from smx.models._vlm.position_options import Rope
 from smx.models.tiny import Model as Tiny
 
 TIMES = np.arange(8) * 0.5

@@ -15,7 +15,7 @@ import typer
 from typer._click.core import Command, Context
 from typer.core import TyperCommand, TyperGroup
 
-from smx.cli import COMMANDS
+from smx.cli._commands import COMMANDS
 
 
 class Commands(TyperGroup):

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from smx.errors import UserError
 from smx.models import Query, TrainableRunner
-from smx.models._vlm.checkpoint import MEMORY, check
+from smx.models._vlm.checkpoint import check
+from smx.models._vlm.checkpoint_json import MEMORY
 from smx.models._vlm.options import QwenOptions
 
 TOKENIZER = Path(__file__).with_name("_tiny_tokenizer.json")

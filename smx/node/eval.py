@@ -14,9 +14,9 @@ from smx import plugins, sampleset
 from smx.benches import BaseBench, Question
 from smx.errors import SceneError
 from smx.models import AnswerCost, BaseVLM, Query, Reply, Runner, SceneInput
-from smx.node import Shard
 from smx.node.frame_order import shown
 from smx.node.parallel import ahead
+from smx.node.shard import Shard
 from smx.runfolder import Outcome, RunFolder
 from smx.spec import EvalSpec, LookSpec, Variant, dataset_label, sample_folder
 

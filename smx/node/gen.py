@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins, sampleset
-from smx.node import Shard
 from smx.node.geometry import source_of
 from smx.node.parallel import finished, workers_for
 from smx.node.sampling import make_sample
+from smx.node.shard import Shard
 from smx.run import Item
 from smx.spec import GenSpec, dataset_label, digest, sample_set
 

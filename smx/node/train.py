@@ -20,8 +20,8 @@ from smx import plugins
 from smx.benches import BaseBench
 from smx.errors import SceneError
 from smx.models import BaseVLM, TrainableRunner
-from smx.node import Shard
 from smx.node.eval import device, load_scene, made_by, query
+from smx.node.shard import Shard
 from smx.spec import Recipe, TrainSpec, Variant, dataset_label
 from smx.workspace import open_weights
 

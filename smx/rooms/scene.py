@@ -48,7 +48,7 @@ class RoomScene:
     @cached_property
     def tables(self) -> Tables:
         """The scene as arrays, for the renderers."""
-        return make_tables(self)
+        return make_tables(self.rooms, self.doorways, self.pieces, self.pictures, ceiling=self.ceiling, seed=self.seed)
 
     def digest(self) -> str:
         """Identity of geometry, appearance and cameras, hex."""

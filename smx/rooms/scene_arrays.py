@@ -7,15 +7,13 @@ it leaves through a portal it goes on in the next cell, else it has hit floor, w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from smx.rooms.catalogue import CATEGORIES, CEILING, DOORWAY, FLOORS, WALLS
+from smx.rooms.entities import Doorway, Picture, Piece, Room
 from smx.rooms.layout import DOOR_HEIGHT
-
-if TYPE_CHECKING:
-    from smx.rooms.scene import RoomScene
 
 
 class Tables(NamedTuple):
@@ -30,12 +28,20 @@ class Tables(NamedTuple):
     material: np.ndarray  # [C * 3 + B, 8] float64: two colours, pattern, period
 
 
-def make_tables(scene: RoomScene) -> Tables:
-    """The arrays of `scene`; pieces keep their order."""
-    cells, portal_range, portals = _building(scene)
-    boxes, home, material = [], [], _surfaces(scene)
+def make_tables(
+    rooms: Sequence[Room],
+    doorways: Sequence[Doorway],
+    pieces: Sequence[Piece],
+    pictures: Sequence[Picture],
+    *,
+    ceiling: float,
+    seed: int,
+) -> Tables:
+    """The arrays of a scene; pieces keep their order. `ceiling` in metres; `seed` chooses floors and walls."""
+    cells, portal_range, portals = _building(rooms, doorways, ceiling)
+    boxes, home, material = [], [], _surfaces(len(rooms), len(doorways), seed)
     owner = [-1] * len(cells)
-    for index, piece in enumerate(scene.pieces):
+    for index, piece in enumerate(pieces):
         category = CATEGORIES[piece.category]
         size, (c, s) = np.array(piece.size), (np.cos(piece.yaw), np.sin(piece.yaw))
         for x0, x1, y0, y1, z0, z1, tone in category.parts:
@@ -49,7 +55,7 @@ def make_tables(scene: RoomScene) -> Tables:
             # A part shows its own tone; the other tone is only hinted at in the pattern.
             mixed = [0.65 * a + 0.35 * b for a, b in zip(first, second, strict=True)]
             material.append(_row(first, mixed, category.pattern, category.period, piece.brightness))
-    for picture in scene.pictures:
+    for picture in pictures:
         boxes.append([*picture.centre, *(np.array(picture.size) / 2), 1.0, 0.0])
         owner.append(-1)
         home.append(picture.room)
@@ -60,16 +66,18 @@ def make_tables(scene: RoomScene) -> Tables:
     )  # fmt: skip
 
 
-def _building(scene: RoomScene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    cells = [[(r.x0, r.y0, 0.0), (r.x1, r.y1, scene.ceiling)] for r in scene.rooms]
-    cells += [[(d.x0, d.y0, 0.0), (d.x1, d.y1, DOOR_HEIGHT)] for d in scene.doorways]
+def _building(
+    rooms: Sequence[Room], doorways: Sequence[Doorway], ceiling: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    cells = [[(r.x0, r.y0, 0.0), (r.x1, r.y1, ceiling)] for r in rooms]
+    cells += [[(d.x0, d.y0, 0.0), (d.x1, d.y1, DOOR_HEIGHT)] for d in doorways]
     portals: list[list[float]] = []
     portal_range = []
     for cell in range(len(cells)):
         start = len(portals)
-        for number, d in enumerate(scene.doorways):
+        for number, d in enumerate(doorways):
             low, high = (d.y0, d.y1) if d.axis == 0 else (d.x0, d.x1)
-            own = len(scene.rooms) + number
+            own = len(rooms) + number
             for room, side in ((d.a, 0), (d.b, 1)):  # room a lies before the doorway, b behind it
                 if cell == own:
                     portals.append([2 * d.axis + side, low, high, DOOR_HEIGHT, room, 0])
@@ -79,15 +87,15 @@ def _building(scene: RoomScene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(cells), np.array(portal_range, np.int64), np.array(portals)
 
 
-def _surfaces(scene: RoomScene) -> list[list[float]]:
+def _surfaces(rooms: int, doorways: int, seed: int) -> list[list[float]]:
     """Floor, wall and ceiling of every cell; which ones a room gets follows from the seed."""
-    rng = np.random.default_rng([20_252, scene.seed])
+    rng = np.random.default_rng([20_252, seed])
     floors, walls = rng.permutation(len(FLOORS)), rng.permutation(len(WALLS))
     rows = []
-    for i in range(len(scene.rooms)):
+    for i in range(rooms):
         for surface in (FLOORS[floors[i % len(FLOORS)]], WALLS[walls[i % len(WALLS)]], CEILING):
             rows.append(_row(*surface.colours, surface.pattern, surface.period, 1.0))
-    for _ in scene.doorways:
+    for _ in range(doorways):
         rows += [_row(*DOORWAY.colours, DOORWAY.pattern, DOORWAY.period, 1.0)] * 3
     return rows
 

@@ -17,7 +17,7 @@ from smx.models._qwen3_vl import options as qwen3_options
 from smx.models._qwen3_vl.options import Qwen3Options
 from smx.models._spatial_mllm import config as spatial_config
 from smx.models._spatial_mllm.options import SpatialOptions
-from smx.models._vlm import checkpoint, config_checks
+from smx.models._vlm import checkpoint, checkpoint_json, config_checks
 from smx.models._vlm.options import QwenOptions, VisionOptions
 from smx.models._vlm.preprocess import prepare
 from smx.tokens import MERGE, PATCH, TEMPORAL_PATCH, Layout
@@ -51,7 +51,7 @@ def options_of(folder: Path, said: dict[str, Any] | None, base: str | None = Non
             f"expected a variant of base {' or '.join(bases)}: smx list models",
         )
     if said is None:
-        said = checkpoint.memory(folder).get("options")
+        said = checkpoint_json.memory(folder).get("options")
     merges = kind == spatial_config.MODEL_TYPE and spatial_config.read_config(folder).connector == "spatial_merge"
     defaults = {"connector": "spatial_merge", "features": "3d", "tubelets": "repeat"} if merges else {}
     options: VisionOptions = plugins.load("models", bases[0]).parse(

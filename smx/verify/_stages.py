@@ -26,9 +26,10 @@ from smx.models._vggt.config import DENSE_CHANNELS, shapes
 from smx.models._vggt.dense_head import DenseHead
 from smx.models._vlm import checkpoint, loading
 from smx.models._vlm.model import PositionedVLM
-from smx.models._vlm.options import Pose, QwenOptions, VisionOptions
+from smx.models._vlm.options import QwenOptions, VisionOptions
 from smx.models._vlm.pose_attention import hooks_for, scene_cameras
 from smx.models._vlm.position_ids import prompt_positions, text_positions
+from smx.models._vlm.position_options import Pose
 from smx.verify._stage_inputs import refuse_inputs
 
 NEW_TOKENS = 12

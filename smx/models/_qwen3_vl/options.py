@@ -39,12 +39,12 @@ class Qwen3Options(VisionOptions):
         from smx.models._vlm import describe
 
         return [
-            *describe.frames(self, PATCH),
+            *describe.frames(self.pixels, self.tubelets, PATCH),
             ("vision", "Qwen3-VL's encoder and mergers, trained; three of its layers also reach the first LLM layers"),
             ("positions", "row and column in a block per tubelet; time is a timestamp in the text before it"),
             ("poses", "none"),
             ("language model", f"trained; attention {self.attention}"),
-            *describe.tokens(self, PATCH),
+            *describe.tokens(self.pixels, self.tubelets, PATCH),
         ]
 
     def reads_times(self) -> bool:

@@ -121,7 +121,7 @@ def check_tensors(config: SpatialConfig, options: SpatialOptions) -> None:
     if config.tied:
         found.setdefault("lm_head.weight", expected["lm_head.weight"])
     needed = set(expected)
-    last = max(options.layers(config), default=-1)
+    last = max(options.layers(config.layer, config.vggt.depth), default=-1)
     for part in PARTS[:-1]:
         for name, shape in shapes(config.vggt, part):
             expected[ENCODER + name] = shape

@@ -30,7 +30,7 @@ class SpatialFeatures(nn.Module):
     def __init__(self, config: SpatialConfig, options: SpatialOptions, inner: int) -> None:
         super().__init__()
         self.config, self.options = config, options
-        layers, parts = options.layers(config), options.parts()
+        layers, parts = options.layers(config.layer, config.vggt.depth), options.parts()
         self.vggt = nn.ModuleDict()
         if "aggregator" in parts:
             self.vggt["aggregator"] = Aggregator(config.vggt, max(layers) + 1)
@@ -79,7 +79,7 @@ class SpatialFeatures(nn.Module):
     @torch.no_grad()
     def tokens(self, images: Tensor) -> dict[int, Tensor]:
         """[S, 3, H, W] float32 in 0..1 → layer: [S, 5 + patches, 2·width] for every layer that is read."""
-        found = self.vggt["aggregator"](images[None], self.options.layers(self.config))
+        found = self.vggt["aggregator"](images[None], self.options.layers(self.config.layer, self.config.vggt.depth))
         return {layer: tokens[0] for layer, tokens in found.items()}
 
     @torch.no_grad()

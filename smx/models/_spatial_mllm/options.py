@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
 from smx.models._vlm.options import QwenOptions
 from smx.tokens import PATCH
-
-if TYPE_CHECKING:
-    from smx.models._spatial_mllm.config import SpatialConfig
 
 
 class SpatialOptions(QwenOptions):
@@ -58,7 +55,7 @@ class SpatialOptions(QwenOptions):
         """One more per frame where camera tokens are read."""
         from smx.models._vlm import describe
 
-        return describe.tokens(self, PATCH, beside=int(self.features == "camera"))
+        return describe.tokens(self.pixels, self.tubelets, PATCH, beside=int(self.features == "camera"))
 
     def connects(self) -> bool:
         """Whether spatial tokens go through the connector."""
@@ -70,9 +67,12 @@ class SpatialOptions(QwenOptions):
             return frozenset(("aggregator", "camera_head"))
         return frozenset() if self.features == "2d" else frozenset(("aggregator",))
 
-    def layers(self, config: SpatialConfig) -> tuple[int, ...]:
-        """The aggregator layers whose tokens are read; nothing beyond the last of them is built or computed."""
-        read = {config.layer} if self.connects() else set()
+    def layers(self, spatial: int, depth: int) -> tuple[int, ...]:
+        """Which of the aggregator's `depth` layers are read; nothing beyond the last of them is built or computed.
+
+        `spatial`: the layer whose tokens the checkpoint's connector takes.
+        """
+        read = {spatial} if self.connects() else set()
         if self.features == "camera" or "camera_head" in self.parts():
-            read.add(config.vggt.depth - 1)
+            read.add(depth - 1)
         return tuple(sorted(read))

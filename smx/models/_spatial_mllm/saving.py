@@ -14,7 +14,8 @@ from torch import Tensor
 
 from smx.errors import UserError
 from smx.models._spatial_mllm.config import CONNECTOR, ENCODER, public_name, spatial_name
-from smx.models._vlm.checkpoint import read_json, weight_files
+from smx.models._vlm.checkpoint import weight_files
+from smx.models._vlm.checkpoint_json import read_json
 
 if TYPE_CHECKING:
     from smx.models._spatial_mllm.model import SpatialFeatures

@@ -7,14 +7,14 @@ from pathlib import Path
 from smx.errors import UserError
 from smx.models._spatial_mllm import config as spatial_config
 from smx.models._vggt.config import PARTS, VGGTConfig, shapes
-from smx.models._vlm import checkpoint
+from smx.models._vlm import checkpoint, checkpoint_json
 
 
 def read_config(folder: Path) -> tuple[VGGTConfig, str]:
     """(sizes, what stands before the names of its tensors). `UserError` where there is no VGGT."""
     if not folder.is_dir():
         raise UserError(f"no VGGT at {folder}", "give a folder with config.json and model.safetensors of VGGT-1B")
-    config = checkpoint.read_json(folder / "config.json", "it is not a checkpoint folder")
+    config = checkpoint_json.read_json(folder / "config.json", "it is not a checkpoint folder")
     if config.get("model_type") == spatial_config.MODEL_TYPE:
         return spatial_config.read_config(folder).vggt, spatial_config.ENCODER
     if "embed_dim" not in config:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from smx.models._vlm.numerics import not_finite
+
 if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
 
@@ -49,11 +51,6 @@ class Answers:
     def last(self) -> list[int]:
         """The newest id of each question that goes on."""
         return [self.said[question][-1] for question in self.going]
-
-
-def not_finite(steps: int) -> Exception:
-    """The error of logits that are no numbers, after `steps` tokens."""
-    return FloatingPointError(f"the model's logits are not finite (NaN or inf) after {steps} tokens of the answer")
 
 
 @torch.inference_mode()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from smx.errors import UserError, closest
 from smx.geometry.pose_attention import blocks
 from smx.models._vlm import config_checks, tensor_shapes
+from smx.models._vlm.checkpoint_json import memory, read_json
 
 if TYPE_CHECKING:
     from smx.models._vlm.options import QwenOptions, VisionOptions
 
-MEMORY = "smx.json"  # what smx remembers of a checkpoint it made: base, options, positions
 MODEL_TYPE = "qwen2_5_vl"
 ARCHITECTURE = "Qwen2_5_VLForConditionalGeneration"
 # prefixes of transformers up to 4.51 -> since
@@ -92,28 +92,12 @@ def refuse_other_positions(folder: Path, options: VisionOptions, base: str) -> N
             f"{folder} was made from base {known.get('base')!r}, this variant's base is {base!r}",
             "use a variant of the same base model",
         )
-    mismatch = position_mismatch(folder, options)
+    mismatch = options.position_mismatch(folder)
     if mismatch and not options.allow_position_mismatch:
         raise UserError(
             f"{folder} {mismatch}",
             "give the variant the training's positions, or --allow-position-mismatch where that is the experiment",
         )
-
-
-def position_mismatch(folder: Path, options: VisionOptions) -> str:
-    """`was trained with temporal stride 1, this variant would run it with 2`; empty where nothing known differs.
-
-    Checkpoints that smx made carry their positions; of others only the stride is known, where the variant says so.
-    """
-    stride = getattr(options, "trained_stride", None)
-    trained: dict[str, Any] = {} if stride is None else {"temporal stride": stride}
-    trained = memory(folder).get("positions") or trained
-    ours = options.positions()
-    other = [name for name in trained if name in ours and trained[name] != ours[name]]
-    if not other:
-        return ""
-    before = " and ".join(f"{name} {trained[name]}" for name in other)
-    return f"was trained with {before}, this variant would run it with {' and '.join(str(ours[n]) for n in other)}"
 
 
 def tensors(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -200,17 +184,6 @@ def special_token(folder: Path, config: dict[str, Any], name: str) -> int:
     return found
 
 
-def memory(folder: Path) -> dict[str, Any]:
-    """What smx wrote of a checkpoint it made; empty for others."""
-    if not (folder / MEMORY).is_file():
-        return {}
-    content = read_json(folder / MEMORY, "")
-    for name in ("options", "positions"):
-        if not isinstance(content.get(name) or {}, dict):
-            raise UserError(f"{folder / MEMORY}: {name} is {content[name]!r}", "expected an object: save it again")
-    return content
-
-
 def _header(file: Path) -> dict[str, tuple[int, ...]]:
     """Shapes in one safetensors file, whose length must be what its header says."""
     size = file.stat().st_size
@@ -228,17 +201,3 @@ def _header(file: Path) -> dict[str, tuple[int, ...]]:
             f"{file} is {size:,} bytes, its header says {end:,}", "it is cut off or damaged; fetch it again"
         )
     return {name: tuple(entry["shape"]) for name, entry in entries.items()}
-
-
-def read_json(file: Path, otherwise: str) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file.parent} has no {file.name}", otherwise) from None
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}", "it must be a file that you may read") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not readable JSON: {error}", "fetch it again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{file} is not a JSON object", "fetch it again")
-    return content

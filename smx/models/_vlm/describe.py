@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from smx.geometry.pose_attention import blocks, section_pairs
+from smx.models._vlm.position_options import Pose, Rope
 from smx.tokens import TEMPORAL_PATCH, Layout, smart_resize
-
-if TYPE_CHECKING:
-    from smx.models._vlm.options import QwenOptions, VisionOptions
 
 Stage = tuple[str, str]
 VIDEO = (640, 480)  # the size that numbers are given for, as most benchmarks' videos have it
 FRAMES = 16
 
 
-def frames(options: VisionOptions, patch: int) -> list[Stage]:
-    """How frames become cells."""
+def frames(pixels: tuple[int, int], tubelets: str, patch: int) -> list[Stage]:
+    """How frames become cells. `pixels`: fewest and most of a frame; `patch`: pixels along its side."""
     cell = 2 * patch
-    wide, high = smart_resize(*VIDEO, factor=cell, pixels=options.pixels)
-    each = "every frame fills a tubelet of its own" if options.tubelets == "repeat" else "2 frames share a tubelet"
-    fewest, most = options.pixels
+    wide, high = smart_resize(*VIDEO, factor=cell, pixels=pixels)
+    each = "every frame fills a tubelet of its own" if tubelets == "repeat" else "2 frames share a tubelet"
+    fewest, most = pixels
     return [
         (
             "frames",
@@ -30,10 +26,10 @@ def frames(options: VisionOptions, patch: int) -> list[Stage]:
     ]
 
 
-def tokens(options: VisionOptions, patch: int, beside: int = 0) -> list[Stage]:
+def tokens(pixels: tuple[int, int], tubelets: str, patch: int, beside: int = 0) -> list[Stage]:
     """How many tokens that makes; `beside`: further tokens of every frame."""
-    repeat = TEMPORAL_PATCH if options.tubelets == "repeat" else 1
-    size = smart_resize(*VIDEO, factor=2 * patch, pixels=options.pixels)
+    repeat = TEMPORAL_PATCH if tubelets == "repeat" else 1
+    size = smart_resize(*VIDEO, factor=2 * patch, pixels=pixels)
     clip = Layout(FRAMES * repeat, *size, patch)
     more = f" + {beside}" if beside else ""
     return [
@@ -45,31 +41,29 @@ def tokens(options: VisionOptions, patch: int, beside: int = 0) -> list[Stage]:
     ]
 
 
-def positions(options: QwenOptions) -> list[Stage]:
-    """Rotary positions of the video and of the text behind it."""
-    rope = options.rope
-    sections = " ".join(f"{name} {size}" for name, size in zip("thw", options.sections, strict=True))
+def positions(rope: Rope, sections: tuple[int, int, int], trained_stride: float | None) -> list[Stage]:
+    """Rotary positions of the video and of the text behind it. `sections`: rotary pairs of t, h, w in a head."""
+    sizes = " ".join(f"{name} {size}" for name, size in zip("thw", sections, strict=True))
     if rope.base == "hw":
         time = "row and column, no time: every frame at the video's start"
     elif rope.temporal == "constant":
         time = "time, row and column, every frame at the same moment (stride 0)"
     else:
         time = f"time, row and column, temporal stride {_number(rope.stride_word())}"
-    trained = "" if options.trained_stride is None else f", trained at {options.trained_stride:g}"
+    trained = "" if trained_stride is None else f", trained at {trained_stride:g}"
     behind = "largest position" if rope.text_start == "max" else "grid"
-    return [("positions", f"{time}{trained}; text goes on after the {behind}; {rope.layout} sections {sections}")]
+    return [("positions", f"{time}{trained}; text goes on after the {behind}; {rope.layout} sections {sizes}")]
 
 
-def pose(options: QwenOptions) -> list[Stage]:
+def pose(pose: Pose, rope: Rope, sections: tuple[int, int, int], tubelets: str) -> list[Stage]:
     """Where cameras enter the attention."""
-    pose, rope, sections = options.pose, options.rope, list(options.sections)
     kind = pose.encoding
     if not kind.reads_cameras:
         return [("poses", kind.words)]
     where = "between video tokens"
     if kind.acts:
-        chosen = {i for pair in blocks(sections, pose.dims, pose.fraction, rope.base, rope.layout) for i in pair}
-        pairs = section_pairs(sections, rope.layout)
+        chosen = {i for pair in blocks(list(sections), pose.dims, pose.fraction, rope.base, rope.layout) for i in pair}
+        pairs = section_pairs(list(sections), rope.layout)
         per = [f"{name} {_ranges(sorted(chosen & set(pairs[name])))}" for name in "thw" if chosen & set(pairs[name])]
         parts = ", ".join("output" if name == "o" else name for name in pose.apply)
         where = f"{2 * len(chosen)} of {2 * sum(sections)} dims of a head (pairs {', '.join(per)}) of {parts}"
@@ -78,7 +72,7 @@ def pose(options: QwenOptions) -> list[Stage]:
         "first": "a tubelet has its first frame's",
         "mean": "a tubelet has the mean of its two",
         "split": "half of the blocks have the first frame's, half the second's",
-    }[pose.tubelet if options.tubelets == "pair" else "first"]
+    }[pose.tubelet if tubelets == "pair" else "first"]
     unit = {"mean": "mean distance to it 1", "max": "largest distance to it 1", "none": "in the data's own unit"}
     used = {"both": "", "rotation": "rotation alone", "translation": "translation alone"}
     read = {"reference": f"relative to the {pose.reference} camera", "scale": unit[pose.scale], "use": used[pose.use]}

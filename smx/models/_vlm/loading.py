@@ -12,7 +12,7 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLCo
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
 from smx.errors import UserError, unknown
-from smx.models._vlm import checkpoint
+from smx.models._vlm import checkpoint_json
 from smx.models._vlm.options import QwenOptions, VisionOptions
 from smx.models._vlm.prompt import Prompts
 from smx.models._vlm.runner import QwenRunner, without_progress_bars
@@ -31,7 +31,7 @@ def from_folder(folder: Path, options: QwenOptions, *, base: str, device: str, d
 
 def remembered(folder: Path, options: VisionOptions) -> tuple[bool, dict[str, Any]]:
     """(whether a checkpoint's weights are as a seed left them, what a run records of how they came about)."""
-    memory = checkpoint.memory(folder)
+    memory = checkpoint_json.memory(folder)
     info: dict[str, Any] = {}
     if memory.get("options") not in (None, options.model_dump(mode="json")):
         info["trained_options"] = memory["options"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from smx.models._vlm.batching import not_finite
+from smx.models._vlm.numerics import not_finite
 from smx.models._vlm.pose_attention import KEYWORD, PoseHooks, token_transforms
 
 IGNORED = -100  # label of tokens that carry no loss

@@ -9,105 +9,12 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from smx.errors import nearest
 from smx.models import BaseVLM
-from smx.models._vlm import poses
-from smx.models._vlm.poses import PROJECTIONS, PoseEncoding
-from smx.options import Options
+from smx.models._vlm.checkpoint_json import memory
+from smx.models._vlm.position_options import Pose, Rope
 from smx.tokens import FRAME_PIXELS, PATCH
-
-APPLY = ("qkvo", "qk", "vo")
-
-
-class Rope(Options):
-    """Rotary positions of the video and of the text behind it."""
-
-    base: Literal["thw", "hw"] = "thw"  # hw: every visual token has the video's start as its time
-    temporal: Literal["index", "seconds", "constant", "stride"] = "seconds"
-    stride: Annotated[float, Field(gt=0)] | None = None  # for `temporal: stride`
-    tokens_per_second: Annotated[float, Field(gt=0)] = 2.0
-    seconds_per_grid: Annotated[float, Field(gt=0)] | Literal["auto"] = 1.0  # auto: from the frames' timestamps
-    text_start: Literal["max", "grid"] = "max"
-    layout: Literal["chunked", "interleaved"] = "chunked"  # of the rotary sections: t…h…w… or thwthw…
-
-    @model_validator(mode="after")
-    def _stride_only_where_read(self) -> Rope:
-        if (self.temporal == "stride") != (self.stride is not None):
-            raise ValueError("'stride' and 'temporal: stride' belong together: give both or neither")
-        return self
-
-    def fixed_stride(self) -> float | None:
-        """Temporal step between tubelets in position ids; None where it depends on the frames' timestamps."""
-        if self.base == "hw" or self.temporal == "constant":
-            return 0.0
-        if self.temporal == "index":
-            return 1.0
-        if self.temporal == "stride":
-            return self.stride
-        return None if self.seconds_per_grid == "auto" else self.seconds_per_grid * self.tokens_per_second
-
-    def stride_word(self) -> float | str:
-        """The stride as it is recorded: a number, or "auto x tokens_per_second"."""
-        fixed = self.fixed_stride()
-        return f"auto x {self.tokens_per_second:g}" if fixed is None else fixed
-
-
-class Pose(Options):
-    """Camera poses inside the LLM's attention: docs/poses.md."""
-
-    kind: Annotated[str, Field(json_schema_extra=lambda schema: schema.update(enum=list(poses.names())))] = "none"
-    dims: str = "auto"  # auto | low | high | section:t | section:h | section:w
-    fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
-    apply: Annotated[str, Field(json_schema_extra={"enum": list(APPLY)})] = "qkvo"  # the default: all that a kind has
-    use: Literal["both", "rotation", "translation"] = "both"
-    tubelet: Literal["first", "mean", "split"] = "first"
-    scale: Literal["mean", "max", "none"] = "mean"
-    reference: Literal["first", "middle", "medoid"] = "first"
-    source: Literal["sample", "vggt"] = "sample"  # cameras of the sample set, or those the model's own VGGT finds
-
-    @property
-    def encoding(self) -> PoseEncoding:
-        """What its kind does."""
-        return poses.encoding(self.kind)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _applied_to_what_there_is(cls, values: Any) -> Any:
-        """What a kind applies to is recorded as what it is, also where the file leaves it out."""
-        if isinstance(values, dict) and values.get("kind") in poses.names() and "apply" not in values:
-            return {**values, "apply": poses.encoding(values["kind"]).apply}
-        return values
-
-    @field_validator("kind")
-    @classmethod
-    def _kind_exists(cls, kind: str) -> str:
-        if kind not in poses.names():
-            raise ValueError(f"no pose encoding is called so; {nearest(kind, poses.names(), 'valid kinds')}")
-        return kind
-
-    @model_validator(mode="after")
-    def _options_the_kind_reads(self) -> Pose:
-        kind = self.encoding
-        if self.apply not in (*APPLY, kind.apply):
-            raise ValueError(f"'apply' must be one of {', '.join(APPLY)}, not {self.apply}")
-        if kind.acts and set(self.apply) - set(kind.acts):
-            only = " and ".join(words for name, words in PROJECTIONS.items() if name in kind.acts)
-            raise ValueError(f"{self.kind} acts on {only} only: 'apply' is {kind.apply}, not {self.apply}")
-        unread = [name for name in kind.unread if getattr(self, name) != type(self).model_fields[name].default]
-        if unread:
-            raise ValueError(f"{self.kind} ({kind.words}) reads no {', '.join(unread)}: leave out")
-        kind.check(self.model_dump())
-        return self
-
-    @field_validator("dims")
-    @classmethod
-    def _dims_exist(cls, dims: str) -> str:
-        valid = ("auto", "low", "high", "section:t", "section:h", "section:w")
-        if dims not in valid:
-            raise ValueError(f"must be one of {', '.join(valid)}")
-        return dims
 
 
 class VisionOptions(BaseVLM):
@@ -135,10 +42,19 @@ class VisionOptions(BaseVLM):
         return {"temporal stride": self.stride_word(), "tubelets": self.tubelets}
 
     def position_mismatch(self, checkpoint: Path) -> str:
-        """By what the checkpoint remembers, or the variant's `trained_stride`."""
-        from smx.models._vlm.checkpoint import position_mismatch
+        """`was trained with temporal stride 1, this variant would run it with 2`; empty where nothing known differs.
 
-        return position_mismatch(checkpoint, self)
+        Checkpoints that smx made carry their positions; of others only the stride is known, where the variant says so.
+        """
+        stride = getattr(self, "trained_stride", None)
+        trained: dict[str, Any] = {} if stride is None else {"temporal stride": stride}
+        trained = memory(checkpoint).get("positions") or trained
+        ours = self.positions()
+        other = [name for name in trained if name in ours and trained[name] != ours[name]]
+        if not other:
+            return ""
+        before = " and ".join(f"{name} {trained[name]}" for name in other)
+        return f"was trained with {before}, this variant would run it with {' and '.join(str(ours[n]) for n in other)}"
 
     def adds_bias(self) -> bool:
         """Whether attention needs a bias on its logits, which flash attention cannot take."""
@@ -195,8 +111,14 @@ class QwenOptions(VisionOptions):
         from smx.models._vlm import describe
 
         language = ("language model", f"trained; attention {self.attention}")
-        stages = [*describe.frames(self, PATCH), *self.encoders()]
-        return [*stages, *describe.positions(self), *describe.pose(self), language, *self.token_words()]
+        return [
+            *describe.frames(self.pixels, self.tubelets, PATCH),
+            *self.encoders(),
+            *describe.positions(self.rope, self.sections, self.trained_stride),
+            *describe.pose(self.pose, self.rope, self.sections, self.tubelets),
+            language,
+            *self.token_words(),
+        ]
 
     def encoders(self) -> list[tuple[str, str]]:
         """What frames go through before the language model, and what of it is trained."""
@@ -206,7 +128,7 @@ class QwenOptions(VisionOptions):
         """How many tokens a frame becomes."""
         from smx.models._vlm import describe
 
-        return describe.tokens(self, PATCH)
+        return describe.tokens(self.pixels, self.tubelets, PATCH)
 
     def adds_bias(self) -> bool:
         """Where the pose encoding is one."""

@@ -23,8 +23,9 @@ from smx.models._vlm import pose_bias, poses
 
 if TYPE_CHECKING:
     from smx.models import SceneInput
-    from smx.models._vlm.options import Pose, QwenOptions, Rope
+    from smx.models._vlm.options import QwenOptions
     from smx.models._vlm.poses import Matrix, PoseEncoding
+    from smx.models._vlm.position_options import Pose, Rope
 
 KEYWORD = "smx_pose"  # travels through the layers as a keyword: checkpointing replays keywords, not module state
 

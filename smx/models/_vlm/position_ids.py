@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from smx.models._vlm.options import Rope
+    from smx.models._vlm.position_options import Rope
 
 
 def temporal_stride(rope: Rope, timestamps: np.ndarray, frames_per_grid: int) -> float:

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from smx.models import AnswerCost, Query, Reply, SceneInput, TrainableRunner
 from smx.models._vlm.batching import fork, packed, padded
-from smx.models._vlm.checkpoint import MEMORY
+from smx.models._vlm.checkpoint_json import MEMORY
 from smx.models._vlm.device_memory import Watch, out_of_memory
 from smx.models._vlm.model import IGNORED, PositionedVLM
 from smx.models._vlm.options import QwenOptions, VisionOptions
