@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from smx.failures import KINDS, classify, fingerprint, group, headline, read_log, refused
+from smx.failures import KINDS, Kind, classify, fingerprint, group, headline, read_log, refused
+from smx.monitor import why
 from smx.node.shard import describe
 
 OWN = '  File "/home/ada/lab/smx/models/vit.py", line 88, in forward\n    y = self.attend(x)\n'
@@ -270,3 +271,37 @@ def test_items_and_jobs_speak_of_failures_alike() -> None:
 def describe_me() -> None:
     """Raise something."""
     raise ValueError("8 frames of 7")
+
+
+def test_a_new_kind_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost otherwise: who meets a new way to fail has to find every place that lists the ways."""
+    licence = Kind(
+        "no licence was free",
+        "another hour",
+        wordings=("no licence left",),
+        exceptions=frozenset({"LicenceError"}),
+        states={"NO_LICENCE": "it waited for a licence"},
+    )
+    monkeypatch.setitem(KINDS, "licence", licence)
+    assert classify(log="srun: error: no licence left on n041").kind == "licence"
+    assert classify(record={"state": "NO_LICENCE", "exit": "1:0"}).line == "it waited for a licence"
+
+    class LicenceError(Exception):
+        pass
+
+    class NoneLeft(LicenceError):
+        pass
+
+    assert describe(NoneLeft("x"))["kind"] == "licence"
+    found = {"kind": "eval", "run": "a", "state": "failed", "done": 0, "items": 1, "failed": 0, "next": "smx retry a"}
+    failure = {"kind": "licence", "line": "no licence left", "evidence": []}
+    said = "\n".join(why.lines({**found, "failure": failure, "same": []}, 80))
+    assert "that is: no licence was free" in said
+    assert "first: another hour" in said
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_says_what_it_is_and_what_to_change(name: str) -> None:
+    """Lost otherwise: `smx why` ends at a word."""
+    assert KINDS[name].meaning
+    assert bool(KINDS[name].change) == (name != "cancelled")

@@ -13,7 +13,18 @@ from dataclasses import replace
 from typing import Any
 
 from smx.failures.groups import FailureGroup, group, headline
-from smx.failures.kinds import KINDS, MOST_EVIDENCE, Failure, clipped, fingerprint, kept, kind_of_exception, masked
+from smx.failures.kinds import (
+    KINDS,
+    MOST_EVIDENCE,
+    Failure,
+    Kind,
+    clipped,
+    fingerprint,
+    kept,
+    kind_of_exception,
+    kind_of_state,
+    masked,
+)
 from smx.failures.logs import read_log
 from smx.failures.streaks import Streak, streak
 from smx.states import ShardState
@@ -23,6 +34,7 @@ __all__ = [
     "MOST_EVIDENCE",
     "Failure",
     "FailureGroup",
+    "Kind",
     "Streak",
     "classify",
     "clipped",
@@ -108,7 +120,7 @@ def _of_record(record: Mapping[str, Any], where: str) -> Failure:
         return Failure("dependency", "a run it waits for did not succeed", evidence=kept(said))
     if word == "CANCELLED":
         return Failure("cancelled", f"cancelled{_by(state)}", where, evidence=kept(said))
-    kind, line = _STATES.get(word, ("lost", ""))
+    kind, line = kind_of_state(word)
     if kind == "node-fail":
         return Failure(kind, line + (f" ({node})" if node else ""), where, node=node, evidence=kept(said))
     if kind == "lost":
@@ -124,15 +136,6 @@ def _of_record(record: Mapping[str, Any], where: str) -> Failure:
             evidence=kept(said),
         )
     return Failure(kind, line, where, evidence=kept(said))
-
-
-_STATES = {
-    "TIMEOUT": ("timeout", "the job's time limit"),
-    "DEADLINE": ("timeout", "the job's deadline"),
-    "PREEMPTED": ("preempted", "other work took its node"),
-    "NODE_FAIL": ("node-fail", "its node failed"),
-    "BOOT_FAIL": ("node-fail", "its node did not boot"),
-}
 
 
 def _by(state: str) -> str:

@@ -3,29 +3,144 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
-# kind -> what it means, in the words of the docs
-KINDS = {
-    "oom-gpu": "the GPU's memory was not enough",
-    "oom-host": "the node's memory, or what the job asked of it, was not enough",
-    "timeout": "the time limit came first",
-    "preempted": "the scheduler took the node back for other work",
-    "node-fail": "the node died, or a GPU of it",
-    "nccl": "ranks lost each other",
-    "cancelled": "someone stopped it",
-    "dependency": "a run it waits for did not succeed",
-    "submit": "the scheduler refused it before it was a job",
-    "never-started": "it died before any work: environment, missing module",
-    "missing-input": "a file or a scene is missing or cannot be used",
-    "no-space": "the disk or a quota is full",
-    "python": "an exception in Python",
-    "lost": "it ended without a word",
-}
 MOST_EVIDENCE = 5  # lines
 _LONGEST = 400  # characters of a line that are kept
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Everything that smx knows of one kind of failure; a new kind is one entry of `KINDS`."""
+
+    meaning: str  # in the words of the docs
+    change: str = ""  # what usually has to change before trying again
+    wordings: tuple[str, ...] = ()  # regular expressions of one line of a log
+    prose: bool = False  # the wordings are a scheduler's or a shell's, never an exception's message
+    exceptions: frozenset[str] = frozenset()  # bare names of types that are this kind whatever they say
+    states: Mapping[str, str] = field(default_factory=dict)  # scheduler state -> line that says so
+    weak: bool = False  # usually a consequence: any other error of the log explains more
+
+
+# By name. Where the wordings of several fit a line, the first of them counts.
+KINDS: dict[str, Kind] = {
+    "node-fail": Kind(
+        "the node died, or a GPU of it",
+        "nothing, if the node is left out",
+        (
+            "DUE TO NODE FAILURE",
+            "[Nn]ode failure",
+            "NODE_FAIL",
+            "[Uu]ncorrectable ECC",
+            "[Dd]ouble.bit ECC",
+            "fallen off the bus",
+            "boot failure",
+        ),
+        states={"NODE_FAIL": "its node failed", "BOOT_FAIL": "its node did not boot"},
+    ),
+    "oom-gpu": Kind(
+        "the GPU's memory was not enough",
+        "fewer frames, or a GPU with more memory",
+        (
+            "(?:CUDA|HIP) out of memory",
+            "OutOfMemoryError",
+            "CUDA error: out of memory",
+            "CUBLAS_STATUS_ALLOC_FAILED",
+            "cudaErrorMemoryAllocation",
+        ),
+    ),
+    "oom-host": Kind(
+        "the node's memory, or what the job asked of it, was not enough",
+        "more memory for the job",
+        (
+            "oom[-_ ]?kill",
+            "OOM Killed",
+            "[Mm]emory cgroup out of memory",
+            "OUT_OF_MEMORY",
+            "[Ee]xceeded (?:job |step )?memory limit",
+            "killed by signal: (?:Bus error|Killed|Aborted)",
+            r"\bBus error\b",
+            r"\b_?(?:Array)?MemoryError\b",
+            "can't allocate memory",
+            "[Cc]annot allocate memory",
+        ),
+    ),
+    "timeout": Kind(
+        "the time limit came first",
+        "more time for the job; what is done stays done",
+        ("DUE TO TIME LIMIT",),
+        prose=True,
+        states={"TIMEOUT": "the job's time limit", "DEADLINE": "the job's deadline"},
+    ),
+    "preempted": Kind(
+        "the scheduler took the node back for other work",
+        "nothing: it goes on where it was",
+        ("DUE TO PREEMPTION",),
+        prose=True,
+        states={"PREEMPTED": "other work took its node"},
+    ),
+    "nccl": Kind(
+        "ranks lost each other",
+        "nothing, if no rank failed on its own (the evidence says)",
+        (
+            "[Ww]atchdog caught collective",
+            "collective operation timeout",
+            "ProcessGroupNCCL",
+            "NCCL (?:error|WARN|watchdog)",
+            r"nccl\w*Error",
+            "Dist(?:Backend|Store|Network)Error",
+            "[Hh]eartbeat ?[Mm]onitor",
+        ),
+        weak=True,
+    ),
+    "no-space": Kind(
+        "the disk or a quota is full", "free some space", ("No space left on device", "[Dd]isk quota exceeded")
+    ),
+    "never-started": Kind(
+        "it died before any work: environment, missing module",
+        "the environment of the job",
+        (
+            "command not found",
+            "error while loading shared libraries",
+            r"execve\(\): .*No such file",
+            r"python[\d.]*: No such file or directory",
+            "can't open file '",
+            "couldn't chdir",
+            "No module named",
+            "Lmod has detected",
+            "[Uu]nable to locate a modulefile",
+            "EnvironmentLocationNotFound",
+        ),
+        prose=True,
+        exceptions=frozenset({"ModuleNotFoundError", "ImportError"}),
+    ),
+    "dependency": Kind(
+        "a run it waits for did not succeed",
+        "the run it waits for is tried again with it",
+        ("DependencyNeverSatisfied",),
+        prose=True,
+    ),
+    "cancelled": Kind(
+        "someone stopped it",
+        wordings=(r"\bCANCELLED AT\b", "forcing job termination"),
+        prose=True,
+        exceptions=frozenset({"KeyboardInterrupt", "SystemExit", "Cancelled"}),
+        weak=True,
+    ),
+    "missing-input": Kind(
+        "a file or a scene is missing or cannot be used",
+        "mend or provide what is missing",
+        exceptions=frozenset({"FileNotFoundError", "NotADirectoryError", "SceneError", "UserError"}),
+    ),
+    "submit": Kind("the scheduler refused it before it was a job", "what the scheduler's words ask for"),
+    "python": Kind("an exception in Python", "the code, or the options that lead there"),
+    "lost": Kind("it ended without a word", "nothing, if it was killed from outside; its memory, if it comes back"),
+}
+# Raised by those who notice that another rank or worker is gone.
+ECHOES = {"ChildFailedError", "BrokenPipeError", "ConnectionResetError", "ConnectionRefusedError", "EOFError"}
 
 
 @dataclass(frozen=True)
@@ -48,16 +163,20 @@ class Failure:
         }
 
 
-def kind_of_exception(type_: str, message: str) -> str:
-    """The kind of an exception, from its type's bare name and its message."""
-    text = f"{type_}: {message}"
-    if type_ in _NOT_STARTED:
-        return "never-started"
-    if type_ in _MISSING:
-        return "missing-input"
-    if type_ in _STOPPED:
-        return "cancelled"
-    return next((kind for kind, pattern in WORDINGS.items() if kind not in _PROSE and pattern.search(text)), "python")
+def kind_of_exception(type_: str, message: str, bases: Iterable[str] = ()) -> str:
+    """The kind of an exception, from its type's bare name (and those of its bases, nearest first) and its message."""
+    by_type = (name for each in (type_, *bases) for name, kind in KINDS.items() if each in kind.exceptions)
+    return next(by_type, "") or _worded(f"{type_}: {message}", prose=False) or "python"
+
+
+def kind_of_line(line: str) -> str:
+    """The kind that one line of a log speaks of; empty where of none."""
+    return _worded(line, prose=True)
+
+
+def kind_of_state(state: str) -> tuple[str, str]:
+    """(kind, line for people) of a job's last scheduler state, without what follows it; `("lost", "")` for others."""
+    return next(((name, kind.states[state]) for name, kind in KINDS.items() if state in kind.states), ("lost", ""))
 
 
 def fingerprint(kind: str, line: str, type_: str = "", where: str = "") -> str:
@@ -82,78 +201,12 @@ def clipped(line: str, most: int = _LONGEST) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-_NOT_STARTED = {"ModuleNotFoundError", "ImportError"}
-_MISSING = {"FileNotFoundError", "NotADirectoryError", "SceneError", "UserError"}
-_STOPPED = {"KeyboardInterrupt", "SystemExit", "Cancelled"}
-# Raised by those who notice that another rank or worker is gone.
-ECHOES = {"ChildFailedError", "BrokenPipeError", "ConnectionResetError", "ConnectionRefusedError", "EOFError"}
-WEAK = {"nccl", "cancelled"}  # usually consequences: any other error of the log explains more
-# Wordings of schedulers and shells, not of exceptions.
-_PROSE = {
-    "cancelled",
-    "timeout",
-    "preempted",
-    "dependency",
-    "never-started",
-}
+def _worded(text: str, *, prose: bool) -> str:
+    """The first kind whose wording is in `text`; without `prose`, of those that an exception may be."""
+    asked = ((name, kind.wordings) for name, kind in KINDS.items() if kind.wordings and (prose or not kind.prose))
+    return next((name for name, wordings in asked if _any_of(wordings).search(text)), "")
 
-# kind -> wordings of one line of a log; the first kind that fits
-WORDINGS = {
-    kind: re.compile("|".join(patterns))
-    for kind, patterns in {
-        "node-fail": (
-            "DUE TO NODE FAILURE",
-            "[Nn]ode failure",
-            "NODE_FAIL",
-            "[Uu]ncorrectable ECC",
-            "[Dd]ouble.bit ECC",
-            "fallen off the bus",
-            "boot failure",
-        ),
-        "oom-gpu": (
-            "(?:CUDA|HIP) out of memory",
-            "OutOfMemoryError",
-            "CUDA error: out of memory",
-            "CUBLAS_STATUS_ALLOC_FAILED",
-            "cudaErrorMemoryAllocation",
-        ),
-        "oom-host": (
-            "oom[-_ ]?kill",
-            "OOM Killed",
-            "[Mm]emory cgroup out of memory",
-            "OUT_OF_MEMORY",
-            "[Ee]xceeded (?:job |step )?memory limit",
-            "killed by signal: (?:Bus error|Killed|Aborted)",
-            r"\bBus error\b",
-            r"\b_?(?:Array)?MemoryError\b",
-            "can't allocate memory",
-            "[Cc]annot allocate memory",
-        ),
-        "timeout": ("DUE TO TIME LIMIT",),
-        "preempted": ("DUE TO PREEMPTION",),
-        "nccl": (
-            "[Ww]atchdog caught collective",
-            "collective operation timeout",
-            "ProcessGroupNCCL",
-            "NCCL (?:error|WARN|watchdog)",
-            r"nccl\w*Error",
-            "Dist(?:Backend|Store|Network)Error",
-            "[Hh]eartbeat ?[Mm]onitor",
-        ),
-        "no-space": ("No space left on device", "[Dd]isk quota exceeded"),
-        "never-started": (
-            "command not found",
-            "error while loading shared libraries",
-            r"execve\(\): .*No such file",
-            r"python[\d.]*: No such file or directory",
-            "can't open file '",
-            "couldn't chdir",
-            "No module named",
-            "Lmod has detected",
-            "[Uu]nable to locate a modulefile",
-            "EnvironmentLocationNotFound",
-        ),
-        "dependency": ("DependencyNeverSatisfied",),
-        "cancelled": (r"\bCANCELLED AT\b", "forcing job termination"),
-    }.items()
-}
+
+@cache
+def _any_of(wordings: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(wordings))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from smx.failures.kinds import ECHOES, WEAK, WORDINGS, Failure, clipped, kept, kind_of_exception
+from smx.failures.kinds import ECHOES, KINDS, Failure, clipped, kept, kind_of_exception, kind_of_line
 
 
 def read_log(text: str) -> Failure | None:
@@ -82,10 +82,10 @@ def _events(text: str) -> list[_Event]:
                     last[rank] = len(events)
                     events.append(event)
                 continue
-        if kind := next((kind for kind, pattern in WORDINGS.items() if pattern.search(line)), None):
+        if kind := kind_of_line(line):
             failed = _FAILED_NODE.search(line) if kind == "node-fail" else None
             node = next((name for name in failed.groups() if name), "") if failed else ""
-            events.append(_Event(Failure(kind, line.strip(), node=node, evidence=kept([line])), kind in WEAK))
+            events.append(_Event(Failure(kind, line.strip(), node=node, evidence=kept([line])), KINDS[kind].weak))
     return events
 
 
@@ -98,7 +98,7 @@ def _raised(type_: str, message: str, line: str, trace: _Trace) -> _Event:
     where = f"{PurePath(inner[0]).stem}.{inner[1]}" if inner[0] else ""
     shown = f"{type_}: {message}" if message else type_
     failure = Failure(kind, clipped(shown), where, type_, evidence=kept([inner[2], line]))
-    return _Event(failure, kind in WEAK or type_ in ECHOES)
+    return _Event(failure, KINDS[kind].weak or type_ in ECHOES)
 
 
 def _lines(text: str) -> Iterable[tuple[str, str]]:

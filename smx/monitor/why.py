@@ -14,22 +14,6 @@ from smx.registry.store import Registry
 from smx.runfolder import RunFolder
 from smx.states import LIVE, AttemptState, RunState
 
-# What usually has to change before trying again.
-FIRST = {
-    "oom-gpu": "fewer frames, or a GPU with more memory",
-    "oom-host": "more memory for the job",
-    "timeout": "more time for the job; what is done stays done",
-    "preempted": "nothing: it goes on where it was",
-    "node-fail": "nothing, if the node is left out",
-    "nccl": "nothing, if no rank failed on its own (the evidence says)",
-    "dependency": "the run it waits for is tried again with it",
-    "submit": "what the scheduler's words ask for",
-    "never-started": "the environment of the job",
-    "missing-input": "mend or provide what is missing",
-    "no-space": "free some space",
-    "python": "the code, or the options that lead there",
-    "lost": "nothing, if it was killed from outside; its memory, if it comes back",
-}
 MOST_NAMES = 5
 _WHY: dict[str, str] = {RunState.done: "nothing failed", RunState.partial: "it ended before all items were done"}
 
@@ -106,8 +90,8 @@ def lines(found: dict[str, Any], width: int = 100) -> list[str]:
     if found["next"]:
         kind = found.get("failure", {}).get("kind") or next((e["kind"] for e in errors or ()), "")
         text.append("again")
-        if kind in FIRST:
-            text += _wrapped(f"first: {FIRST[kind]}", width)
+        if kind in KINDS and KINDS[kind].change:
+            text += _wrapped(f"first: {KINDS[kind].change}", width)
         text.append(f"  {found['next']}")
     return text
 
@@ -145,7 +129,7 @@ def _failure(failure: dict[str, Any], same: list[str], width: int) -> list[str]:
     kind = failure["kind"]
     text = _wrapped(f"{kind}: {failure['line']}", width)
     if kind in KINDS:
-        text.append(f"  that is: {KINDS[kind]}")
+        text.append(f"  that is: {KINDS[kind].meaning}")
     if failure.get("where"):
         node = f" (node {failure['node']})" if failure.get("node") else ""
         text.append(f"  where: {failure['where']}{node}")

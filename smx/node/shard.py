@@ -85,8 +85,8 @@ class Shard:
 def describe(error: BaseException) -> dict[str, Any]:
     """A failure as it is recorded: kind, one line, where in our own code, what it is grouped by, the traceback."""
     name = type(error).__name__
-    missing = isinstance(error, (SceneError, UserError, FileNotFoundError))
-    kind = "missing-input" if missing else "no-space" if no_space(error) else kind_of_exception(name, str(error))
+    bases = [base.__name__ for base in type(error).__mro__]
+    kind = "no-space" if no_space(error) else kind_of_exception(name, str(error), bases)
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if Path(f.filename).is_relative_to(_OWN)]
     where = f"{Path(own[-1].filename).stem}.{own[-1].name}" if own else ""
