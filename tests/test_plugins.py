@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +53,10 @@ def add(lab: Path, name: str, text: str, kind: str = "samplers") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 @pytest.mark.parametrize("kind", plugins.CLASS)
@@ -103,12 +109,111 @@ def test_a_changed_default_of_the_labs_sampler_is_another_run(lab: Path, capsys:
     assert seen[0] != seen[1]
 
 
-def test_a_file_of_the_lab_cannot_change_what_a_shipped_name_means(lab: Path) -> None:
-    """Else two labs' `sa` would share fingerprints and not frames."""
-    add(lab, "sa", "raise RuntimeError('never imported')")
+@pytest.mark.parametrize("by", ["workspace", "package"])
+def test_a_name_that_is_taken_is_refused_with_both_files(
+    by: str, lab: Path, site_packages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else two labs' `sa` would share fingerprints and not frames; or a file would be edited that nobody runs."""
+    text = "raise RuntimeError('never imported')"
+    path = add(lab, "sa", text) if by == "workspace" else install(site_packages, {"sa": text}) / "sa.py"
+    own = Path(plugins.__file__).parent / "samplers" / "sa.py"
+    before = left(lab)
+    assert smx("gen", "--sampler", "sa", *SCENES) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error
+    assert str(own) in error
+    assert "give it another name" in error
+    assert left(lab) == before
+    listed = data(capsys, "list", "samplers")
+    assert listed["sa"].startswith("[refused: ")
+    assert listed["uniform"].startswith("Evenly spaced")
+    assert smx("gen", "--sampler", "uniform", "--frames", "4", *SCENES, "--dry-run") == 0
+
+
+def test_a_copy_of_the_same_file_is_no_clash(lab: Path, tmp_path: Path) -> None:
+    """A job finds the workspace's plugins in the copy it was submitted with, and so may its submitter."""
+    text = FIRST_AND_LAST.format(name="ends", skip=0)
+    add(lab, "ends", text)
+    (tmp_path / "copy" / "samplers").mkdir(parents=True)
+    (tmp_path / "copy" / "samplers" / "ends.py").write_text(text)
     plugins.add_folder(lab / "experiments" / "plugins")
-    assert plugins.files("samplers")["sa"].parent == Path(plugins.__file__).parent / "samplers"
-    assert plugins.load("samplers", "sa").__module__ == "smx.samplers.sa"
+    plugins.add_folder(tmp_path / "copy")
+    assert plugins.load("samplers", "ends").__doc__ == "Options of `ends`."
+    (tmp_path / "copy" / "samplers" / "ends.py").write_text(text + "\n")
+    with pytest.raises(UserError, match="has the name of"):
+        plugins.load("samplers", "ends")
+
+
+@pytest.fixture
+def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of installed packages on Python's path."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    plugins.installed.cache_clear()
+    yield folder
+    plugins.installed.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "their_samplers"]:
+        del sys.modules[name]
+
+
+def install(site_packages: Path, samplers: dict[str, str], *, points: dict[str, str] | None = None) -> Path:
+    """A package as pip leaves it, with an entry point for each of `samplers` (name -> text); where its files are."""
+    package = site_packages / "their_samplers"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('the package is imported')\n" if not points else "")
+    for name, text in samplers.items():
+        (package / f"{name}.py").write_text(text)
+    about = site_packages / "their_samplers-1.2.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: their-samplers\nVersion: 1.2\n")
+    lines = points or {name: f"their_samplers.{name}" for name in samplers}
+    (about / "entry_points.txt").write_text("[smx.samplers]\n" + "".join(f"{n} = {v}\n" for n, v in lines.items()))
+    return package
+
+
+def test_a_sampler_of_an_installed_package_is_found_and_runs(
+    lab: Path, site_packages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lost otherwise: who shares a sampler with other labs has to have each of them copy a file."""
+    points = {"their-ends": "their_samplers.ends", "named": "their_samplers.ends:Sampler"}
+    package = install(site_packages, {"ends": FIRST_AND_LAST.format(name="ends", skip=0)}, points=points)
+    listed = data(capsys, "list", "samplers")
+    assert listed["their-ends"] == listed["named"] == "The first and the last frames of a scene."
+    assert "their_samplers" not in sys.modules  # listing imports nothing
+    assert smx("gen", "--sampler", "their-ends", "--frames", "4", "--scenes", "test-000", *SCENES) == 0
+    assert len(list(lab.glob("samples/their-ends/4f-*/rooms*/test-000/frame_*"))) == 4
+    assert plugins.load("samplers", "named") is plugins.load("samplers", "their-ends")
+    (run_folder,) = lab.glob("runs/gen/their-ends*")
+    recorded = json.loads((run_folder / "attempts/1/plan.json").read_text())["provenance"]["plugins"]
+    assert recorded["samplers/their-ends (their-samplers 1.2)"] == digest_of(package / "ends.py")
+
+
+def test_listing_runs_nothing_of_an_installed_package(
+    lab: Path, site_packages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lost otherwise: one package that imports torch makes `smx list` take seconds, a broken one makes it fail."""
+    install(site_packages, {"loud": '"""Says what it is."""\nraise RuntimeError("imported")'})
+    assert data(capsys, "list", "samplers")["loud"] == "Says what it is."
+    assert smx("gen", "--sampler", "loud", *SCENES) == 2
+    error = capsys.readouterr().err
+    assert "loud.py (their-samplers 1.2) cannot be loaded: RuntimeError: the package is imported" in error
+    assert "python -c 'import their_samplers.loud' shows where" in error
+
+
+def test_what_a_package_promises_and_lacks_is_said(
+    lab: Path, site_packages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its author's slip: no such module, or a name that would leave the folder of samples."""
+    install(site_packages, {}, points={"gone": "their_samplers.gone", "../up": "their_samplers"})
+    listed = data(capsys, "list", "samplers")
+    assert listed["gone"].startswith("[cannot be read: ")
+    assert "cannot be the name of a sampler" in listed["../up"]
+    assert smx("gen", "--sampler", "gone", *SCENES) == 2
+    assert "(their-samplers 1.2) cannot be loaded: ModuleNotFoundError" in capsys.readouterr().err
+    assert smx("gen", "--sampler", "../up", *SCENES) == 2
+    assert "'../up' cannot be the name of a sampler" in capsys.readouterr().err
+    assert "sa" in listed
 
 
 def test_listing_imports_nothing(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:

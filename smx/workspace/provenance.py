@@ -43,12 +43,21 @@ def software() -> dict[str, Any]:
 
 
 def plugin_digests() -> dict[str, str]:
-    """`samplers/mine.py` -> digest, of the workspace's own plugins and what they share; smx's own are in `git`."""
+    """`samplers/mine.py` -> digest, of the workspace's own plugins and what they share; smx's own are in `git`.
+
+    An installed package's: `samplers/theirs (package 1.2)` -> digest of its file.
+    """
     files = {
         path.relative_to(folder).as_posix(): path
         for folder in plugins.folders()
         for kind in plugins.CLASS
         for path in (folder / kind).glob("*.py")
+    }
+    files |= {
+        f"{kind}/{name} ({plugin.package})": plugin.path
+        for kind in plugins.CLASS
+        for name, plugin in plugins.installed(kind)
+        if plugin.path.is_file()
     }
     return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in sorted(files.items())}
 
