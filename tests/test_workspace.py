@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.commands import SCENES, left, smx
+from support.commands import SCENES, data, left, smx
 
 from smx.workspace import Workspace, find, is_workspace
 
@@ -154,6 +154,53 @@ def test_variants_of_the_lab_come_before_the_shipped_ones(place: Path, capsys: p
     assert "ours [base frequency]" in printed
     assert "extra" in printed
     assert "tiny-prope" in printed
+
+
+def test_init_copies_what_a_lab_fills_in_and_no_variant(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: a copy of every variant hides what the next version of smx mends in them."""
+    assert smx("init", "lab") == 0
+    said = capsys.readouterr().out
+    assert left(place / "lab") == [
+        *("experiments", "experiments/models", "experiments/site.example.yaml", "experiments/site.slurm.yaml"),
+        "registry.db",
+    ]
+    assert "site.slurm.yaml" in said
+    (place / "lab" / "experiments" / "site.slurm.yaml").write_text("ours")
+    assert smx("init", "lab") == 0
+    assert (place / "lab" / "experiments" / "site.slurm.yaml").read_text() == "ours"
+    assert smx("-w", "lab", "list", "models") == 0
+    assert "tiny-prope" in capsys.readouterr().out
+    assert smx("-w", "lab", "eval", "--model", "tiny-prope", "--bench", "rooms", "--frames", "4", "--dry-run") == 0
+    assert smx("-w", "lab", "list", "experiments") == 0
+    assert "site" not in capsys.readouterr().out
+
+
+def test_new_copies_one_variant_to_edit(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The copy is used from then on, under its own name or the old one, and the list says whose it is."""
+    home = lab(place / "lab")
+    assert smx("-w", home, "new", "--model", "tiny-prope") == 0
+    copy = home / "experiments" / "models" / "tiny-prope.yaml"
+    assert f"{copy}\nedit it, then: smx list models tiny-prope\n" in capsys.readouterr().out
+    assert data(capsys, "-w", home, "list", "models")["tiny-prope"].endswith("[base tiny]")  # it says the same yet
+    copy.write_text("base: tiny\ndescription: ours\npose: {kind: gta}\n")
+    line = data(capsys, "-w", home, "list", "models")["tiny-prope"]
+    assert line == f"ours [base tiny] [yours: {copy}; smx's own tiny-prope differs]"
+    assert data(capsys, "-w", home, "list", "models", "tiny-prope")["pose"]["kind"] == "gta"
+    assert smx("-w", home, "new", "mine", "--model", "tiny-prope") == 0
+    assert data(capsys, "-w", home, "list", "models", "mine")["pose"]["kind"] == "gta"
+    before = left(home)
+    for words, said in {
+        ("--model", "tiny-prope"): f"{copy} is there already",
+        ("--model", "tinny"): "unknown model 'tinny'",
+        ("../mine", "--model", "tiny"): "'../mine' cannot be the name of a variant",
+        ("x", "--model", "tiny", "--template", "samplers-x-frames"): "give one of them",
+        (): "the new experiment has no name",
+        ("site",): "'site' cannot be the name of an experiment",
+        ("site.mine",): "'site.mine' cannot be the name of an experiment",
+    }.items():
+        assert smx("-w", home, "new", *words) == 2
+        assert said in capsys.readouterr().err
+    assert left(home) == before
 
 
 def test_a_workspace_that_cannot_keep_results_is_known_before_work_starts(

@@ -1,4 +1,4 @@
-"""`smx init`, `smx new`, `smx schema`: a workspace, an experiment file, and what may stand in it."""
+"""`smx init`, `smx new`, `smx schema`: a workspace, a file to edit in it, and what may stand in such files."""
 
 from __future__ import annotations
 
@@ -9,29 +9,37 @@ from typing import Annotated
 
 import typer
 
+NAMES = "letters, digits, '.', '_' and '-'; no experiment is called 'site'"
+EXPERIMENT = "samplers-x-frames"  # the template of `smx new` where none is named
+
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder of the new workspace.")] = Path(),
 ) -> None:
-    """Make a workspace: experiments/ with the variants and a site file to fill in, and an empty registry.
+    """Make a workspace: experiments/ with site files to fill in (this machine's, a cluster's), and an empty registry.
 
-    What is there already is left as it is.
+    What is there already is left as it is. Variants that come with smx are found without a copy.
 
     Example: smx init ~/lab
     """
     from smx.cli._common import out
 
     make_workspace(folder)
-    site = folder / "experiments" / "site.example.yaml"
     out(f"workspace {folder.resolve()}")
-    out(f"next: copy {site} to site.yaml and say where your data is; or try it as it is: smx -w {folder} gen")
+    out(f"next: copy site.example.yaml or, for a cluster, site.slurm.yaml to site.yaml in {folder / 'experiments'}")
+    out(f"and say where your data is; or try it as it is: smx -w {folder} gen")
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="Name of the experiment.", show_default=False)],
-    template: Annotated[str, typer.Option(help="Which template to copy.")] = "samplers-x-frames",
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the experiment or, with --model, variant.", show_default="MODEL")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="Which experiment to copy.", show_default=EXPERIMENT)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Copy this model variant instead, to experiments/models/NAME.yaml.")
+    ] = None,
 ) -> None:
-    """Copy an experiment template to experiments/NAME.yaml.
+    """Copy an experiment template to experiments/NAME.yaml or, with --model, a variant to experiments/models/.
 
     Example: smx new my-ablation
     """
@@ -39,22 +47,31 @@ def new(
     from smx.errors import UserError, unknown
     from smx.workspace import builtin
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == "site":
-        raise UserError(
-            f"{name!r} cannot be the name of an experiment", "letters, digits, '.', '_' and '-'; not 'site'"
-        )
-    templates = {path.stem: path for path in sorted((builtin("templates") / "experiments").glob("*.yaml"))}
-    if template not in templates:
-        raise unknown("template", template, templates)
-    target = workspace().experiments / f"{name}.yaml"
+    if model is not None and template is not None:
+        raise UserError("--model copies a variant, --template an experiment", "give one of them")
+    space = workspace(quiet=model is not None)
+    if model is not None:
+        sources, what, name = space.variant_files(), "model", name or model
+        folder, then = space.experiments / "models", f"edit it, then: smx list models {name}"
+    elif name is None:
+        raise UserError("the new experiment has no name", "smx new NAME, or smx new --model MODEL for a variant")
+    else:
+        sources = {path.stem: path for path in sorted((builtin("templates") / "experiments").glob("*.yaml"))}
+        what, folder, then = "template", space.experiments, f"edit it, then: smx run {name} --dry-run"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or (model is None and name.partition(".")[0] == "site"):
+        raise UserError(f"{name!r} cannot be the name of {'a variant' if model else 'an experiment'}", NAMES)
+    source = model or template or EXPERIMENT
+    if source not in sources:
+        raise unknown(what, source, sources)
+    target = folder / f"{name}.yaml"
     if target.exists():
         raise UserError(f"{target} is there already", "choose another name, or edit that file")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(templates[template], target)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(sources[source], target)
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror}", "mend its rights, or --workspace") from None
-    out(f"{target}\nedit it, then: smx run {name} --dry-run")
+    out(f"{target}\n{then}")
 
 
 def schema(
@@ -82,15 +99,12 @@ def make_workspace(folder: Path) -> None:
     from smx.registry.store import Registry
     from smx.workspace import builtin
 
-    models = folder / "experiments" / "models"
+    experiments = folder / "experiments"
     try:
-        models.mkdir(parents=True, exist_ok=True)
-        for source in sorted((builtin("experiments") / "models").glob("*.yaml")):
-            if not (models / source.name).exists():
-                shutil.copyfile(source, models / source.name)
-        example = builtin("templates") / "sites" / "site.example.yaml"
-        if not (folder / "experiments" / example.name).exists():
-            shutil.copyfile(example, folder / "experiments" / example.name)
+        (experiments / "models").mkdir(parents=True, exist_ok=True)  # the lab's own variants, none yet
+        for template in sorted((builtin("templates") / "sites").glob("*.yaml")):
+            if not (experiments / template.name).exists():
+                shutil.copyfile(template, experiments / template.name)
     except OSError as error:
         raise UserError(f"cannot make a workspace in {folder}: {error.strerror}", "choose another folder") from None
     Registry.open(folder / "registry.db").close()

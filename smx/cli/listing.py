@@ -73,10 +73,20 @@ def _model_line(path: Path) -> str:
 
     content = read_yaml(path)
     base = content.get("base", "?")
+    own = _instead_of_ours(path)
     if base not in plugins.names("models"):
         spare = f"; {content['stand_in']} stands in where nothing is configured" if content.get("stand_in") else ""
-        return f"{content.get('description', '')} [base {base}: not in this version{spare}]"
-    return f"{content.get('description') or plugins.describe('models', base)} [base {base}]"
+        return f"{content.get('description', '')} [base {base}: not in this version{spare}]{own}"
+    return f"{content.get('description') or plugins.describe('models', base)} [base {base}]{own}"
+
+
+def _instead_of_ours(path: Path) -> str:
+    """What tells the lab's own file from the variant of that name that comes with smx, where they differ."""
+    from smx.workspace import builtin
+
+    ours = builtin("experiments") / "models" / path.name
+    differs = ours.is_file() and ours.read_bytes() != path.read_bytes()
+    return f" [yours: {path}; smx's own {path.stem} differs]" if differs else ""
 
 
 def _described(path: Path) -> str:
