@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 from typing import TypeGuard
 
@@ -50,6 +51,31 @@ def unknown(what: str, name: str, valid: Iterable[str], hint: str = "") -> UserE
     if hint:
         lines.append(hint)
     return UserError(f"unknown {what} {name!r}", "\n".join(lines))
+
+
+def missing_package(error: ModuleNotFoundError) -> UserError | None:
+    """What to install, where `error` is about a package that smx names as a requirement; None where it is a bug.
+
+    A light install (`pip install --no-deps smx`, and typer, rich, pydantic and pyyaml) shows what there is: `report`,
+    `ledger`, `status`, `ls` and `show` need no more.
+    """
+    from importlib import metadata
+
+    module = (error.name or "").partition(".")[0]
+    try:
+        requirements = metadata.requires("smx") or []
+    except metadata.PackageNotFoundError:  # a checkout on the path, never installed
+        return None
+    package = {"yaml": "pyyaml", "PIL": "pillow"}.get(module, module).replace("_", "-").lower()
+    for requirement in requirements:
+        name, marker = re.split(r"[^\w.-]", requirement, maxsplit=1)[0], requirement.partition(";")[2]
+        if name.replace("_", "-").lower() == package:
+            extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", marker)
+            brings = f"the extra smx[{extra[1]}]" if extra else "an install of smx without --no-deps"
+            exactly = requirement.partition(";")[0].strip()
+            hint = f"{brings} brings it; or alone: pip install '{exactly}'"
+            return UserError(f"this needs {package}, which is not installed", hint)
+    return None
 
 
 class SceneError(Exception):

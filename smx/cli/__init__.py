@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> int:
     from typer._click.exceptions import ClickException
 
     from smx.cli._app import app
-    from smx.errors import UserError, no_space
+    from smx.errors import UserError, missing_package, no_space
 
     try:
         if not arguments:
@@ -59,6 +59,9 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (needed := missing_package(error)):
+            _complain(needed.message, needed.hint)
+            return 2
         if no_space(error):
             _complain(
                 f"no space left to write {error.filename or 'a result'}: {error.strerror}",
