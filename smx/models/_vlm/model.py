@@ -134,10 +134,11 @@ class PositionedVLM(nn.Module):
                     merge = model.visual.spatial_merge_size
                     extra[KEYWORD] = token_transforms(video, grid_thw, cameras, merge)
         hidden: Tensor = model.language_model(
+            None,  # no ids: embeddings
+            attention_mask,
+            position_ids,
+            cache,  # by its place: it is called past_key_values before transformers 5.24, and no more from 5.40 on
             inputs_embeds=embeds,
-            position_ids=position_ids,
-            attention_mask=attention_mask,
-            past_key_values=cache,
             use_cache=cache is not None,
             **extra,
         ).last_hidden_state
