@@ -1,6 +1,7 @@
 # make setup   a .venv with smx and the exact versions of constraints.txt in it; again: nothing to do
 # make demo    the whole story on the built-in rooms, from chosen frames to the table
 # make test    everything CI checks: lint, format, types, tests
+# make test-lowest, make test-newest   the quick tests with the oldest and newest versions that pyproject.toml allows
 # make docs    help texts and examples in docs/ and README.md, as smx prints them today
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ STAMP := $(VENV)/setup.stamp
 WANTED := $(shell cat pyproject.toml constraints.txt | cksum) in $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cluster browser docs lint types unit
+.PHONY: help setup demo test test-lowest test-newest cluster browser docs lint types unit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -61,6 +62,22 @@ browser: cluster
 	{ $$root apt-get -qq update && $$root env DEBIAN_FRONTEND=noninteractive \
 	  apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null 2>&1 || \
 	  echo "test: it cannot be installed here; tests of pages in a browser are left out" >&2
+
+# Each requirement of smx is met by a test here, in minutes. An environment is made anew when what is allowed changes.
+QUICK := contracts db executors geometry_sources imports models pipeline positions report requirements samplers \
+  samples_view spec train_resume video vsibench workspace
+test-lowest test-newest: test-%:
+	@set -e; env=$(VENV)-$*; \
+	if [ "$$(cat $$env/setup.stamp 2>/dev/null)" != "$(WANTED)" ]; then \
+	  rm -rf $$env; $(PYTHON) -m venv $$env; \
+	  $$env/bin/python tests/support/bounds.py $* > $$env/bounds.txt; \
+	  $$env/bin/python tests/support/bounds.py tools > $$env/tools.txt; \
+	  echo "test-$*: installing into $$env (torch as pinned: other builds of it are gigabytes)"; \
+	  $$env/bin/python -m pip install -qq --disable-pip-version-check -c $$env/bounds.txt -r $$env/tools.txt -e .; \
+	  echo "$(WANTED)" > $$env/setup.stamp; \
+	fi; \
+	$$env/bin/python -m pip freeze --exclude-editable --disable-pip-version-check > $$env/versions.txt; \
+	OMP_NUM_THREADS=1 $$env/bin/python -m pytest -n $(JOBS) $(QUICK:%=tests/test_%.py)
 
 docs: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python docs/generate.py

@@ -1,0 +1,71 @@
+"""What pyproject.toml promises of smx's requirements: ends that `make test-lowest` and `make test-newest` can reach."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from support import bounds
+
+import smx
+
+# Requirements that no line of smx imports, and who needs them.
+UNIMPORTED = {
+    "accelerate": "transformers' Trainer",
+    "jinja2": "the templates of reports",
+    "pandas": "notebooks that read what smx prints as csv",
+}
+MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
+
+
+def parts(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
+
+
+@pytest.mark.parametrize(("name", "floor", "cap"), bounds.declared(), ids=lambda value: str(value))
+def test_the_pinned_version_is_within_what_is_promised(name: str, floor: str, cap: str) -> None:
+    """Lost otherwise: a version that was never tried is installed, or the tested one is refused."""
+    assert floor, f"{name} has no floor"
+    assert cap, f"{name} has no cap"
+    assert parts(floor) <= parts(bounds.pinned()[name])
+    assert parts(bounds.pinned()[name]) < parts(cap)
+
+
+def test_every_requirement_is_imported() -> None:
+    """Lost otherwise: everyone installs what nobody uses."""
+    imported = set()
+    for path in Path(smx.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            imported |= {name.partition(".")[0] for name in names}
+    declared = {name for name, _, _ in bounds.declared()}
+    unused = {name for name in declared if MODULES.get(name, name.replace("-", "_")) not in imported}
+    assert unused - UNIMPORTED.keys() == set()
+
+
+def test_lowest_is_every_floor_and_newest_leaves_them_open() -> None:
+    """torch and the tools stay: what is tried is smx's own requirements."""
+    lowest, newest = (dict(line.split("==") for line in bounds.constraints(end)) for end in bounds.ENDS)
+    floors = {name: floor for name, floor, _ in bounds.declared()}
+    assert lowest.keys() >= floors.keys()
+    assert all(lowest[name] == floor for name, floor in floors.items() if name != "torch")
+    assert lowest["torch"] == newest["torch"] == bounds.pinned()["torch"]
+    assert newest.keys() & floors.keys() == {"torch"}
+
+
+def test_links_of_an_index_page_are_absolute_and_lead_somewhere() -> None:
+    """Lost otherwise: the README on a package index has dead links, and nobody finds the source."""
+    content = tomllib.loads((bounds.REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    urls = content["project"]["urls"]
+    assert {"Homepage", "Documentation", "Changelog", "Issues"} <= urls.keys()
+    assert all(url.startswith(urls["Homepage"]) for url in urls.values())
+    (rule,) = content["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
+    page = re.sub(rule["pattern"], rule["replacement"], (bounds.REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    links = re.findall(r"\]\(([^)\s#]+)[^)\s]*\)", re.sub(r"```.*?```|`[^`\n]*`", "", page, flags=re.DOTALL))
+    assert len(links) > 10
+    files = [link.removeprefix(f"{urls['Homepage']}/blob/main/") for link in links]
+    assert [name for name in files if not (bounds.REPOSITORY / name).exists()] == []
