@@ -401,3 +401,25 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
 
 def intrinsics(folder: Path) -> None:
     (folder / "camera_intrinsic.json").write_text(json.dumps({"intrinsic_matrix": INTRINSICS.T.ravel().tolist()}))
+
+
+@pytest.mark.parametrize(
+    ("K", "words"),
+    [
+        ([[50.0, 0, 640], [0, 50, 24], [0, 0, 1]], "frame 7: the principal point cx 640 is outside the picture, 64"),
+        ([[4000.0, 0, 31.5], [0, 4000, 23.5], [0, 0, 1]], r"frame 7: fx 4000 is a field of view of 0\.917° over 64"),
+        ([[40.0, 0, 31.5], [0, 1, 23.5], [0, 0, 1]], r"frame 7: fy 1 is a field of view of 17\d° over 48"),
+    ],
+)
+def test_intrinsics_of_another_picture_are_refused_by_name(K: list[list[float]], words: str) -> None:
+    """Lost otherwise: K of the full-size picture beside a small one gives voxels, overlap and poses that are wrong."""
+    from types import SimpleNamespace
+
+    from smx.datasets import Cameras
+    from smx.geometry.source import DepthSource
+
+    good = [[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]]
+    cameras = Cameras(np.tile(np.eye(4), (2, 1, 1)), np.array([good, K]))
+    scene = SimpleNamespace(id="room", width=64, height=48, cameras=lambda ids: cameras)
+    with pytest.raises(SceneError, match=f"scene 'room': intrinsics of {words}"):
+        DepthSource(scene).cameras([3, 7])

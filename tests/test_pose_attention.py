@@ -206,3 +206,26 @@ def test_only_the_pose_dims_change() -> None:
         assert torch.equal(out[..., block], expected.bfloat16())
     wide = pa.transform(x.double(), matrices, dims)
     assert torch.allclose(wide, pa.transform(x.double(), matrices.double(), dims), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_operator_keeps_its_matrices_in_float32_under_bfloat16(
+    qkv: list[Tensor], autocast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost otherwise: cameras metres apart rounded to three digits, and invariance with them."""
+    w2c, K = some_cameras(0, 2, CAMERAS).float(), some_intrinsics(1, 2, CAMERAS).float()
+    product = torch.einsum
+    kinds: set[torch.dtype] = set()
+
+    def watched(equation: str, *operands: Tensor) -> Tensor:
+        out = product(equation, *operands)
+        kinds.update(x.dtype for x in (*operands, out))
+        return out
+
+    monkeypatch.setattr(torch, "einsum", watched)
+    low = [x.bfloat16() for x in qkv]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        ours = attend(low, w2c, K)
+    assert kinds == {torch.float32}
+    assert ours.dtype == torch.bfloat16
+    assert torch.allclose(ours.double(), attend([x.double() for x in low], w2c.double(), K.double()), atol=0.05)

@@ -276,6 +276,8 @@ def broken(change: Any) -> SceneInput:
         (lambda v: v.K.__setitem__((2, 0, 0), np.inf), r"found inf and 220 \(a field of view of 0"),
         (lambda v: v.K.__setitem__((0, 1, 1), 0.0), "found 210 and 0 .* chosen frames 0"),
         (lambda v: v.K.__setitem__((0, 0, 2), np.nan), "finite intrinsics"),
+        (lambda v: v.K.__setitem__((3, 0, 2), 900.0), "frame 3 .* the principal point cx 900 is outside the picture"),
+        (lambda v: v.K.__setitem__((1, 1, 1), 9e4), r"frame 1 .* a field of view of 0\.\d+° .* outside 10° to 170°"),
     ],
 )
 def test_a_camera_that_is_none_is_the_scenes_error(change: Any, words: str) -> None:

@@ -332,3 +332,25 @@ def test_a_clip_too_short_for_qwen3_says_so() -> None:
     """Its processor refuses it too."""
     with pytest.raises(UserError, match="2 frames at least"):
         smart_resize_clip(1, 640, 480)
+
+
+def test_json_carries_what_explain_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: a program reads the printed words, or works the numbers out again."""
+    assert run(["tokens", "--frames", "16", "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["rows"]
+    assert row["patches"] == 1564
+    assert row["vggt_tokens"] == 1569
+    assert row["vggt_shape"] == [16, 1569, 2048]
+    assert row["pose_shape"] == [16, 9]
+    assert row["spatial_tubelet_width"] == {"1024": 8192, "2048": 16384}
+    assert row["positions"] == [3, 1, 3187]
+    assert row["merged_thw"] == [8, 17, 23]
+    assert (row["window"], row["windows"], row["cu_window_seqlens"][-1]) == (112, 240, 12512)
+    assert row["full_attention_layers"] == [7, 15, 23, 31]
+    assert row["bytes"]["float32"]["cache"] == 2 * row["bytes"]["bfloat16"]["cache"]
+
+
+def test_a_clip_that_no_model_reads_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: a typed zero too many costs minutes."""
+    assert run(["tokens", "--frames", "8,1000000"]) == 2
+    assert "1,000,000 frames" in capsys.readouterr().err

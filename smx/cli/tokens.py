@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from smx.tokens.costs import Architecture
 
 COUNTS = "8,16,32,64"
+MOST = 4096  # frames: no model reads the million tokens they are
 
 
 def tokens(
@@ -74,9 +75,12 @@ def tokens(
 
 def _counts(frames: str) -> list[int]:
     try:
-        return [int(count) for count in frames.split(",")]
+        counts = [int(count) for count in frames.split(",")]
     except ValueError:
         raise UserError(f"--frames {frames!r} is no list of frame counts", "such as --frames 8,16") from None
+    if max(counts) > MOST:
+        raise UserError(f"{max(counts):,} frames are no clip: their tokens fit into no model", f"up to {MOST:,}")
+    return counts
 
 
 def _size(size: str) -> tuple[int, int]:
@@ -145,6 +149,7 @@ def _row(count: int, clip: Layout, text: int, dtype: str, options: Any, architec
 
     from smx.tokens import stamp_tokens
     from smx.tokens.costs import cost
+    from smx.tokens.explain import shapes
 
     if _stamped(options):  # for frames a second apart: later stamps have more digits
         per = len(range(count)) / clip.grid[0]
@@ -153,6 +158,7 @@ def _row(count: int, clip: Layout, text: int, dtype: str, options: Any, architec
         text += count  # a camera token per frame
     found = cost(architecture, clip, text, dtype)
     return {
+        **shapes(architecture, clip, text),
         "frames": count,
         "grid_thw": list(clip.grid),
         "tubelets": clip.tubelets,

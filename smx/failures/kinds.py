@@ -136,6 +136,11 @@ KINDS: dict[str, Kind] = {
         exceptions=frozenset({"FileNotFoundError", "NotADirectoryError", "SceneError", "UserError"}),
     ),
     "submit": Kind("the scheduler refused it before it was a job", "what the scheduler's words ask for"),
+    "diverged": Kind(
+        "a training's loss or gradient norm was no finite number",
+        "a lower learning rate, or a longer warm-up",
+        exceptions=frozenset({"Diverged"}),
+    ),
     "python": Kind("an exception in Python", "the code, or the options that lead there"),
     "lost": Kind("it ended without a word", "nothing, if it was killed from outside; its memory, if it comes back"),
 }

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+FIELD_OF_VIEW = (10.0, 170.0)  # degrees: narrower is a telescope, wider no pinhole sees
+
 
 def inverse(transform: np.ndarray) -> np.ndarray:
     """Inverse of rigid transforms [..., 4, 4], from their transpose; w2c <-> c2w."""
@@ -113,6 +115,26 @@ def resize_intrinsics(K: np.ndarray, size: tuple[int, int], to: tuple[int, int])
     scaled[..., 0, 2] = (K[..., 0, 2] + 0.5) * sx - 0.5
     scaled[..., 1, 2] = (K[..., 1, 2] + 0.5) * sy - 0.5
     return scaled
+
+
+def impossible_intrinsics(K: np.ndarray, size: tuple[int, int]) -> tuple[int, str] | None:
+    """The first of K [n, 3, 3] that no camera of pictures of `size` (width, height) has, and why; None: all can be.
+
+    A principal point outside the picture, or a field of view outside `FIELD_OF_VIEW` along a side: usually K is for
+    pictures of another size. Rows that are not finite are left to those who say what they miss.
+    """
+    for row in np.flatnonzero(np.isfinite(K).all((1, 2))):
+        for axis, (side, name) in enumerate(zip(size, "xy", strict=True)):
+            focal, centre = float(K[row, axis, axis]), float(K[row, axis, 2])
+            degrees = 2 * np.degrees(np.arctan2(side / 2, focal))
+            if not FIELD_OF_VIEW[0] <= degrees <= FIELD_OF_VIEW[1]:
+                return int(row), (
+                    f"f{name} {focal:g} is a field of view of {degrees:.3g}° over {side} pixels, "
+                    f"outside {FIELD_OF_VIEW[0]:g}° to {FIELD_OF_VIEW[1]:g}°"
+                )
+            if not -0.5 <= centre <= side - 0.5:
+                return int(row), f"the principal point c{name} {centre:g} is outside the picture, {side} pixels"
+    return None
 
 
 def turned_image(pixels: np.ndarray, quarters: int) -> np.ndarray:

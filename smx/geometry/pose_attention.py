@@ -36,7 +36,8 @@ def prope_attention(
     [B, cameras, 4, 4]; `K` [B, cameras, 3, 3] in pixels of an image of `image_size` (W, H), or None for GTA
     (P = w2c); `patches` is (px, py). The first half of d holds 4-blocks that P acts on, a quarter is rotated by
     the patch's column and a quarter by its row (base 100, split halves), values and output included.
-    Returns [B, heads, cameras·py·px, d] in the dtype of `q`.
+    Returns [B, heads, cameras·py·px, d] in the dtype of `q`; matrices and rotations are float32 at least, also where
+    that is bfloat16 and under autocast.
     """
     import torch
 
@@ -44,15 +45,20 @@ def prope_attention(
     cameras, d = w2c.shape[1], q.shape[-1]
     assert q.shape[-2] == cameras * py * px, f"{q.shape[-2]} tokens are not {cameras} cameras of {px}x{py} patches"
     assert d % 8 == 0, f"a head of {d} does not split into 4-blocks and two rotations; use a multiple of 8"
-    P, P_inv = projections(w2c, K, image_size)
+    exact = torch.promote_types(q.dtype, torch.float32)
+    with torch.autocast(q.device.type, enabled=False):  # which would compute the products in bfloat16
+        P, P_inv = projections(
+            w2c.to(torch.promote_types(w2c.dtype, exact)), None if K is None else K.to(exact), image_size
+        )
     column = torch.arange(px, device=q.device).repeat(py)
     row = torch.arange(py, device=q.device).repeat_interleave(px)
 
     def act(x: Tensor, matrix: Tensor, sign: int) -> Tensor:
-        x = x.reshape(*x.shape[:2], cameras, py * px, d)
-        moved = torch.einsum("bcij,bhcnkj->bhcnki", matrix.to(x.dtype), _in_fours(x[..., : d // 2]))
-        rotated = (_rotate(x[..., d // 2 : -d // 4], sign * column), _rotate(x[..., -d // 4 :], sign * row))
-        return torch.cat((moved.flatten(-2), *rotated), dim=-1).flatten(2, 3)
+        wide = x.to(exact).reshape(*x.shape[:2], cameras, py * px, d)
+        with torch.autocast(x.device.type, enabled=False):
+            moved = torch.einsum("bcij,bhcnkj->bhcnki", matrix.to(exact), _in_fours(wide[..., : d // 2]))
+        rotated = (_rotate(wide[..., d // 2 : -d // 4], sign * column), _rotate(wide[..., -d // 4 :], sign * row))
+        return torch.cat((moved.flatten(-2), *rotated), dim=-1).flatten(2, 3).to(x.dtype)
 
     q, k, v = act(q, P.mT, 1), act(k, P_inv, 1), act(v, P_inv, 1)
     return act(torch.nn.functional.scaled_dot_product_attention(q, k, v), P, -1)

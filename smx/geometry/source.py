@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from smx.errors import SceneError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -97,8 +99,16 @@ class DepthSource:
         self._kept = 0
 
     def cameras(self, ids: Sequence[int]) -> CamerasLike | None:
-        """The scene's own."""
-        return self._scene.cameras(ids)
+        """The scene's own. `SceneError` naming the first frame whose intrinsics no camera of its pictures can have."""
+        from smx.geometry.cameras import impossible_intrinsics
+
+        found = self._scene.cameras(ids)
+        if found is not None and (wrong := impossible_intrinsics(found.K, (self._scene.width, self._scene.height))):
+            raise SceneError(
+                f"scene {self._scene.id!r}: intrinsics of frame {ids[wrong[0]]}: {wrong[1]}; are they for pictures of "
+                f"another size than {self._scene.width}x{self._scene.height}?"
+            )
+        return found
 
     def point_map(self, frame_id: int) -> PointMap | None:
         """NaN where depth is invalid; None without pose or depth."""

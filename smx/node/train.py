@@ -6,6 +6,7 @@ run goes on from the last one and ends with the weights an undisturbed run ends 
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -26,6 +27,10 @@ from smx.spec import Recipe, TrainSpec, Variant, dataset_label
 from smx.workspace import open_weights
 
 KEEP = 2  # checkpoints kept while training: the newest, and one before it
+
+
+class Diverged(Exception):
+    """A loss or gradient norm was no finite number: every weight after that step would be none."""
 
 
 def work(shard: Shard) -> None:
@@ -126,6 +131,7 @@ def _trainer(shard: Shard, runner: TrainableRunner, scenes: list[list[Any]], fol
     recipe = spec.recipe
     per_step = recipe.batch * recipe.accumulate
     spans = {_span(item.id)[1]: item.id for item in shard.items}
+    first = min(_span(item.id)[0] for item in shard.items)
     steps = max(spans)  # as planned: scenes that gen could not make change what is seen, not how often
     clock: dict[str, float] = {}
     losses: list[float] = []
@@ -139,6 +145,11 @@ def _trainer(shard: Shard, runner: TrainableRunner, scenes: list[list[Any]], fol
                 clock["started"] = shard.begin(spans[ahead])
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+            for name, words in (("loss", "loss"), ("grad_norm", "gradient norm")):
+                if name in logs and not math.isfinite(logs[name]):
+                    raise Diverged(
+                        f"the {words} of step {state.global_step} is {float(logs[name])}; {_left(folder, first - 1)}"
+                    )
             if "loss" in logs:
                 losses.append(round(float(logs["loss"]), 6))
 
@@ -166,6 +177,15 @@ def _trainer(shard: Shard, runner: TrainableRunner, scenes: list[list[Any]], fol
     )
     trainer.remove_callback(PrinterCallback)  # losses are recorded; stdout is the command's own
     return trainer
+
+
+def _left(folder: Path, before: int) -> str:
+    """The last checkpoint of finite weights, in words; `before`: the step that this attempt began behind."""
+    saved = [int(path.name.removeprefix("checkpoint-")) for path in folder.glob("checkpoint-*")]
+    last = max(saved, default=before)
+    if not last:
+        return "no checkpoint was saved before it: a lower learning rate, or warm-up?"
+    return f"the last checkpoint with finite weights is training/checkpoint-{last}"
 
 
 def _together(shard: Shard) -> None:

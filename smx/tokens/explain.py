@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from smx.tokens import VGGT_SPECIAL, VGGT_WIDTH, Layout, stamp_tokens, vision_windows
-from smx.tokens.costs import Architecture, cost
+from smx.tokens.costs import BYTES, Architecture, cost
 
 
 def steps(
@@ -64,6 +66,40 @@ def steps(
     positions = list(clip.positions_shape(text_tokens))
     found.append(("prompt", f"{clip.tokens:,} + {text_tokens:,} of text = {total:,}: positions {positions}"))
     return found + _costs(model, clip, text_tokens, dtype)
+
+
+def shapes(model: Architecture, clip: Layout, text_tokens: int) -> dict[str, Any]:
+    """The numbers of `steps` that are no costs, by name: what `smx tokens --json` carries beside those."""
+    vision = model.vision
+    numbers: dict[str, Any] = {
+        "size": [clip.width, clip.height],
+        "patch": clip.patch,
+        "patches": clip.patches,
+        "merged_thw": list(clip.merged),
+        "positions": list(clip.positions_shape(text_tokens)),
+        "bytes": {
+            dtype: {
+                "pixels": clip.tubelets * clip.tubelet_width * each,
+                "embeddings": (found := cost(model, clip, text_tokens, dtype)).embeddings,
+                "cache": found.cache,
+            }
+            for dtype, each in BYTES.items()
+            if dtype != "float16"
+        },
+        "full_attention_layers": sorted(vision.full),
+        "vision_layers": vision.depth,
+    }
+    if len(vision.full) < vision.depth:
+        _, ends = vision_windows(clip.grid, window=vision.window, patch=clip.patch, merge=clip.merge)
+        numbers |= {"window": vision.window, "windows": len(ends) - 1, "cu_window_seqlens": ends}
+    if model.vggt:
+        numbers |= {
+            "vggt_tokens": VGGT_SPECIAL + clip.patches,
+            "vggt_shape": list(clip.spatial_shape),
+            "pose_shape": list(clip.pose_shape),
+            "spatial_tubelet_width": {str(width): clip.spatial_tubelet_width(width) for width in (1024, VGGT_WIDTH)},
+        }
+    return numbers
 
 
 def size(n: float) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from smx.errors import SceneError, UserError
 from smx.geometry import pose_attention as pa
-from smx.geometry.cameras import is_rigid
+from smx.geometry.cameras import impossible_intrinsics, is_rigid
 from smx.models._vlm import pose_bias, poses
 
 if TYPE_CHECKING:
@@ -272,6 +272,9 @@ def _refuse_cameras(scene: SceneInput, pose: Pose) -> None:
             f"{what} finite intrinsics with focal lengths above 0, found {fx:g} and {fy:g} (a field of view of 0 is "
             f"infinite) for chosen frames {_positions(flat)} (by position)"
         )
+    height, width = scene.frames.shape[1:3]
+    if wrong := impossible_intrinsics(scene.K, (width, height)):
+        raise SceneError(f"{what} intrinsics of its own pictures; of chosen frame {wrong[0]} (by position) {wrong[1]}")
 
 
 def _positions(where: np.ndarray) -> str:
