@@ -239,3 +239,66 @@ def test_who_writes_during_a_rebuild_waits_and_then_writes_to_the_new_file(works
     assert written.is_set()
     with Registry.open(registry.path) as reader:
         assert {r.fingerprint for r in reader.runs()} == {A, B}
+
+
+# a person's own SQL
+
+
+def test_a_query_comes_as_a_table_csv_or_json(
+    workspace: Path, registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = "select kind, frames, state from runs"
+    assert smx(["db", "query", sql, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"kind": "eval", "frames": None, "state": "new"}]
+    assert smx(["db", "query", sql, "--csv"]) == 0
+    assert capsys.readouterr().out == "kind,frames,state\neval,,new\n"
+    assert smx(["db", "query", sql]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.split() == ["kind", "frames", "state", "─" * len(shown.out.splitlines()[2].strip()), "eval", "new"]
+    assert shown.err == "1 row\n"
+    assert smx(["db", "query", "select * from score_table limit 3"]) == 0
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "insert into notes values ('f', 'now', 'me', 'text')",
+        "update runs set state = 'done' returning fingerprint",
+        "with gone as (select 1) delete from runs",
+        "drop table runs",
+        "begin",
+        "pragma user_version = 3",
+        "attach 'other.db' as other",
+        "vacuum into 'copy.db'",
+        "create temp table t (a)",
+        "select 1; delete from runs",
+    ],
+)
+def test_a_query_that_would_write_is_refused(
+    workspace: Path, registry: Registry, capsys: pytest.CaptureFixture[str], sql: str
+) -> None:
+    """Lost otherwise: a lab's registry, by a slip of somebody who only wanted to look."""
+    before, files = registry.path.read_bytes(), sorted(workspace.rglob("*"))
+    assert smx(["db", "query", sql]) == 2
+    said = capsys.readouterr().err
+    assert "only reads" in said or "one statement" in said
+    assert registry.path.read_bytes() == before
+    assert sorted(workspace.rglob("*")) == files
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("select * from score_tabel", ["no such table: score_tabel", "did you mean score_table?", "ledger", "runs"]),
+        ("select varaint from runs", ["no such column: varaint", "did you mean variant?"]),
+        ("selct 1", ["syntax error", "tables and views", "score_table"]),
+        ("", ["select"]),
+    ],
+)
+def test_wrong_sql_is_said_in_the_words_of_sqlite(
+    workspace: Path, registry: Registry, capsys: pytest.CaptureFixture[str], sql: str, words: list[str]
+) -> None:
+    assert smx(["db", "query", sql]) == 2
+    said = capsys.readouterr().err
+    assert [word for word in words if word not in said] == []
+    assert smx(["db", "query", "select 1", "--csv", "--json"]) == 2

@@ -1,17 +1,19 @@
-"""`smx db`: check the registry, print it as text, make it again from the run folders."""
+"""`smx db`: check the registry, query it, print it as text, make it again from the run folders."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from smx.cli._common import counted, out, out_json, say, workspace
 from smx.errors import UserError
 
-app = typer.Typer(no_args_is_help=True, help="Check, export or rebuild the registry (registry.db).")
+app = typer.Typer(no_args_is_help=True, help="Check, query, export or rebuild the registry (registry.db).")
 
 
 @app.command()
@@ -66,6 +68,34 @@ def export(
 
 
 @app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One select statement.", metavar="SQL", show_default=False)],
+    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV, with a head line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON: a list of objects.")] = False,
+) -> None:
+    """Ask the registry in SQL. The views score_table and ledger are made for it; nothing can be changed.
+
+    Example: smx db query "select variant, frames, value from score_table where metric = 'all.micro'" --csv
+    """
+    from smx.registry.select import select
+    from smx.registry.store import Registry
+
+    if as_csv and as_json:
+        raise UserError("--csv and --json are two formats", "choose one")
+    place = workspace()
+    Registry.open(
+        place.registry, create=False
+    ).close()  # says what is wrong with the file; brings its schema up to date
+    names, rows = select(place.registry, sql)
+    if as_json:
+        out_json([dict(zip(names, row, strict=True)) for row in rows])
+    elif as_csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *rows])
+    else:
+        _print_rows(names, rows)
+
+
+@app.command()
 def rebuild() -> None:
     """Make the registry again from the run folders, the imported history and the notes.
 
@@ -110,3 +140,19 @@ def rebuild() -> None:
         say(f"{counted(len(left_out), 'run')} left out: put those files back from a copy, then smx db rebuild again.")
     if left_out or done_without:
         raise typer.Exit(1)
+
+
+def _print_rows(names: list[str], rows: list[tuple[Any, ...]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from smx.cli._common import print_tables
+
+    table = Table(box=SIMPLE_HEAD)
+    for k, name in enumerate(names):
+        numbers = all(isinstance(row[k], int | float | None) for row in rows)
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    print_tables(table)
+    say(counted(len(rows), "row"))
