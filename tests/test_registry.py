@@ -19,6 +19,7 @@ from smx.errors import UserError
 from smx.registry import connection
 from smx.registry.migrations import MIGRATIONS
 from smx.registry.rows import AttemptRow, CellScore, RunRow, ScoreRow, ShardRow, SubmissionRow
+from smx.registry.scores import score_rows
 from smx.registry.store import Registry
 from smx.spec import canonical
 
@@ -136,7 +137,7 @@ def test_a_migration_that_fails_half_way_leaves_the_registry_as_it_was(
     before = path.read_bytes()
     with monkeypatch.context() as patched:
         broken = [*MIGRATIONS, ("0099_broken", "create table new_table (a);\ncreate table runs (a);\n")]
-        patched.setattr("smx.registry.migrations.MIGRATIONS", broken)
+        patched.setattr("smx.registry.schema.MIGRATIONS", broken)
         patched.setattr("smx.registry._migrate.MIGRATIONS", broken)
         with pytest.raises(sqlite3.OperationalError, match="runs already exists"):
             Registry.open(path)
@@ -151,10 +152,10 @@ def test_a_kill_in_the_middle_of_a_migration_leaves_a_registry_that_opens(tmp_pa
     before = schema(path)
     code = """
 import os, signal
-from smx.registry import migrations
+from smx.registry import schema
 from smx.registry.spec_columns import spec_columns
-migrations.MIGRATIONS.append(("0099_killed", "create table half (a);\\nselect spec_column('now', '');\\n"))
-migrations.spec_columns = lambda spec: os.kill(os.getpid(), signal.SIGKILL) if spec == "now" else spec_columns(spec)
+schema.MIGRATIONS.append(("0099_killed", "create table half (a);\\nselect spec_column('now', '');\\n"))
+schema.spec_columns = lambda spec: os.kill(os.getpid(), signal.SIGKILL) if spec == "now" else spec_columns(spec)
 
 Registry.open(Path(sys.argv[1]))
 """
@@ -186,8 +187,15 @@ def test_a_plugin_option_of_that_name_does_not_make_a_run_blind(registry: Regist
     assert plain.seedless == twin.seedless != other.seedless
 
 
-def test_two_processes_may_make_the_registry_at_once(tmp_path: Path) -> None:
-    code = "print('ready', flush=True); input(); Registry.open(Path(sys.argv[1])).close(); print('made')"
+@pytest.mark.parametrize("older", [False, True])
+def test_two_processes_may_make_the_registry_at_once_or_migrate_it(tmp_path: Path, older: bool) -> None:
+    """Lost otherwise: a lab's registry on the day it updates smx, if two people type a command at once."""
+    if older:
+        old_registry(tmp_path / "registry.db", KEPT_BY_SMX)
+    code = """
+import smx.registry._migrate
+print('ready', flush=True); input(); Registry.open(Path(sys.argv[1])).close(); print('made')
+"""
     makers = [python(code, tmp_path / "registry.db") for _ in range(3)]
     for maker in makers:
         says(maker, "ready")
@@ -576,6 +584,17 @@ def test_scores_are_replaced_as_a_whole(registry: Registry) -> None:
     (cell,) = registry.scores(variant="prope", frames=[16], metric="all.micro")
     assert (cell.value, cell.sampler, cell.origin, cell.doubtful) == (0.6, "sa", "run", 0)
     assert registry.scores(metric="task") == []
+
+
+def test_a_result_of_an_earlier_smx_is_read_in_its_own_words() -> None:
+    """Lost otherwise: which of the lab's old scores are no better than one constant answer."""
+    about = {"score": 0.3, "gain": [-0.1, 0.2], "better": False}
+    by_type, averages = {"counting": {"answer": "2", **about}}, {"all.micro": {"": about}}
+    summary = {"n": 4, "unparsed": 0, "all": {"micro": 0.5}, "types": {"counting": {"score": 0.4, "n": 2}}, "ci": {}}
+    rows = score_rows(A, "rooms", {"o@1": {**summary, "floor": by_type, "floor_of": averages}})
+    assert rows == score_rows(A, "rooms", {"o@1": {**summary, "majority": {"type": by_type, **averages}}})
+    majority = [(row.metric, row.majority_score, row.majority_gain_low, row.majority_answer) for row in rows]
+    assert majority == [("all.micro", 0.3, -0.1, None), ("type", 0.3, -0.1, "2")]
 
 
 def test_the_score_table_of_the_report_and_of_plain_sql_are_the_same(registry: Registry) -> None:

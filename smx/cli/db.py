@@ -120,11 +120,7 @@ def rebuild() -> None:
             run = registry.run(attempt.fingerprint)
             assert run is not None
             fold_in(place, registry, RunFolder(place.runs / run.folder), attempt, said)
-        (counts,) = registry.query(
-            """select (select count(*) from runs), (select count(*) from attempts),
-                      (select count(*) from imports), (select count(*) from notes)"""
-        )
-    runs, attempts, imports, notes = counts
+        runs, attempts, imports, notes = (registry.size(table) for table in ("runs", "attempts", "imports", "notes"))
     made = f"{counted(runs, 'run')}, {counted(attempts, 'attempt')}"
     kept = f"{counted(imports, 'imported entry/imported entries')}, {counted(notes, 'note')}"
     say(f"{place.registry}: {made}, {kept}.")

@@ -137,7 +137,7 @@ def _say_scores(space: Any, done: L.Launch) -> None:
             if averages["micro"] is not None:
                 micro, macro = 100 * averages["micro"], 100 * averages["macro"]
                 counts = f"n {found['n']}/{row.items}, {found['unparsed']} unparsed"
-                mark = " (untrained)" if row.labels.get("untrained") else ""
+                mark = " (untrained)" if row.untrained else ""
                 name = f"{row.variant}{mark}{_among(row, done.rows)}"
                 out(f"          {name} {scorer}: all micro {micro:.1f}, macro {macro:.1f} ({counts})")
 

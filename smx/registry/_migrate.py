@@ -8,7 +8,8 @@ from collections.abc import Callable
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
-from smx.registry.migrations import MIGRATIONS, SET, applied, note_down, run, table_names
+from smx.registry.migrations import MIGRATIONS
+from smx.registry.schema import SET, applied, note_down, run, table_names
 
 
 def migrate(connection: sqlite3.Connection) -> None:

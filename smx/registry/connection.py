@@ -10,13 +10,13 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from smx.atomic_io import sync_folder
 from smx.errors import UserError, no_space
-from smx.registry.migrations import make, pending
+from smx.registry.schema import make, pending
 
 BUSY_SECONDS = 30.0
 
@@ -50,6 +50,18 @@ class Connection:
             return self._db.execute(sql, tuple(values)).rowcount
         except sqlite3.Error as error:
             raise explained(error, self.path) from error
+
+    def upsert_all(self, table: str, rows: Sequence[dict[str, Any]], key: str | tuple[str, ...]) -> None:
+        """Insert many rows, or replace what is known under their key, by sqlite-utils; inside a transaction."""
+        assert self._depth, "its own would be deferred, and each batch one of its own"
+        if rows:
+            from sqlite_utils import Database
+
+            db = Database(self._db, recursive_triggers=False, execute_plugins=False)
+            try:
+                db.table(table).upsert_all(rows, pk=key)
+            except sqlite3.Error as error:
+                raise explained(error, self.path) from error
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

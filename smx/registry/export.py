@@ -23,8 +23,8 @@ from smx.atomic_io import sync_folder, write_atomic
 from smx.errors import UserError
 from smx.registry.connection import Damaged
 from smx.registry.ledger import import_history
-from smx.registry.migrations import SET, TABLE
 from smx.registry.rows import AttemptRow, NoteRow
+from smx.registry.schema import SET, TABLE
 from smx.registry.store import Registry
 from smx.runfolder import now, run_folders
 
@@ -55,8 +55,7 @@ def restore(registry: Registry, experiments: Path) -> list[AttemptRow]:
     with registry.transaction():
         for file in sorted((experiments / "history").glob("*.yaml")):
             import_history(registry, file)
-        for said in _said(experiments / NOTES):
-            _replay(registry, said)
+        _replay(registry, _kept(experiments / NOTES))
     return [attempt for attempt in registry.attempts() if attempt.mark]
 
 
@@ -134,7 +133,6 @@ def quick_check(registry: Registry) -> list[str]:
 def check(registry: Registry, runs: Path) -> Check:
     """Compare the registry with itself and with the run folders under `runs`."""
     ((schema,),) = registry.query(f"select max(name) from {TABLE} where migration_set = ?", [SET])
-    ((n_runs, n_attempts),) = registry.query("select (select count(*) from runs), (select count(*) from attempts)")
     problems = [f"damaged: {line}" for (line,) in registry.query("pragma integrity_check") if line != "ok"]
     for table, _, parent, _ in registry.query("pragma foreign_key_check"):
         problems.append(f"a row of {table} refers to a row of {parent} that is not there")
@@ -149,37 +147,41 @@ def check(registry: Registry, runs: Path) -> Check:
             problems += [*run.damage()] if run.spec else []
         except UserError as error:
             problems.append(error.message)
-    return Check(str(schema), n_runs, n_attempts, problems)
+    return Check(str(schema), registry.size("runs"), registry.size("attempts"), problems)
 
 
 def _append(experiments: Path, what: str, fingerprint: str, created: str, **details: object) -> None:
-    said = {"created": created, "what": what, "fingerprint": fingerprint, **details}
+    record = {"created": created, "what": what, "fingerprint": fingerprint, **details}
     path = experiments / NOTES
     try:
         experiments.mkdir(parents=True, exist_ok=True)
         with path.open("a+b", buffering=0) as file:
             torn = file.seek(0, os.SEEK_END) > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-            line = json.dumps(said, ensure_ascii=False) + "\n"
+            line = json.dumps(record, ensure_ascii=False) + "\n"
             file.write(("\n" + line if torn else line).encode())
             os.fsync(file.fileno())
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}", "a rebuild would not bring this back") from None
 
 
-def _replay(registry: Registry, said: dict[str, Any]) -> None:
-    fingerprint = said["fingerprint"]
-    if said["what"] == "note":
-        registry.add_note(fingerprint, said["text"], author=said["author"], created=said["created"])
-    elif said["what"] == "tag":
-        registry.add_tag(fingerprint, said["tag"])
-    elif said["what"] == "untag":
-        registry.remove_tag(fingerprint, said["tag"])
-    elif said["what"] == "mark":
-        with contextlib.suppress(KeyError):  # its run folder was deleted since
-            registry.set_mark(fingerprint, said["attempt"], said["mark"])
+def _replay(registry: Registry, records: Iterable[dict[str, Any]]) -> None:
+    """Notes and tags in bulk; of a tag, or a mark, the last word counts."""
+    notes, tags = [], {}
+    for record in records:
+        fingerprint = record["fingerprint"]
+        if record["what"] == "note":
+            notes.append({name: record[name] for name in ("fingerprint", "created", "author", "text")})
+        elif record["what"] in ("tag", "untag"):
+            tags[fingerprint, record["tag"]] = record["what"] == "tag"
+        elif record["what"] == "mark":
+            with contextlib.suppress(KeyError):  # its run folder was deleted since
+                registry.set_mark(fingerprint, record["attempt"], record["mark"])
+    registry.upsert_all("notes", notes, ("fingerprint", "created", "text"))
+    kept = [{"fingerprint": fingerprint, "tag": tag} for (fingerprint, tag), holds in tags.items() if holds]
+    registry.upsert_all("tags", kept, ("fingerprint", "tag"))
 
 
-def _said(path: Path) -> Iterator[dict[str, Any]]:
+def _kept(path: Path) -> Iterator[dict[str, Any]]:
     lines = path.read_bytes().split(b"\n") if path.exists() else []
     for number, line in enumerate(lines, 1):
         try:

@@ -83,13 +83,13 @@ def import_history(registry: Registry, file: Path, *, name: str | None = None) -
         gone = [digest for digest, (origin, _) in known.items() if origin == name and digest not in fresh]
         for digest in gone:
             registry.execute("delete from imports where digest = ?", [digest])
+        changed = []
         for entry in entries:
             there = known.get(entry["digest"])
             # An entry of two files belongs to the first in the alphabet, in whichever order they came.
             if there is None or (there != (name, entry["position"]) and name <= there[0]):
-                columns, holes = ", ".join(entry), ", ".join("?" * len(entry))
-                values = {**entry, "file": name}.values()
-                registry.execute(f"insert or replace into imports ({columns}) values ({holes})", values)
+                changed.append({**entry, "file": name})
+        registry.upsert_all("imports", changed, "digest")
     added = len(fresh - known.keys())
     return Imported(name, added, len(fresh) - added, len(gone))
 

@@ -6,14 +6,11 @@ transaction of its own; wrap several in `with registry.transaction():` to make t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from smx.registry.connection import Connection
 from smx.registry.filters import Filter, Where, of_runs
 from smx.registry.lookup import find_run
 from smx.registry.rows import (
@@ -21,63 +18,20 @@ from smx.registry.rows import (
     CellScore,
     InputRow,
     NoteRow,
-    Row,
     RunRow,
     ScoreRow,
     ShardRow,
     SubmissionRow,
-    columns,
-    from_sql,
-    to_sql,
 )
 from smx.registry.scores import cell_scores
 from smx.registry.spec_columns import spec_columns
+from smx.registry.tables import Tables
 from smx.runfolder import now
 from smx.states import BAD, LIVE, AttemptState, RunState, run_state
 
 
-class Registry:
+class Registry(Tables):
     """One lab's `registry.db`. Use as a context manager, or `close` it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    @classmethod
-    def open(cls, path: Path, *, create: bool = True) -> Self:
-        """The registry at `path`, its schema brought up to date; made if absent and `create`.
-
-        `UserError` for a file from a newer smx, a file that is no registry, a missing or unwritable folder.
-        A read-only disk is no hindrance to reading.
-        """
-        return cls(Connection(path, create=create))
-
-    @property
-    def path(self) -> Path:
-        """Its file."""
-        return self._connection.path
-
-    def close(self) -> None:
-        """Give the file back."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def transaction(self) -> contextlib.AbstractContextManager[None]:
-        """All or nothing, holding the write lock from the start."""
-        return self._connection.transaction()
-
-    def query(self, sql: str, values: Iterable[object] = ()) -> list[tuple[Any, ...]]:
-        """Rows of any select statement, as tuples."""
-        return self._connection.query(sql, values)
-
-    def execute(self, sql: str, values: Iterable[object] = ()) -> int:
-        """Run any other statement; returns how many rows it touched."""
-        with self.transaction():
-            return self._connection.execute(sql, values)
 
     # runs
 
@@ -327,30 +281,6 @@ class Registry:
 
     # helpers
 
-    def _rows(self, cls: type[Row], table: str, rest: str, values: Sequence[object] = ()) -> list[Row]:
-        found = self.query(f"select {', '.join(columns(cls))} from {table} {rest}", values)
-        return from_sql(cls, found)
-
-    def _put(self, verb: str, row: Any, key: tuple[str, ...] = ()) -> None:
-        names = columns(type(row))
-        sql = f"{'insert' if verb == 'upsert' else verb} into {_TABLES[type(row)]} ({', '.join(names)})"
-        sql += f" values ({', '.join('?' * len(names))})"
-        if verb == "upsert":
-            # Not `insert or replace`: that deletes the row first, which its children forbid.
-            rest = ", ".join(f"{n} = excluded.{n}" for n in names if n not in key)
-            sql += f" on conflict ({', '.join(key)}) do update set {rest}"
-        self.execute(sql, [to_sql(name, getattr(row, name)) for name in names])
-
-    def _update(self, cls: type[Any], table: str, key: Mapping[str, object], changes: Mapping[str, object]) -> None:
-        assert changes.keys() <= set(columns(cls)), f"{table} has no {sorted(changes.keys() - set(columns(cls)))}"
-        if not changes:
-            return
-        assigned = ", ".join(f"{name} = ?" for name in changes)
-        where = " and ".join(f"{name} = ?" for name in key)
-        values = [*(to_sql(n, v) for n, v in changes.items()), *key.values()]
-        if not self.execute(f"update {table} set {assigned} where {where}", values):
-            raise KeyError(f"no row of {table} with {dict(key)}")
-
     def _state_without_live(self, fingerprint: str) -> str:
         """How a run stands by its other attempts, until the next sync looks at its items."""
         attempts = [a for a in self.attempts(fingerprint) if a.live or a.mark != "excluded"]
@@ -363,17 +293,6 @@ class Registry:
             failed=row.failed,
             too_many_failed=bool(attempts) and "items" in (attempts[-1].failure or ()),
         )
-
-
-_TABLES: dict[type[Any], str] = {
-    RunRow: "runs",
-    SubmissionRow: "submissions",
-    AttemptRow: "attempts",
-    ShardRow: "shards",
-    ScoreRow: "scores",
-    InputRow: "run_inputs",
-    NoteRow: "notes",
-}
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
