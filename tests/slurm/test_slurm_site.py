@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from submitit.slurm.slurm import SlurmJobEnvironment
 from support.commands import closed, smx
 
 from slurm.cluster import Cluster
@@ -142,7 +143,15 @@ def test_no_value_runs_as_a_command(tmp_path: Path) -> None:
     subprocess.run(["bash", "-c", written], cwd=tmp_path, env={"PATH": f"{tools}:/usr/bin:/bin"}, check=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["said", "tools"]
     assert (tmp_path / "said").read_text().count(NASTY) == 6
-    assert "wckey" not in script(Resources())
+
+
+def test_submitit_sends_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost otherwise: a limit of 5 minutes, a wckey the cluster rejects, a signal that no task listens to."""
+    monkeypatch.setattr(SlurmJobEnvironment, "USR_SIG", "USR1")  # as SUBMITIT_PREEMPT_SIGNAL in a shell's profile does
+    options = {line.split("=")[0] for line in script(Resources()).splitlines() if line.startswith("#SBATCH")}
+    ours = ("array", "error", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "requeue", "signal")
+    assert options == {f"#SBATCH --{name}" for name in ours}
+    assert "#SBATCH --signal=USR2@120\n" in script(Resources())
 
 
 def test_a_surrounding_job_is_not_passed_on() -> None:
@@ -223,6 +232,7 @@ def test_doctor_on_a_cluster_with_accounting(
         ({"partition": "drained"}, "takes no jobs now"),
         ({"qos": "nromal"}, "did you mean normal?"),
         ({"constraint": "nvlink"}, "sbatch refuses it: "),
+        ({"submitit": {"srun_arsg": []}}, "did you mean srun_args?"),
     ]
     for options, words in wrong:
         found = told(lab, capsys, 1, **options)

@@ -72,7 +72,8 @@ class _Watcher(SlurmInfoWatcher):
         since = min(at for _, _, at in tasks.values()) - 86400  # clocks differ
         for _, records in (history(names, since), queue(names)):  # what squeue lists is newer
             for job, (name, index, _) in tasks.items():
-                if record := records.get((name, index)):
+                # squeue has one entry, without an index, for an array that was cancelled before any task began
+                if record := records.get((name, index)) or records.get((name, None)):
                     self._info_dict[job] = {"JobID": job, "State": record.state, "NodeList": record.node}
         self._last_status_check = time.time()
         self._finished |= {job for job in tasks if self.is_done(job, mode="cache")}
