@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.commands import data, smx
 
-from smx.benches._scorers import lenient
+from smx.benches._lenient import lenient
 from smx.errors import UserError
 from smx.report.score_file import score_file
 
@@ -108,13 +108,15 @@ def test_all_scorers_side_by_side_name_the_answers_they_read_differently(
     assert {name: entry["all"]["micro"] for name, entry in found["scorers"].items()} == {
         "official": pytest.approx((0.1 + 1 + 1 + 1) / 4),
         "spatial-mllm": pytest.approx(1 / 4),
+        "lmms-eval": pytest.approx((0.1 + 1 + 1 + 1) / 4),
+        "vlmevalkit": pytest.approx((0.1 + 1 + 1 + 1) / 4),
         "lenient": pytest.approx((0.1 + 1 + 1 + 1) / 4),
     }
     assert [entry["item"] for entry in found["differ"]] == ["0", "1", "2"]
     assert smx("score", file, "--scorer", "all") == 0
     printed = capsys.readouterr().out
     assert "3 of 4 answers are not scored alike" in printed
-    assert "'60 cm' for '60': official 100.00, spatial-mllm 0.00, lenient 100.00" in printed
+    assert "'60 cm' for '60': others 100.00; spatial-mllm 0.00" in printed
 
 
 @pytest.mark.parametrize(("name", "mark"), [("p.csv", ","), ("p.tsv", "\t")])
@@ -147,7 +149,7 @@ def test_answers_to_sqa3d_are_scored_in_other_tools_shapes(tmp_path: Path) -> No
     assert {name: entry["all"]["micro"] for name, entry in found["scorers"].items()} == {
         "em": pytest.approx(2 / 3),
         "em-r": 1,
-        "any-word": 1,
+        "any-word": pytest.approx(2 / 3),  # its words are split at blanks: "yes," is not "yes"
     }
     assert found["scorers"]["em"]["types"]["is"] == {"score": 0.0, "n": 1}
     assert smx("score", file, "--bench", "sqa3d") == 0

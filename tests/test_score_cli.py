@@ -24,6 +24,7 @@ TEXTS = ["3", "5", "a. left", "The right one"]
 OFFICIAL = {
     "bench": "vsibench",
     "scorer": "official",
+    "version": "1",
     "n": 4,
     "unparsed": 1,
     "types": {
@@ -241,7 +242,7 @@ def test_json_is_for_programs_and_nothing_else_is_printed(tmp_path: Path) -> Non
 
 def test_the_table_names_scorer_averages_counts_and_unparsed(tmp_path: Path) -> None:
     output = run(str(plain(tmp_path)), "--scorer", "official")
-    assert "vsibench, scorer official: 4 answers, 1 of them unparsed" in output
+    assert "vsibench, scorer official@1: 4 answers, 1 of them unparsed" in output
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if "│" in line]
     assert ["object_rel_direction", "", "2", "50.00"] in cells
     assert ["", "object_rel_direction_easy", "1", "100.00"] in cells

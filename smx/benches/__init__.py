@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from smx.errors import UserError, unknown
 from smx.options import Options
 
 
@@ -43,8 +44,29 @@ class BaseBench(Options):
 
     needs_root: ClassVar[bool] = True
     dataset: ClassVar[str]  # the dataset plugin its scenes come from
-    scorers: ClassVar[tuple[str, ...]]  # first is the default; each is versioned in `scorer_version`
-    scorer_version: ClassVar[int] = 1
+    scorers: ClassVar[tuple[str, ...]]  # first is the default
+    # of those whose rule has changed (2, 3 …) or is a tool's of a date; all others are at version 1
+    scorer_versions: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def scorer_id(cls, name: str) -> str:
+        """What a score is recorded under: "official@1". Numbers of two versions are never in one table."""
+        return f"{name}@{cls.scorer_versions.get(name, '1')}"
+
+    @classmethod
+    def scorer_named(cls, given: str | None) -> str:
+        """The scorer that `given` means: a name, a name@version, or None for the first.
+
+        `UserError` for an unknown name, and for a version that is not the one here.
+        """
+        if given is None:
+            return cls.scorers[0]
+        name, _, version = given.partition("@")
+        if name not in cls.scorers:
+            raise unknown("scorer", given, cls.scorers)
+        if version and given != cls.scorer_id(name):
+            raise UserError(f"scorer {name} is at version {cls.scorer_id(name).partition('@')[2]} here, not {version}")
+        return name
 
     def dataset_options(self) -> dict[str, Any]:
         """Options for the dataset plugin, so that both speak of the same scenes."""

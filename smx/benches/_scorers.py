@@ -1,16 +1,16 @@
-"""Readings of a VSI-Bench answer: the two published ones, to the last digit, and one that forgives.
+"""The published readings of a VSI-Bench answer, to the last digit; each names its source and version.
 
 Pure functions of text and ground truth. All turn a relative error into mean relative accuracy (MRA): the share of
-ten thresholds θ = 0.5 … 0.95 whose tolerance 1 − θ the error stays within. The published two differ in how the
-answer is read, in `<=` or `<`, and in precision, which is enough to move 44 of the 620 pairs (0..30, 1..20).
+ten thresholds θ = 0.5 … 0.95 whose tolerance 1 − θ the error stays within. They differ in how the answer is read,
+in `<=` or `<`, and in precision; the last two alone move 44 of the 620 pairs (0..30, 1..20).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from functools import cache
+from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING
 
 from smx.benches import Verdict
@@ -27,12 +27,9 @@ def official(text: str, truth: str, *, numerical: bool) -> Verdict:
     """
     word = text.split(" ")[0].rstrip(".").strip()
     if not numerical:
-        return Verdict(_letter(word), float(word.lower() == truth.lower()))
-    target = positive(truth)
-    value = _number(word)
-    if value is None:
-        return Verdict(None, 0.0)
-    return Verdict(word, float((abs(value - target) / target <= _tolerances64()).mean()))
+        return Verdict(letter(word), float(word.lower() == truth.lower()))
+    value = finite(word)
+    return Verdict(None if value is None else word, mra(value, truth))
 
 
 def spatial_mllm(text: str, truth: str, *, numerical: bool) -> Verdict:
@@ -45,10 +42,10 @@ def spatial_mllm(text: str, truth: str, *, numerical: bool) -> Verdict:
     """
     answer = _clean(text)
     if not numerical:
-        return Verdict(_letter(answer), float(answer == _clean(truth)))
+        return Verdict(letter(answer), float(answer == _clean(truth)))
     target = positive(truth)
     number = answer.replace(",", "")
-    value = _number(number)
+    value = finite(number)
     if value is None:
         return Verdict(None, 0.0)
     import numpy as np
@@ -59,23 +56,28 @@ def spatial_mllm(text: str, truth: str, *, numerical: bool) -> Verdict:
         return Verdict(number, float((error < _tolerances32()).mean()))
 
 
-def lenient(text: str, truth: str, options: Sequence[str] | None, *, numerical: bool) -> Verdict:
-    """Read what a person would: for telling a wrong answer from a badly worded one. No published number is made so.
+def lmms_eval(text: str, truth: str, *, numerical: bool) -> Verdict:
+    """Read and score as lmms-eval does since 14 July 2026 (eab6655a, the first version after 0.7.2).
 
-    Of the last `<answer>…</answer>`, or all of the text. A number: the first one anywhere, in digits or words,
-    scored as `official` does. A letter, by the first rule that fits: it stands alone; it is followed by `.`, `)`
-    or `:`; "answer is X"; exactly one option's text is in it (of options within each other, the longest).
+    Its runner first takes `<think>…</think>` and `<analysis>…</analysis>` out of every answer
+    (lmms_eval/api/reasoning.py). A letter is then read as by `official`. A number is the first one in digits or
+    English words (lmms_eval/tasks/vsibench/utils.py): "Three boxes." is 3, and "two, three" 5, for number words add
+    up until another word comes. Separators of thousands are not understood: "1,234" is 1. Float64, `<=`.
     """
-    found = _ANSWER.findall(text)
-    answer = (found[-1] if found else text).strip()
+    answer = _without_reasoning(text)
     if not numerical:
-        letter = _chosen(answer, options or ())
-        return Verdict(letter, float(letter is not None and letter.lower() == truth.lower()))
+        return official(answer, truth, numerical=False)
+    value = _first_number(answer.lower())
+    return Verdict(None if value is None else f"{value:.12g}", mra(value, truth))
+
+
+def mra(value: float | None, truth: str) -> float:
+    """Mean relative accuracy of thinking-in-space, float64, `|p − t| / t <= 1 − θ`; 0 for no value.
+
+    `ValueError` for a truth that is no positive number.
+    """
     target = positive(truth)
-    value = _first_number(answer)
-    if value is None:
-        return Verdict(None, 0.0)
-    return Verdict(f"{value:.12g}", float((abs(value - target) / target <= _tolerances64()).mean()))
+    return 0.0 if value is None else float((abs(value - target) / target <= _tolerances64()).mean())
 
 
 def positive(truth: str) -> float:
@@ -84,10 +86,24 @@ def positive(truth: str) -> float:
     The relative error divides by it: the official code stops at zero, and a negative one would give every
     answer full marks.
     """
-    value = _number(truth)
+    value = finite(truth)
     if value is None or value <= 0:
         raise ValueError(f"ground truth {truth!r} is no positive number")
     return value
+
+
+def finite(word: str) -> float | None:
+    """Python's own reading of a float, as the originals have it; nan and inf are no answers."""
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def letter(word: str) -> str | None:
+    """A word that is one letter, upper case."""
+    return word.upper() if re.fullmatch(r"[A-Za-z]", word) else None
 
 
 @cache
@@ -114,70 +130,43 @@ def _clean(text: str) -> str:
     return " ".join(words).rstrip(".").lower().strip()
 
 
-def _letter(word: str) -> str | None:
-    return word.upper() if re.fullmatch(r"[A-Za-z]", word) else None
+def _without_reasoning(text: str) -> str:
+    """The text without what stands between tags of reasoning. A tag that is only closed was opened by the prompt."""
+    for tag in ("think", "analysis"):
+        opening, closing = f"<{tag}>", f"</{tag}>"
+        while (start := text.find(opening)) >= 0 and (end := text.find(closing, start)) >= 0:
+            text = text[:start] + text[end + len(closing) :]
+        if opening not in text:
+            text = text.rpartition(closing)[2]
+    return text.strip()
 
 
-def _number(word: str) -> float | None:
-    """Python's own reading of a float, as both originals have it; nan and inf are no answers."""
-    try:
-        value = float(word)
-    except ValueError:
+def _first_number(text: str) -> float | None:
+    """The first number of a text in lower case, in digits or in English words; None where it is not finite."""
+    digits = re.search(r"-?\d+(?:\.\d+)?", text)
+    words = dropwhile(lambda word: word[0] not in NUMBER_WORDS, re.finditer(r"[a-z]+", text))
+    run = list(takewhile(lambda word: word[0] in NUMBER_WORDS or word[0] == "and", words))
+    if digits and not (run and run[0].start() < digits.start()):
+        return finite(digits[0])
+    if not run:
         return None
-    return value if math.isfinite(value) else None
-
-
-def _chosen(answer: str, options: Sequence[str]) -> str | None:
-    """The letter that an answer chooses, upper case. Without options any letter is one."""
-    letters = _LETTERS[: len(options)] if options else _LETTERS
-    anyhow, upper = f"[{letters}{letters.lower()}]", f"[{letters}]"
-    rules = (
-        rf"\W*({anyhow})\W*",  # alone
-        rf"\W*({anyhow})[.):](?:\W.*)?",  # first; in the middle of a text a small letter is mostly "e.g."
-        rf".*?(?<!\w)({upper})[.):](?:\W.*)?",
-        rf"(?i:.*?\banswer\s*(?:is|:)\W*)(?:({upper})\b.*|({anyhow})\W*)",
-    )
-    for rule in rules:
-        if found := re.fullmatch(rule, answer, re.DOTALL):
-            return next(group for group in found.groups() if group).upper()
-    return _named(answer, options)
-
-
-def _named(answer: str, options: Sequence[str]) -> str | None:
-    """The letter of the one option whose text is in the answer."""
-    rest, letters = " ".join(answer.lower().split()), set()
-    texts = [" ".join(re.sub(r"^\W*[A-Za-z][.):]\s*", "", option).lower().split()) for option in options]
-    for letter, text in sorted(zip(_LETTERS, texts, strict=False), key=lambda pair: -len(pair[1])):
-        rest, times = re.subn(rf"(?<!\w){re.escape(text)}(?!\w)", " | ", rest) if text else (rest, 0)
-        if times:
-            letters.add(letter)
-    return letters.pop() if len(letters) == 1 else None
-
-
-def _first_number(answer: str) -> float | None:
-    """The first number, in digits or words; None where there is none (or none that is finite)."""
-    found = _NUMERAL.search(answer)
-    if found is None:
-        return None
-    if found["digits"]:
-        return _number(found["digits"].replace(",", "").replace("−", "-"))
-    value = 0
-    for word in re.split(r"[\s-]+", found["words"].lower()):
-        value = max(value, 1) * 100 if word == "hundred" else value + _VALUES.get(word, 0)
-    return float(value)
+    thousands = rest = 0
+    for value in (NUMBER_WORDS[word[0]] for word in run if word[0] != "and"):
+        if value == 1000:
+            thousands, rest = thousands + 1000 * max(rest, 1), 0
+        else:
+            rest = max(rest, 1) * 100 if value == 100 else rest + value
+    return float(thousands + rest)
 
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_UNITS = (
+UNITS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
 )
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_VALUES = {word: n for n, word in enumerate(_UNITS)} | {word: 10 * n for n, word in enumerate(_TENS, start=2)}
-_SMALL = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-]+(?:{'|'.join(_UNITS[1:10])}))?|{'|'.join(sorted(_UNITS, key=len)[::-1])})"
-_NUMERAL = re.compile(
-    r"(?P<digits>(?:(?<!\w)[-+−])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.?\d+)(?:[eE][-+]?\d+)?)"
-    rf"|\b(?P<words>{_SMALL}(?:[\s-]+hundred(?:(?:[\s-]+and)?[\s-]+{_SMALL})?)?|hundred)\b",
-    re.IGNORECASE,
-)
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+NUMBER_WORDS = {
+    **{word: number for number, word in enumerate(UNITS)},
+    **{word: 10 * number for number, word in enumerate(TENS, start=2)},
+    **{"hundred": 100, "thousand": 1000},
+}

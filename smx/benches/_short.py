@@ -1,7 +1,9 @@
 """What SQA3D and ScanQA share: open questions with short answers, scored by exact match after cleaning.
 
-Cleaning and the refined match are those of LEO's evaluation of both benches (`evaluator/scanqa_eval.py`, its
-answer cleaning and answer matching), which later models report as EM@1 and EM-R@1.
+`em` and `em-r` are LEO's evaluation of both benches (evaluator/scanqa_eval.py and data/data_utils.py of
+embodied-generalist at 567f2d8), which later models report as EM@1 and EM-R@1; `any-word` is SQA3D's own of language
+models (LLM/eval_sqa3d_llm.py of SQA3D at a98da8f). One difference: an answer in which nothing is left after cleaning is
+unparsed and wrong here, and contained in every truth there.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _TYPOS = {
     "wasing": "washing",
     "waslked": "walked",
     "oclock": "o'clock",
-    "backwards": "backward",
+    "tv": "TV",
 }
 _SMALL = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
@@ -39,31 +41,51 @@ _WORD = re.compile(rf"\b({'|'.join(sorted(map(re.escape, _WORDS), key=len, rever
 
 
 def clean(text: str) -> str:
-    """Lower case, no punctuation but `, ' - :`, one blank between words, typos and numbers as words, no articles."""
-    text = " ".join(text.lower().replace("ç", "c").replace("’", "'").split())
+    """As LEO does: stripped, lower case, only `a-z 0-9 , ' - :` kept, typos and numbers as words, no articles.
+
+    Blanks are made one before characters are dropped, and line breaks stay: "chair ." ends in a blank, is not equal to
+    "chair", and EM counts it as wrong. "tv" becomes "TV", so it is no part of "tvs".
+    """
+    text = re.sub(" {2,}", " ", text.strip().lower())
     text = re.sub(r"[^a-z0-9,'\s:-]+", "", text)
-    text = re.sub(r"\bo' +clock\b", "o'clock", text)
     text = _WORD.sub(lambda found: _WORDS[found[0]], text)
-    text = re.sub(r"\b([a-z]+)[0-9]\b", r"\1", text)  # numbered objects: table2
+    text = re.sub(r"\bo' +clock\b", "o'clock", text)
+    text = re.sub(r"\b([a-zA-Z]+)[0-9]\b", r"\1", text)  # numbered objects: table2
     for article in ("a", "an", "the"):
-        text = re.sub(rf"\b{article}\b ([a-z]+)", r"\1", text)
-    return text.strip()
+        text = re.sub(rf"\b{article}\b ([a-zA-Z]+)", r"\1", text)
+    return re.sub(r"\bbackwards\b", "backward", text)
 
 
 def exact(said: str, truths: Sequence[str]) -> bool:
-    """EM@1: equal to one of the answers."""
-    return said in truths
+    """EM@1: the first of the answers that matches in LEO's sense (`refined`) is equal.
+
+    An answer that is only contained ends LEO's search, so "sofa" for "big sofa", "sofa" is EM-R and not EM.
+    """
+    return next((said == truth for truth in truths if said == truth or _contained(said, truth)), False)
 
 
 def refined(said: str, truths: Sequence[str]) -> bool:
     """EM-R@1: equal, or one contains the other, blanks left out of account."""
-    squeezed = "".join(said.split())
-    return any(squeezed in other or other in squeezed for other in ("".join(truth.split()) for truth in truths))
+    return any(_contained(said, truth) for truth in truths)
 
 
 def shares_a_word(said: str, truths: Sequence[str]) -> bool:
-    """SQA3D's own scoring of language models: contained either way, or any word in common."""
-    return any(said in truth or truth in said or set(said.split()) & set(truth.split()) for truth in truths)
+    """SQA3D's rule for language models: contained in an answer, blanks left out or not, or a word in common.
+
+    An answer that is contained in what the model said is no reason: "I do not know" is not "no".
+    """
+    return any(
+        said in truth or _squeezed(said) in _squeezed(truth) or set(said.split()) & set(truth.split())
+        for truth in truths
+    )
+
+
+def _contained(said: str, truth: str) -> bool:
+    return _squeezed(said) in _squeezed(truth) or _squeezed(truth) in _squeezed(said)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
 
 
 SCORERS: dict[str, Callable[[str, Sequence[str]], bool]] = {
@@ -77,6 +99,7 @@ class ShortAnswers(BaseBench):
     """A bench of open questions; a subclass says where they come from and what types there are."""
 
     scorers: ClassVar[tuple[str, ...]] = tuple(SCORERS)
+    scorer_versions: ClassVar[Mapping[str, str]] = dict.fromkeys(SCORERS, "2")
     types: ClassVar[tuple[str, ...]]  # by the question's first word; the last is for all others
 
     def judge(self, question: Question, text: str, scorer: str) -> Verdict:

@@ -11,8 +11,10 @@ from pydantic import BeforeValidator, Field
 
 from smx.benches import BaseBench, Question, Verdict
 from smx.benches._averages import summarize
+from smx.benches._lenient import lenient
 from smx.benches._rows import list_in
-from smx.benches._scorers import lenient, official, positive, spatial_mllm
+from smx.benches._scorers import lmms_eval, official, positive, spatial_mllm
+from smx.benches._vlmevalkit import vlmevalkit
 from smx.benches._where import keep, parse_where
 from smx.errors import UserError, unknown
 
@@ -35,7 +37,12 @@ TYPES = tuple(t for types in TASKS.values() for t in types)
 NUMERICAL = frozenset(TYPES[:4])  # scored by MRA; metres, cm, m², or a count
 CHOICE = frozenset(TYPES[4:])  # scored by accuracy; the answer is the letter of an option
 
-PUBLISHED = {"official": official, "spatial-mllm": spatial_mllm}
+PUBLISHED = {
+    "official": official,
+    "spatial-mllm": spatial_mllm,
+    "lmms-eval": lmms_eval,
+    "vlmevalkit": vlmevalkit,
+}
 SCORERS = (*PUBLISHED, "lenient")
 
 Where = Annotated[dict[str, tuple[str, ...]], BeforeValidator(partial(parse_where, types=TYPES))]
@@ -45,6 +52,7 @@ class VsiBench(BaseBench):
     """A bench with VSI-Bench's ten question types; a subclass says where the questions come from."""
 
     scorers: ClassVar[tuple[str, ...]] = SCORERS
+    scorer_versions: ClassVar[Mapping[str, str]] = {"lmms-eval": "2026-07", "vlmevalkit": "2026-03", "lenient": "2"}
 
     prompt: Literal["official", "spatial-mllm"] = "official"  # the latter has no line about the frames
     where: Where = Field(default_factory=dict)  # which questions are asked; empty: all

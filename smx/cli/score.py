@@ -49,22 +49,26 @@ def score(
     screen = console()
     answers = f"{summary['n']} answer" + ("" if summary["n"] == 1 else "s")
     unparsed = f", {summary['unparsed']} of them unparsed" if summary["unparsed"] else ""
-    screen.print(f"{summary['bench']}, scorer {summary['scorer']}: {answers}{unparsed}. Scores in %.")
+    scorer_id = f"{summary['scorer']}@{summary['version']}"
+    screen.print(f"{summary['bench']}, scorer {scorer_id}: {answers}{unparsed}. Scores in %.")
     screen.print(_by_task(summary))
     screen.print(_averages(summary))
 
 
 def _side_by_side(summary: Mapping[str, Any]) -> None:
     """One column per scorer, and the answers that they do not score alike."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from smx.cli._common import console
 
     screen, scorers = console(), summary["scorers"]
-    screen.print(f"{summary['bench']}: {summary['n']} answers. Scores in %.")
-    table = Table("", "n", *scorers)
+    versions = ", ".join(f"{name}@{found['version']}" for name, found in scorers.items())
+    screen.print(f"{summary['bench']}: {summary['n']} answers. Scores in % by {versions}.", highlight=False)
+    table = Table("", "n", *scorers, box=SIMPLE_HEAD, padding=0, show_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
+        column.no_wrap = True
     first = next(iter(scorers.values()))
     for task, scored in first["tasks"].items():
         table.add_row(task, str(scored["n"]), *(percent(found["tasks"][task]["score"]) for found in scorers.values()))
@@ -76,13 +80,24 @@ def _side_by_side(summary: Mapping[str, Any]) -> None:
     differ = summary["differ"]
     screen.print(f"{len(differ)} of {summary['n']} answers are not scored alike{':' if differ else '.'}")
     for entry in differ[:_SHOWN]:
-        scores = ", ".join(f"{name} {percent(found['score'])}" for name, found in entry["scores"].items())
+        scores = _grouped({name: percent(found["score"]) for name, found in entry["scores"].items()})
         text = " ".join(entry["text"].split())
         shown = text if len(text) <= 40 else text[:39] + "…"
         line = f"  {entry['item']}  {shown!r} for {entry['truth']!r}: {scores}"
         screen.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(differ) > _SHOWN:
         screen.print(f"  … and {len(differ) - _SHOWN} more: --json")
+
+
+def _grouped(scores: Mapping[str, str]) -> str:
+    """Scores with the scorers that gave them; those of the largest group are `others`."""
+    groups: dict[str, list[str]] = {}
+    for name, score in scores.items():
+        groups.setdefault(score, []).append(name)
+    most = max(map(len, groups.values()))
+    alone = most > 1 and sum(len(names) == most for names in groups.values()) == 1
+    named = {score: "others" if alone and len(names) == most else ", ".join(names) for score, names in groups.items()}
+    return "; ".join(f"{names} {score}" for score, names in named.items())
 
 
 def _by_task(summary: Mapping[str, Any]) -> Table:

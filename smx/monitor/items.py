@@ -8,7 +8,7 @@ from typing import Any
 
 from smx import plugins
 from smx.benches import BaseBench
-from smx.errors import UserError, unknown
+from smx.errors import UserError
 from smx.results.derive import question_of
 from smx.runfolder import RunFolder
 
@@ -76,10 +76,7 @@ def _judge(run: RunFolder, scorer: str | None) -> tuple[BaseBench | None, str]:
         return None, ""
     spec = run.spec["spec"]
     bench: BaseBench = plugins.load("benches", spec["bench"]).parse(spec["bench_options"], f"bench {spec['bench']}")
-    name = (scorer or bench.scorers[0]).split("@")[0]
-    if name not in bench.scorers:
-        raise unknown("scorer", name, bench.scorers)
-    return bench, name
+    return bench, bench.scorer_named(scorer)
 
 
 def _parsed(where: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:

@@ -97,9 +97,7 @@ def _compared(registry: Registry, runs: Path, x: RunRow, y: RunRow, scorer: str 
         )
     spec = RunFolder(runs / x.folder).spec["spec"]
     bench: BaseBench = plugins.load("benches", spec["bench"]).parse(spec["bench_options"], f"bench {spec['bench']}")
-    name = (scorer or bench.scorers[0]).split("@")[0]
-    if name not in bench.scorers:
-        raise unknown("scorer", name, bench.scorers)
+    name = bench.scorer_named(scorer)
     questions = [question_of(item, first[item]) for item in shared]
     verdicts = [[bench.judge(q, side[q.id]["text"], name) for q in questions] for side in (first, second)]
     rows = _rows(bench, questions, verdicts)
@@ -109,7 +107,7 @@ def _compared(registry: Registry, runs: Path, x: RunRow, y: RunRow, scorer: str 
         rows += [{**row, "task": dataset} for row in part if row["metric"] == "all.micro"]
     return {
         **{"a": Path(x.folder).name, "b": Path(y.folder).name, "bench": bench_label(x)},
-        **{"scorer": f"{name}@{bench.scorer_version}", "shared": len(shared)},
+        **{"scorer": bench.scorer_id(name), "shared": len(shared)},
         "only": [len(first.keys() - second.keys()), len(second.keys() - first.keys())],
         **{"scenes": len({(q.dataset, q.scene) for q in questions}), "draws": DRAWS, "rows": rows},
     }

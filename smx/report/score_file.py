@@ -10,7 +10,7 @@ from typing import Any
 from smx import plugins
 from smx.benches import BaseBench, Question
 from smx.benches._rows import read_rows
-from smx.errors import UserError, unknown
+from smx.errors import UserError
 
 # where other tools put the model's text, in order of preference; the last two are lmms-eval's
 TEXT_FIELDS = ("prediction", "pred", "model_output", "response", "output", "filtered_resps", "resps")
@@ -22,23 +22,25 @@ EVERY = "all"  # as a scorer: all of them, side by side
 def score_file(path: Path, bench_name: str, scorer: str | None = None) -> tuple[dict[str, Any], int]:
     """Score every row of `path` (jsonl, json, csv, tsv, parquet) with one scorer of a bench, by default its first.
 
-    Returns the bench's `summarize` with `bench` and `scorer` in front, and how many rows are recorded failures
-    of smx's own `items.jsonl`, which are no wrong answers and not scored. For the scorer `all`: `{"bench", "n",
-    "scorers": {name: summary}, "differ": [...]}`, the latter the answers that not all scorers score alike.
+    Returns the bench's `summarize` with `bench`, `scorer` and its `version` in front, and how many rows are recorded
+    failures of smx's own `items.jsonl`, which are no wrong answers and not scored. For the scorer `all`: `{"bench",
+    "n", "scorers": {name: summary}, "differ": [...]}`, the latter the answers that not all scorers score alike.
     Raises `UserError` naming file and line for a row that cannot be scored: unknown question type, no ground
     truth, no text, the same id twice.
     """
     bench: BaseBench = plugins.load("benches", bench_name)()
-    name = scorer or bench.scorers[0]
-    if name not in (*bench.scorers, EVERY):
-        raise unknown("scorer", name, (*bench.scorers, EVERY))
+    name = EVERY if scorer == EVERY else bench.scorer_named(scorer)
     answers, failed = _read(path, bench)
     if name != EVERY:
         scored = [(question, bench.judge(question, text, name)) for _, question, text in answers]
-        return {"bench": bench_name, "scorer": name, **bench.summarize(scored)}, failed
+        version = bench.scorer_id(name).partition("@")[2]
+        return {"bench": bench_name, "scorer": name, "version": version, **bench.summarize(scored)}, failed
     verdicts = [[bench.judge(question, text, each) for each in bench.scorers] for _, question, text in answers]
     summaries = {
-        each: dict(bench.summarize([(q, found[k]) for (_, q, _), found in zip(answers, verdicts, strict=True)]))
+        each: {
+            "version": bench.scorer_id(each).partition("@")[2],
+            **bench.summarize([(q, found[k]) for (_, q, _), found in zip(answers, verdicts, strict=True)]),
+        }
         for k, each in enumerate(bench.scorers)
     }
     differ = [

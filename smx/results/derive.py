@@ -66,7 +66,7 @@ def _scores(spec: EvalSpec, outcome: Outcome) -> dict[str, Any]:
     found = {}
     for scorer in bench.scorers:
         scored = [(question, bench.judge(question, data["text"], scorer)) for question, data in asked]
-        found[f"{scorer}@{bench.scorer_version}"] = {
+        found[bench.scorer_id(scorer)] = {
             **bench.summarize(scored),
             **uncertainty(bench, scored, scorer),
             "counts": counts(scored, bench.tasks(), bench.averages()),
