@@ -57,8 +57,10 @@ def _letter(answer: str, options: Sequence[str]) -> str | None:
     for pattern in rules.stated:
         if statements := list(pattern.finditer(answer)):
             return rules.chosen(statements[-1])
-    if (behind := list(_STATEMENT.finditer(answer))) and (letter := _named(answer[behind[-1].end() :], options)):
-        return letter
+    if behind := list(_STATEMENT.finditer(answer)):
+        stated = answer[behind[-1].end() :].strip()
+        if letter := _named(re.split(r"[,.;\n]", stated)[0], options) or _named(stated, options):
+            return letter
     if lines := [line[1] for part in answer.splitlines() if (line := rules.alone.fullmatch(part))]:
         return _only(lines)
     labels = list(dict.fromkeys(rules.label.findall(answer)))
@@ -83,6 +85,7 @@ class _Rules:
         self.alone = re.compile(rf"\W*(?:(?i:option|choice|answer)\W+)?({either})\W*")
         self.denied = re.compile(
             rf"(?i:\b(?:not|n't|nor|rather than|instead of))\s+(?i:option\s+)?\(?{upper}(?!\w)\)?,?"
+            rf"|,?\s*(?i:\boption\s+)?\(?(?<!\w){upper}\)?\s+(?i:is\s+(?:not|wrong|incorrect|false)|isn['’]?t)\b"
         )
         self.stated = tuple(
             re.compile(pattern, re.MULTILINE)
@@ -90,6 +93,7 @@ class _Rules:
                 rf"{_STATEMENT_TEXT}[\s(\[{{\"'“‘:>-]*(?i:{word})(?:{capital}|{small})",
                 rf"(?i:\b(?:choose|chose|choosing|pick|picked|select|selected|go with|going with|went with|vote for"
                 rf"|opt for|settle on))\s+(?i:{word})(?:{capital}|{small})",
+                rf"({upper})(?:才?是)?(?:正确|对)",
                 rf"(?:选择?|选项|应选|答)(?:的是|为|是)?[\s:(\[]*({either})(?![A-Za-z])",
                 rf"(?<!\w)\(?({upper})\)?(?:[.:]\s*[^.\n]{{0,40}})?\s+(?i:(?:is|must be|should be|would be|seems)\s+"
                 rf"(?:the\s+|definitely\s+|clearly\s+)?(?:correct|right|true|best|answer|closest match))\b",
