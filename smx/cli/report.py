@@ -146,6 +146,7 @@ def _without_collector() -> Iterator[None]:
 def _tables(query: Query, *, imported: bool, published: bool) -> list[Table]:
     from smx.cli._common import registry_as_it_is, say, workspace
     from smx.report import imported_tables, published_tables, tables
+    from smx.report.published import BENCHES
 
     place = workspace()
     with registry_as_it_is(place) as registry:
@@ -155,10 +156,12 @@ def _tables(query: Query, *, imported: bool, published: bool) -> list[Table]:
 
             for line in summed_up(sync(place, registry)):
                 say(f"unknown: {line}")
-        found = [*tables(registry, query), *(imported_tables(registry, query) if imported else [])]
+        asked = {run.bench for run in registry.runs(kind="eval") if run.bench}
+        others_only = published and query.bench in BENCHES - asked  # nothing of ours yet, which is no mistake
+        found = [] if others_only else tables(registry, query)
+        found += imported_tables(registry, query) if imported else []
         if published:
-            asked = {run.bench for run in registry.runs(kind="eval") if run.bench}
-            found += published_tables(query, {query.bench} if query.bench else asked)
+            found += published_tables(query, {query.bench} if query.bench else asked or BENCHES)
         return found
 
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from smx import plugins
 from smx.errors import unknown
-from smx.registry.rows import CellScore
 from smx.registry.store import Registry
-from smx.report.published import cell_scores
+from smx.report.published import NOT_SAID, by_source
 from smx.report.query import Query, metric_names, parse
 from smx.report.render import render
 from smx.report.table import Table, Weak, as_runs, build
@@ -81,22 +80,17 @@ def imported_tables(registry: Registry, query: Query) -> list[Table]:
 
 
 def published_tables(query: Query, benches: Collection[str]) -> list[Table]:
-    """Tables of numbers that others published about `benches`, in the same cut; each names its sources."""
+    """Tables of numbers that others published about `benches`, in the same cut: one for each table of a source."""
     metrics = metric_names(query.metrics)
-    numbers = [pair for bench in sorted(benches) for pair in cell_scores(bench, metrics)]
-    sources = {(s.bench, s.variant, s.sampler, s.frames, s.metric): source for s, source in numbers}
-    if query.scorer not in (None, EVERY):
-        numbers = [pair for pair in numbers if pair[0].scorer in (str(query.scorer).split("@")[0], "scorer not said")]
-    apart: dict[tuple[str, str, str], list[CellScore]] = {}
-    for score, _ in numbers:
-        apart.setdefault((score.bench, score.scorer, score.metric), []).append(score)
+    wanted = None if query.scorer in (None, EVERY) else str(query.scorer).split("@")[0]
     found = []
-    for scores in apart.values():  # what one source gives, another may lack: a table of each, without holes
-        made = build(*as_runs(scores), replace(query, scorer=None, where={}))
-        own = dict.fromkeys(sources[s.bench, s.variant, s.sampler, s.frames, s.metric] for s in scores)
-        for table in made:
-            table.imported, table.sources = True, tuple(own)
-            found += [table] if any(cell.scored for cell in table.cells.values()) else []
+    for bench in sorted(benches):
+        for (source, scorer, _, decimals), scores in by_source(bench, metrics).items():
+            if wanted not in (None, scorer) and scorer != NOT_SAID:
+                continue
+            for table in build(*as_runs(scores), replace(query, scorer=None, where={})):
+                table.imported, table.sources, table.decimals = True, (source,), decimals
+                found += [table] if any(cell.scored for cell in table.cells.values()) else []
     return found
 
 

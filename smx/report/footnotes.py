@@ -62,6 +62,7 @@ def explanation(table: Table) -> str:
         value = table.fixed.get(axis)
         if value not in (None, 0):
             parts.append(f"{value} frames" if axis == "frames" else f"{axis} {value}")
+    parts += [f"from {source}" for source in table.sources]
     return "; ".join(parts)
 
 
@@ -70,7 +71,7 @@ def notes(table: Table, missing: str) -> list[str]:
     found = []
     entries = list(_entries(table))
     if table.sources:
-        found.append(f"published by others, no run of smx: {'; '.join(table.sources)}")
+        found.append("published: by others, in the table that is named; no run of smx is behind these numbers")
     elif table.imported:
         found.append("imported: kept by hand before smx, or published elsewhere; no run of smx is behind these numbers")
     if any(

@@ -77,7 +77,7 @@ def _group_text(table: Table, group: Group, extras: Extras) -> str:
     if group.mean is None:
         text = ", ".join(states)
     else:
-        text = f"{100 * group.mean:.1f}"
+        text = f"{100 * group.mean:.{table.decimals}f}"
         text += "?" if any(entry.score and entry.score.doubtful for entry in scored) else ""
         text += FLOOR if group.marked else ""
         text += f" ± {100 * group.sd:.1f}" if group.sd is not None else ""

@@ -156,6 +156,7 @@ class Table:
     added: tuple[str, ...] = ()  # axes on the rows that were not asked for
     imported: bool = False
     sources: tuple[str, ...] = ()  # where published numbers come from; empty for all others
+    decimals: int = 1  # of a score × 100; as many as the source prints of a published one
     weak: Weak = field(default_factory=dict)
 
     def cell(self, row: Key, col: Key) -> Cell:
