@@ -35,7 +35,7 @@ def test_the_benchs_own_table_prints_the_mean_over_tasks(model: str) -> None:
     """Lost otherwise: a digit typed wrong passes for a published one. Only the most frequent answer's mean differs."""
     own = [n for n in PUBLISHED if n.model == model and n.source in (VSI_BENCH, VSI_BENCH_TINY)]
     tasks = [n.value for n in own if n.metric == "task"]
-    [quoted] = [n.value for n in own if n.metric == "all.macro"] or [None]
+    quoted = next((n.value for n in own if n.metric == "all.macro"), None)
     if quoted is None:
         assert len(tasks) == 4
     elif model == "chance, the most frequent answer":

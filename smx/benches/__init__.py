@@ -117,6 +117,13 @@ class BaseBench(Options):
         Works on any subset of types; a mean over nothing is None.
         """
 
+    def of_all(self, answers: Sequence[tuple[Question, str]], scorer: str) -> Mapping[str, float | None]:
+        """What a scorer says of all answers at once and of none alone (CIDEr, BLEU …), by name; mostly nothing.
+
+        Asked for by `smx score`, not stored with runs. `UserError` for what is not installed.
+        """
+        return {}
+
     def tasks(self) -> Mapping[str, tuple[str, ...]]:
         """Task -> its question types: what `summarize` averages by, so that intervals can be drawn for it.
 

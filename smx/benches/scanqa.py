@@ -7,33 +7,48 @@ test splits are not public, so `val` is what is asked. Scans are the dataset `sc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from smx.benches import Question
+from smx.benches import Question, Verdict, _captions
 from smx.benches._rows import find_file, read_rows
 from smx.benches._short import ShortAnswers, answers_of
 from smx.benches._where import keep, parse_where
 from smx.errors import UserError
 
+# as ScanQA's own script counts them, and as Spatial-MLLM's, without a tokenizer
+CAPTIONS = {"scanqa": _captions.scanqa, "spatial-mllm": _captions.spatial_mllm}
 TYPES = ("what", "where", "how", "which", "is", "other")
 _NAME = "ScanQA_v1.0_{}.json"
 
 
 class Bench(ShortAnswers):
-    """ScanQA's validation split; exact match with any of a question's answers."""
+    """ScanQA's validation split: exact match with a question's answers, and its caption metrics of a whole file."""
 
     dataset: ClassVar[str] = "scannet"
+    scorers: ClassVar[tuple[str, ...]] = (*ShortAnswers.scorers, *CAPTIONS)
+    scorer_versions: ClassVar[Mapping[str, str]] = {**ShortAnswers.scorer_versions}
     types: ClassVar[tuple[str, ...]] = TYPES
 
     split: Literal["val", "train"] = "val"
     where: Annotated[dict[str, tuple[str, ...]], BeforeValidator(partial(parse_where, types=TYPES))] = Field(
         default_factory=dict, description="which questions are asked; empty: all"
     )
+
+    def judge(self, question: Question, text: str, scorer: str) -> Verdict:
+        """Score one raw answer; by the scorers that published ScanQA with caption metrics, the raw EM beside them."""
+        if scorer not in CAPTIONS:
+            return super().judge(question, text, scorer)
+        return Verdict(text if text.strip() else None, float(bool(text.strip()) and text in question.truths))
+
+    def of_all(self, answers: Sequence[tuple[Question, str]], scorer: str) -> Mapping[str, float | None]:
+        """CIDEr, BLEU, METEOR and ROUGE-L of the scorers that have them."""
+        count = CAPTIONS.get(scorer)
+        return count([(question.truths, text) for question, text in answers]) if count else {}
 
     def questions(self, root: Path | None) -> list[Question]:
         """Questions of the split that `where` keeps."""

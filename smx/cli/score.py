@@ -53,6 +53,11 @@ def score(
     screen.print(f"{summary['bench']}, scorer {scorer_id}: {answers}{unparsed}. Scores in %.")
     screen.print(_by_task(summary))
     screen.print(_averages(summary))
+    if of_all := summary.get("of_all"):
+        shown = ", ".join(f"{name} {percent(value)}" for name, value in of_all.items())
+        screen.print(f"of all answers, × 100: {shown}", highlight=False)
+        if None in of_all.values():
+            say("-: not computed, for there is no java here (METEOR is a Java program)")
 
 
 def _side_by_side(summary: Mapping[str, Any]) -> None:

@@ -34,7 +34,10 @@ def score_file(path: Path, bench_name: str, scorer: str | None = None) -> tuple[
     if name != EVERY:
         scored = [(question, bench.judge(question, text, name)) for _, question, text in answers]
         version = bench.scorer_id(name).partition("@")[2]
-        return {"bench": bench_name, "scorer": name, "version": version, **bench.summarize(scored)}, failed
+        summary = {"bench": bench_name, "scorer": name, "version": version, **bench.summarize(scored)}
+        if of_all := bench.of_all([(question, text) for _, question, text in answers], name):
+            summary["of_all"] = dict(of_all)
+        return summary, failed
     verdicts = [[bench.judge(question, text, each) for each in bench.scorers] for _, question, text in answers]
     summaries = {
         each: {
