@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -18,6 +19,7 @@ UNIMPORTED = {
     "jinja2": "the templates of reports",
     "pandas": "notebooks that read what smx prints as csv",
 }
+PACKAGE = Path(smx.__file__).parent
 MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
 
 
@@ -37,7 +39,7 @@ def test_the_pinned_version_is_within_what_is_promised(name: str, floor: str, ca
 def test_every_requirement_is_imported() -> None:
     """Lost otherwise: everyone installs what nobody uses."""
     imported = set()
-    for path in Path(smx.__file__).parent.rglob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
@@ -69,3 +71,19 @@ def test_links_of_an_index_page_are_absolute_and_lead_somewhere() -> None:
     assert len(links) > 10
     files = [link.removeprefix(f"{urls['Homepage']}/blob/main/") for link in links]
     assert [name for name in files if not (bounds.REPOSITORY / name).exists()] == []
+
+
+def test_what_git_ignores_is_no_part_of_smx() -> None:
+    """Lost otherwise: a folder `samples` of the package is left out of the wheel, as the lab's is of the repository."""
+    files = [path.as_posix() for path in PACKAGE.rglob("*") if path.suffix in (".py", ".json", ".typed")]
+    asked = ["git", "-C", str(bounds.REPOSITORY), "check-ignore", "--no-index", "--stdin"]
+    answer = subprocess.run(asked, input="\n".join(files), capture_output=True, text=True, check=False)
+    if answer.returncode == 128:
+        pytest.skip("no git checkout")
+    assert answer.stdout.splitlines() == []
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    """Lost otherwise: a namespace that any other installed package may add to, and no line that says its job."""
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []

@@ -10,12 +10,12 @@ from typing import Any
 from smx import plugins, sampleset
 from smx.benches import BaseBench
 from smx.errors import UserError
-from smx.workspace import Workspace
-from smx.registry.store import Registry
-from smx.samples.drawing import mixed
 from smx.monitor.items import items
+from smx.registry.store import Registry
 from smx.runfolder import RunFolder
+from smx.samples.drawing import mixed
 from smx.spec import EvalSpec, dataset_label, sample_folder
+from smx.workspace import Workspace
 
 WRONG, RIGHT = "#f6c9c4", "#c5e6d6"  # pale: black text stands on them
 

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from smx import plugins, sampleset
-from smx import external_frames
+from smx import external_frames, plugins, sampleset
+from smx.atomic_io import write_atomic
 from smx.datasets._files import IMAGES, Numbered, numbered
 from smx.datasets._frame_reader import ImageMedia
 from smx.digests import files_digest
 from smx.errors import SceneError, UserError
-from smx.atomic_io import write_atomic
 
 LAYOUT = "a folder NAME_16f/<dataset>/<scene>/*.png is looked for, with the frame number in each picture's name"
 

@@ -1,0 +1,1 @@
+"""Views of sample sets: numbers, pictures, comparisons, frames of other tools."""
