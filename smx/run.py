@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from smx.spec import AnySpec
+from smx.spec import AnySpec, GenSpec, dataset_label, sample_folder
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,8 @@ class Run:
         """How people see it, and the folder's name: name and eight digits."""
         return self.folder.name
 
-
-@dataclass(frozen=True)
-class Decision:
-    """What to do with a cell, and why."""
-
-    cell: Run
-    action: str  # "run", "skip" (nothing to do) or "wait" (someone else is at it)
-    reason: str
-    items: tuple[Item, ...] = ()  # what is left to do, for action "run"
-    tried: int = 0  # number of the newest attempt this decision knows of, for action "run"
+    def sample_folder(self, scene: str) -> Path:
+        """Where a run of kind gen keeps one scene."""
+        assert isinstance(self.spec, GenSpec)
+        label = dataset_label(self.spec.dataset, self.spec.dataset_options)
+        return sample_folder(Path(str(self.paths["samples"])), self.spec, label, scene)

@@ -34,8 +34,7 @@ ELSEWHERE = {
         "monitor/status.py",
         "monitor/why.py",
         "cli/ledger.py",
-        "cli/again.py",
-        "cli/_launch.py",
+        "control/retry.py",
     ),
 }
 

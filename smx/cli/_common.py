@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-import tempfile
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,17 +60,11 @@ def variant(name: str) -> Variant:
     return found
 
 
-@contextlib.contextmanager
-def registry_as_it_is(space: Workspace) -> Iterator[Registry]:
+def registry_as_it_is(space: Workspace) -> AbstractContextManager[Registry]:
     """The registry, or an empty one that is gone afterwards where there is none: looking makes no file."""
-    from smx.registry.store import Registry
+    from smx.registry import reading
 
-    with tempfile.TemporaryDirectory() as nowhere:
-        path = space.registry if space.registry.exists() else Path(nowhere) / "registry.db"
-        with Registry.open(path) as registry:
-            yield registry
-    if not space.registry.exists() and any(space.runs.glob("*/*/spec.json")):
-        say(f"no registry at {space.registry}, though there are runs: smx db rebuild makes it from their folders")
+    return reading.registry_as_it_is(space, say)
 
 
 def say(text: str) -> None:

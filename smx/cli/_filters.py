@@ -18,6 +18,7 @@ State = Annotated[str | None, typer.Option(help="State: done, failed, partial, r
 Since = Annotated[str | None, typer.Option(help="Made or tried again since: 2026-02-13, 7d or 24h.")]
 Tag = Annotated[str | None, typer.Option(help="Tag.")]
 
+Runs = Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Names, or starts of fingerprints.")]
 Named = Annotated[
     str, typer.Argument(metavar="RUN", help="Its name, or the start of its fingerprint.", show_default=False)
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,29 +15,13 @@ def refresh(space: Workspace, registry: Registry, *, quiet: bool = False) -> lis
     if not registry.attempts(live=True):
         return []
     from smx.cli._common import say
-    from smx.control.sync import sync
+    from smx.control.sync import summed_up, sync
 
     doubts = sync(space, registry)
     if not quiet:
         for line in summed_up(doubts):
             say(f"unknown: {line}")
     return doubts
-
-
-def summed_up(doubts: Sequence[str]) -> list[str]:
-    """`WHAT: WHY` of each attempt, once for all that have the same reason: a cluster that is down is one sentence."""
-    of: dict[str, list[str]] = {}
-    for what, _, why in (doubt.partition(": ") for doubt in doubts):
-        of.setdefault(why, []).append(what)
-    more = {why: f" and {len(names) - 1} more" if len(names) > 1 else "" for why, names in of.items()}
-    return [f"{names[0]}{more[why]}: {why}" if why else "; ".join(names) for why, names in of.items()]
-
-
-def poll_interval(space: Workspace, executor: str) -> float:
-    """Seconds between two questions to an executor: short where asking costs a look at a process."""
-    from smx.control.reservations import executor_for
-
-    return executor_for(space, executor)[1].poll_interval
 
 
 def width() -> int:

@@ -11,15 +11,17 @@ import typer
 from smx.cli import _launch as L
 
 if TYPE_CHECKING:
-    from smx.resolve import Resolver
-    from smx.run import Run
+    from smx.control.launch import Request
 
 SAMPLERS = ("uniform", "sa", "mergeaware_sa")
 FRAMES = (8, 16)
 MODELS = ("tiny", "tiny-prope")
 BASELINES = ("chance", "frequency")
 SCENES = {"scenes": 6, "train_scenes": 16}  # of the bench `rooms`: enough to show, quick enough for two cores
-TRAINED_ON = {"sampler": "uniform", "frames": 8, "recipe": {"steps": 100, "save_every": 25}}
+TRAINING: dict[str, Any] = {
+    **{"data": ["rooms"], "data_options": {"rooms": SCENES}, "sampler": "uniform", "frames": 8},
+    "recipe": {"steps": 100, "save_every": 25},
+}
 
 
 def demo(
@@ -35,24 +37,25 @@ def demo(
     from smx.cli.init import make_workspace
     from smx.cli.report import report
     from smx.cli.samples import stats
+    from smx.control.launch import LaunchOptions
 
     began = time.monotonic()
     make_workspace(folder)
     choose_workspace(folder)
     space = workspace()
     counts = {"run": 0, "skip": 0, "wait": 0}
-    code = 0
-    for title, build in (
+    ended_well = True
+    for title, requests in (
         (f"1/3  gen: {len(SAMPLERS)} samplers x {len(FRAMES)} frame counts", _gen),
         (f"2/3  train: {' and '.join(MODELS)}, a short fine-tuning on the training rooms", _train),
         (f"3/3  eval: {', '.join((*MODELS, *BASELINES))} on rooms they have not seen", _eval),
     ):
         say(f"\n{title}")
         step = time.monotonic()
-        done = L.launch(space, L.LaunchOptions(), build)
+        done = L.start(space, requests(), LaunchOptions())
         for decision in done.decisions:
             counts[decision.action] += 1
-        code = max(code, done.code)
+        ended_well = ended_well and done.ended_well
         say(f"     {time.monotonic() - step:.0f} s")
     out("\nBench `rooms`: built-in procedural scenes, for trying smx out; no figure of VSI-Bench.\n")
     report(rows="model", cols="sampler,frames")
@@ -67,36 +70,26 @@ def demo(
         f"Runs {space.runs}, samples {space.samples}, registry {space.registry}.\n"
         f"Next: smx -w {folder} ls   smx -w {folder} show RUN   smx -w {folder} report --format md"
     )
-    raise typer.Exit(code)
+    raise typer.Exit(not ended_well)
 
 
-def _gen(resolver: Resolver) -> tuple[list[Run], set[str]]:
+def _gen() -> list[Request]:
+    from smx.control.launch import combinations
+
     options = {"count": SCENES["scenes"]}
-    grid = ({"sampler": s, "frames": n} for s in SAMPLERS for n in FRAMES)
-    cells = [cell for row in grid for cell in resolver.gen({**row, "dataset": "rooms", "dataset_options": options})]
-    return cells, {cell.fingerprint for cell in cells}
+    keys = {"sampler": SAMPLERS, "frames": FRAMES, "dataset": "rooms", "dataset_options": options}
+    return combinations("gen", keys)
 
 
-def _train(resolver: Resolver) -> tuple[list[Run], set[str]]:
-    cells = [cell for model in MODELS for cell in trained(resolver, model)]
-    return cells, {cell.fingerprint for cell in cells if cell.kind == "train"}
+def _train() -> list[Request]:
+    from smx.control.launch import combinations
+
+    return combinations("train", {"model": MODELS, **TRAINING})
 
 
-def trained(resolver: Resolver, model: str) -> list[Run]:
-    """The train cell of one model, after the sample set it looks at."""
-    return resolver.train({"model": model, "data": ["rooms"], "data_options": {"rooms": SCENES}, **TRAINED_ON})
+def _eval() -> list[Request]:
+    from smx.control.launch import combinations
 
-
-def _eval(resolver: Resolver) -> tuple[list[Run], set[str]]:
-    cells: list[Run] = []
-    shared: dict[str, Any] = {"bench": "rooms", "bench_options": SCENES}
-    for model in MODELS:
-        first = trained(resolver, model)[-1]
-        resolver.trained = {**resolver.trained, first.title: first}
-        for sampler in SAMPLERS:
-            for frames in FRAMES:
-                request = {"model": model, "sampler": sampler, "frames": frames, "checkpoint": first.title, **shared}
-                cells += resolver.eval(request)
-    for model in BASELINES:
-        cells += resolver.eval({"model": model, **shared})
-    return cells, {cell.fingerprint for cell in cells if cell.kind == "eval"}
+    bench = {"bench": "rooms", "bench_options": SCENES}
+    models = {"model": MODELS, "sampler": SAMPLERS, "frames": FRAMES, "train": TRAINING, **bench}
+    return [*combinations("eval", models), *combinations("eval", {"model": BASELINES, **bench})]

@@ -12,10 +12,9 @@ import typer
 from smx.cli import _launch as L
 
 if TYPE_CHECKING:
+    from smx.control.launch import Launch
     from smx.registry.rows import RunRow
-    from smx.registry.store import Registry
-    from smx.resolve import Resolver
-    from smx.run import Run
+    from smx.workspace import Workspace
 
 
 class Input(StrEnum):
@@ -67,14 +66,15 @@ def evaluate(
     Example: smx eval --model prope --bench vsibench
     """
     from smx.cli._common import out, workspace
+    from smx.control.launch import LaunchOptions, combinations
 
     named = (("where", where), ("subset", subset), ("prompt", prompt))
-    options = {key: value for key, value in named if value is not None}
+    bench_options = {key: value for key, value in named if value is not None}
     given: dict[str, Any] = {"bench": bench, "root": root, "checkpoint": checkpoint}
     if allow_position_mismatch:
         given["allow_position_mismatch"] = True
-    if options:
-        given["bench_options"] = options
+    if bench_options:
+        given["bench_options"] = bench_options
     if blind:
         given["blind"] = True
     if input is not Input.video:
@@ -82,55 +82,23 @@ def evaluate(
     if frame_order is not Order.given:
         given["frame_order"] = frame_order.value
     given = L.changed(given, L.settings(set_))
-    how = L.LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
-
-    def build(resolver: Resolver) -> tuple[list[Run], set[str]]:
-        cells, asked = [], set()
-        for name in L.choices(model):
-            for rule in L.choices(sampler):
-                for count in L.integers(frames, "frames"):
-                    for number in L.integers(seed, "seed"):
-                        request = {"model": name, "sampler": rule, "frames": count, "seed": number, **given}
-                        made = resolver.eval(request)
-                        cells += made
-                        asked.add(made[-1].fingerprint)
-        return cells, asked
-
-    def find_trained(registry: Registry, resolver: Resolver) -> None:
-        if checkpoint and not Path(checkpoint).is_dir():
-            resolver.trained = {checkpoint: trained_cell(space, registry, checkpoint)}
-
+    several = {"model": L.choices(model), "sampler": L.choices(sampler)}
+    numbers = {"frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
+    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary)
     space = workspace()
-    done = L.launch(space, how, build, before=find_trained)
+    done = L.start(space, combinations("eval", {**several, **numbers, **given}), options, as_json=as_json)
     if not dry_run and not as_json:
         L.summary(space, done)
         _say_scores(space, done)
         out("table: smx report")
-    raise typer.Exit(done.code)
+    raise typer.Exit(not done.ended_well)
 
 
-def trained_cell(space: Any, registry: Registry, text: str) -> Run:
-    """The train run a person names as a checkpoint. `UserError` when it is none, or has not been done."""
-    from smx.control.sync import cell_of, sync
-    from smx.errors import UserError
-    from smx.runfolder import RunFolder
-
-    if Path(text).is_absolute() or text.startswith((".", "~")):
-        raise UserError(f"there is no checkpoint folder {text!r}", "--checkpoint takes a folder, or a train run's name")
-    sync(space, registry)
-    row = registry.find(text)
-    if row.kind != "train":
-        raise UserError(f"{text!r} is a {row.kind} run, not a checkpoint", "smx ls --kind train")
-    if row.state != "done" and not registry.attempts(row.fingerprint, live=True):
-        raise UserError(f"train run {text!r} is {row.state}: it has no finished checkpoint", f"smx show {text}")
-    return cell_of(RunFolder(space.runs / row.folder))
-
-
-def _say_scores(space: Any, done: L.Launch) -> None:
+def _say_scores(space: Workspace, done: Launch) -> None:
     from smx.cli._common import out
     from smx.runfolder import RunFolder
 
-    for row in done.rows:
+    for row in done.runs:
         result = RunFolder(space.runs / row.folder).result()
         for scorer, found in ((result or {}).get("scores") or {}).items():
             averages = found["all"]
@@ -138,7 +106,7 @@ def _say_scores(space: Any, done: L.Launch) -> None:
                 micro, macro = 100 * averages["micro"], 100 * averages["macro"]
                 counts = f"n {found['n']}/{row.items}, {found['unparsed']} unparsed"
                 mark = " (untrained)" if row.untrained else ""
-                name = f"{row.variant}{mark}{_among(row, done.rows)}"
+                name = f"{row.variant}{mark}{_among(row, done.runs)}"
                 out(f"          {name} {scorer}: all micro {micro:.1f}, macro {macro:.1f} ({counts})")
 
 

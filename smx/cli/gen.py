@@ -10,8 +10,9 @@ import typer
 from smx.cli import _launch as L
 
 if TYPE_CHECKING:
-    from smx.resolve import Resolver
-    from smx.run import Run
+    from smx.control.launch import Launch
+    from smx.registry.rows import RunRow
+    from smx.workspace import Workspace
 
 
 def gen(
@@ -48,47 +49,37 @@ def gen(
     Example: smx gen --sampler mergeaware_sa --frames 16
     """
     from smx.cli._common import workspace
+    from smx.control.launch import LaunchOptions, combinations
 
     given: dict[str, Any] = {"dataset": dataset, "root": root, "poses": poses, "vggt": vggt}
     given |= {"scenes": L.choices(scenes), **L.settings(set_)}
-    how = L.LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
-
-    def build(resolver: Resolver) -> tuple[list[Run], set[str]]:
-        cells = [
-            cell
-            for name in L.choices(sampler)
-            for count in L.integers(frames, "frames")
-            for number in L.integers(seed, "seed")
-            for cell in resolver.gen({"sampler": name, "frames": count, "seed": number, **given})
-        ]
-        return cells, {cell.fingerprint for cell in cells}
-
+    several = {"sampler": L.choices(sampler), "frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
+    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary)
     space = workspace()
-    done = L.launch(space, how, build)
+    done = L.start(space, combinations("gen", {**several, **given}), options, as_json=as_json)
     if not dry_run and not as_json:
         _say_result(space, done)
-    raise typer.Exit(done.code)
+    raise typer.Exit(not done.ended_well)
 
 
-def _say_result(space: Any, done: L.Launch) -> None:
+def _say_result(space: Workspace, done: Launch) -> None:
     from smx.cli._common import out
-    from smx.control.plan import sample_folder
     from smx.runfolder import RunFolder
 
     decisions = {decision.cell.fingerprint: decision for decision in done.decisions}
 
-    def samples_of(row: Any) -> None:
+    def samples_of(row: RunRow) -> None:
         cell = decisions[row.fingerprint].cell
         result = RunFolder(cell.folder).result()
         if not result or not result["samples"]:
             return
         numbers = result["samples"]
         shown = [f"{label} {numbers[key]:.3f}" for key, label in SHOWN.items() if key in numbers]
-        place = sample_folder(cell, cell.items[0].id)
+        folder = cell.sample_folder(cell.items[0].id)
         depth = cell.items[0].id.count("/") + 1
         if shown:  # nothing is known of a scene without depth and cameras
             out(f"          {', '.join(shown)}")
-        out(f"          frames in {place.parents[depth - 1]}")
+        out(f"          frames in {folder.parents[depth - 1]}")
         for scene, (there, claimed) in list(result["ends_early"].items())[:5]:
             out(f"          {scene}: its video has {there} frames, its header claims {claimed}")
 

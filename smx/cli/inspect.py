@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smx.cli._filters import Named
-from smx.cli._following import poll_interval, refresh, width
+from smx.cli._following import refresh, width
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smx.registry.rows import AttemptRow
     from smx.registry.store import Registry
     from smx.runfolder import AttemptFolder, RunFolder
     from smx.workspace import Workspace
@@ -56,6 +57,8 @@ def logs(
     from smx.cli._common import counted, registry_as_it_is, say, workspace
     from smx.cli._filters import attempt_of
     from smx.cli._streams import listening
+    from smx.control.cancel import is_in_process
+    from smx.control.wait import wait_for
     from smx.errors import UserError
 
     space = workspace()
@@ -67,7 +70,7 @@ def logs(
             valid = "--shard 0" if shards == 1 else f"--shard 0 to {shards - 1}"
             has = f"attempt {attempt.number} of {folder.path.name} has {counted(shards, 'shard')}"
             raise UserError(f"there is no shard {shard}: {has}", f"valid: {valid}")
-        if attempt.plan["executor"] == "inline":
+        if is_in_process(space, attempt.plan["executor"]):
             say(f"{folder.path.name} ran inside the command that started it, so what it printed is in that terminal.")
             say(f"what it recorded: smx show {folder.path.name}, and {attempt.path}")
             return
@@ -76,13 +79,14 @@ def logs(
             say(f"nothing printed yet (smx why {folder.path.name})")
             return
         reader = _Reader(attempt, endings, shard, tail)
-        pause = threading.Event()
-        end = _End(space, registry, folder, attempt)
-        while follow and not end.reached():
-            reader.read()
-            if not listening():
-                return
-            pause.wait(0.5)
+        if follow:
+
+            def goes_on(live: Sequence[AttemptRow]) -> bool:
+                reader.read()
+                silent = all(shard.exit() is not None for shard in attempt.shards())
+                return listening() and not silent and any(row.attempt == attempt.number for row in live)
+
+            wait_for(space, registry, {folder.spec["fingerprint"]}, look=goes_on)
         reader.read(last=True)
         if not reader.printed:
             say(f"nothing printed (smx why {folder.path.name})")
@@ -155,26 +159,6 @@ class _Reader:
 def _shown(line: str) -> str:
     """A line as a terminal would leave it: of a progress bar, its last state."""
     return line.rstrip("\r").rsplit("\r", 1)[-1]
-
-
-class _End:
-    """Whether an attempt prints no more: by its own word, else by its executor's, asked now and then."""
-
-    def __init__(self, space: Workspace, registry: Registry, folder: RunFolder, attempt: AttemptFolder) -> None:
-        self._space, self._registry, self._attempt = space, registry, attempt
-        self._mark = folder.spec["fingerprint"]
-        self._every = max(2.0, poll_interval(space, attempt.plan["executor"]))
-        self._asked = time.monotonic()
-
-    def reached(self) -> bool:
-        """One look."""
-        if all(shard.exit() is not None for shard in self._attempt.shards()):
-            return True
-        if time.monotonic() - self._asked >= self._every:
-            refresh(self._space, self._registry, quiet=True)
-            self._asked = time.monotonic()
-        live = self._registry.attempts(self._mark, live=True)
-        return not any(row.attempt == self._attempt.number for row in live)
 
 
 def _attempt(space: Workspace, registry: Registry, name: str, number: int | None) -> tuple[RunFolder, AttemptFolder]:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from smx.cli import _launch as L
-
-if TYPE_CHECKING:
-    from smx.resolve import Resolver
-    from smx.run import Run
 
 
 def run(
@@ -34,6 +29,7 @@ def run(
     Example: smx run experiments/samplers-x-frames.yaml --dry-run
     """
     from smx.cli._common import out, workspace
+    from smx.control.launch import LaunchOptions, request_of
     from smx.resolve.matrix import read, requests
     from smx.workspace import experiment_file
 
@@ -41,37 +37,13 @@ def run(
     path = experiment_file(space, file)
     experiment = read(path)
     overrides = L.settings(set_)
-    how = L.LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, as_json, canary)
-
-    def build(resolver: Resolver) -> tuple[list[Run], set[str]]:
-        cells: list[Run] = []
-        asked: set[str] = set()
-        for part, request in requests(experiment, tuple(group or ())):
-            made = cells_of(resolver, part.kind, part.train, L.changed(request, overrides))
-            cells += [replace(cell, labels={**cell.labels, "experiment": [path.stem]}) for cell in made]
-            asked.add(made[-1].fingerprint)
-        return cells, asked
-
-    done = L.launch(space, how, build)
+    chosen = [
+        {**request_of(part.kind, L.changed(keys, overrides)), "train": part.train}
+        for part, keys in requests(experiment, tuple(group or ()))
+    ]
+    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary)
+    done = L.start(space, chosen, options, as_json=as_json, labels={"experiment": [path.stem]})
     if not dry_run and not as_json:
         L.summary(space, done)
         out("table: smx report")
-    raise typer.Exit(done.code)
-
-
-def cells_of(resolver: Resolver, kind: str, train: dict[str, Any] | None, request: dict[str, Any]) -> list[Run]:
-    """All cells of one request; with `train`, the model is trained first and the result evaluated."""
-    from smx import plugins
-    from smx.spec import SampleSpec, nest
-
-    if kind == "gen":
-        return resolver.gen(request)
-    if kind == "train":
-        return resolver.train(request)
-    if train is None or not plugins.load("models", resolver.base_of(str(request.get("model", "tiny")))).trainable:
-        return resolver.eval(request)
-    shared: dict[str, Any] = {k: request[k] for k in ("model", *SampleSpec.model_fields) if k in request}
-    first = resolver.train({**shared, **nest(train)})
-    trained = first[-1]
-    resolver.trained = {**resolver.trained, trained.title: trained}
-    return [*first, *resolver.eval({**request, "checkpoint": trained.title})]
+    raise typer.Exit(not done.ended_well)

@@ -151,11 +151,9 @@ def _tables(query: Query, *, imported: bool, published: bool) -> list[Table]:
     place = workspace()
     with registry_as_it_is(place) as registry:
         if registry.attempts(live=True):
-            from smx.cli._following import summed_up
-            from smx.control.sync import sync
+            from smx.control.sync import refresh
 
-            for line in summed_up(sync(place, registry)):
-                say(f"unknown: {line}")
+            refresh(place, registry, say)
         asked = {run.bench for run in registry.runs(kind="eval") if run.bench}
         others_only = published and query.bench in BENCHES - asked  # nothing of ours yet, which is no mistake
         found = [] if others_only else tables(registry, query)

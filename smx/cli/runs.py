@@ -32,16 +32,14 @@ def ls(
     """
     from smx.cli._common import out, out_json, print_tables, registry_as_it_is, say, workspace
     from smx.cli._filters import filters
-    from smx.cli._following import summed_up
-    from smx.control.sync import sync
+    from smx.control.sync import refresh
 
     space = workspace()
     wanted = filters(
         kind=kind, model=model, sampler=sampler, frames=frames, bench=bench, state=state, since=since, tag=tag
     )
     with registry_as_it_is(space) as registry:
-        for line in summed_up(sync(space, registry)):
-            say(f"unknown: {line}")
+        refresh(space, registry, say)
         rows = registry.runs(**wanted, limit=limit)
     if as_json:
         out_json([_row_json(row) for row in rows])
@@ -81,14 +79,12 @@ def show(
     Example: smx show tiny-rooms-uniform-16f-1a2b3c4d --items --where wrong
     """
     from smx.cli._common import out, out_json, registry_as_it_is, say, workspace
-    from smx.cli._following import summed_up
-    from smx.control.sync import sync
+    from smx.control.sync import refresh
     from smx.runfolder import RunFolder
 
     space = workspace()
     with registry_as_it_is(space) as registry:
-        for line in summed_up(sync(space, registry)):
-            say(f"unknown: {line}")
+        refresh(space, registry, say)
         row = registry.find(run)
         attempts = registry.attempts(row.fingerprint)
         inputs = registry.inputs(row.fingerprint)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from smx.cli._filters import Bench, Frames, Kind, Model, Sampler, Since, State, Tag
-from smx.cli._following import poll_interval, refresh, summed_up, width
+from smx.cli._following import refresh, width
 from smx.states import RunState
 
 SHORTEST = 5.0  # seconds: executors are not asked more often than this
@@ -82,6 +82,7 @@ def watch(
     from smx.cli._common import out, registry_as_it_is, workspace
     from smx.cli._filters import filters
     from smx.cli._streams import listening
+    from smx.control.sync import summed_up
     from smx.monitor import status as standing
 
     space = workspace()
@@ -115,32 +116,18 @@ def wait(
 
     Example: smx wait && smx report
     """
-    from smx.cli._common import out, out_json, registry_as_it_is, say, workspace
+    from smx.cli._common import out, out_json, say, workspace
+    from smx.cli._launch import Console
+    from smx.control.wait import wait as wait_until_ended
 
-    space = workspace()
-    pause = threading.Event()
-    with registry_as_it_is(space) as registry:
-        refresh(space, registry)
-        if runs:
-            wanted = {registry.find(name).fingerprint for name in runs}
-        else:
-            wanted = {row.fingerprint for row in registry.attempts(live=True)}
-        before = -1
-        while live := [row for row in registry.attempts(live=True) if row.fingerprint in wanted]:
-            if len(live) != before:
-                before = len(live)
-                say(f"waiting for {before} run{'s' if before > 1 else ''}")
-            pause.wait(max(poll_interval(space, row.executor) for row in live))
-            refresh(space, registry, quiet=True)
-        rows = [row for mark in wanted if (row := registry.run(mark))]
-    rows.sort(key=lambda row: (row.kind, row.folder))
+    rows = wait_until_ended(workspace(), runs or (), listener=Console())
     if as_json:
-        out_json([{"run": r.folder.split("/", 1)[1], "state": r.state, "done": r.done, "items": r.items} for r in rows])
+        out_json([{"run": r.title, "state": r.state, "done": r.done, "items": r.items} for r in rows])
     elif not rows:
         say("nothing is live: nothing to wait for")
     else:
         for row in rows:
-            out(f"{row.state:<9} {row.kind:<5} {row.folder.split('/', 1)[1]}  {row.done}/{row.items or '?'}")
+            out(f"{row.state:<9} {row.kind:<5} {row.title}  {row.done}/{row.items or '?'}")
     if any(row.state != RunState.done for row in rows):
         raise typer.Exit(1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +11,8 @@ from smx.errors import UserError
 from smx.states import RunState
 
 if TYPE_CHECKING:
-    from smx.resolve import Resolver
-    from smx.run import Run
+    from smx.control.launch import Launch
+    from smx.workspace import Workspace
 
 
 def train(
@@ -38,6 +38,7 @@ def train(
     Example: smx train --model tiny --data rooms --steps 100
     """
     from smx.cli._common import workspace
+    from smx.control.launch import LaunchOptions, combinations
 
     if not L.choices(data):
         raise UserError("no training data is named", "for example --data rooms; smx list benches")
@@ -46,34 +47,22 @@ def train(
         given["allow_position_mismatch"] = True
     if steps is not None:
         given["recipe"] = {**given.get("recipe", {}), "steps": steps}
-    how = L.LaunchOptions(executor, dry_run, retry, 1, None, watch, as_json)
-
-    def build(resolver: Resolver) -> tuple[list[Run], set[str]]:
-        cells, asked = [], set()
-        for name in L.choices(model):
-            for rule in L.choices(sampler):
-                for count in L.integers(frames, "frames"):
-                    for number in L.integers(seed, "seed"):
-                        made = resolver.train(
-                            {"model": name, "sampler": rule, "frames": count, "seed": number, **given}
-                        )
-                        cells += made
-                        asked.add(made[-1].fingerprint)
-        return cells, asked
-
+    several = {"model": L.choices(model), "sampler": L.choices(sampler)}
+    numbers = {"frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
+    options = LaunchOptions(executor, dry_run, retry, watch=watch)
     space = workspace()
-    done = L.launch(space, how, build)
+    done = L.start(space, combinations("train", {**several, **numbers, **given}), options, as_json=as_json)
     if not dry_run and not as_json:
         L.summary(space, done)
         _say_losses(space, done)
-    raise typer.Exit(done.code)
+    raise typer.Exit(not done.ended_well)
 
 
-def _say_losses(space: Any, done: L.Launch) -> None:
+def _say_losses(space: Workspace, done: Launch) -> None:
     from smx.cli._common import out
     from smx.runfolder import RunFolder
 
-    for row in done.rows:
+    for row in done.runs:
         folder = space.runs / row.folder
         losses = (RunFolder(folder).result() or {}).get("losses")
         if losses:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from smx.failures import clipped
 from smx.registry.store import Registry
-from smx.run import Decision, Item, Run
+from smx.run import Item, Run
 from smx.runfolder import Outcome, RunFolder
-from smx.spec import GenSpec, dataset_label
-from smx.spec import sample_folder as folder_of
 from smx.states import RunState
 
 _LONGEST = 80  # characters of a reason
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with a run, and why."""
+
+    cell: Run
+    action: str  # "run", "skip" (nothing to do) or "wait" (someone else is at it)
+    reason: str
+    items: tuple[Item, ...] = ()  # what is left to do, for action "run"
+    tried: int = 0  # number of the newest attempt this decision knows of, for action "run"
+    asked: bool = True  # False: it only serves one that was asked for
 
 
 def decide(cells: Sequence[Run], registry: Registry, *, asked: set[str], retry: bool) -> list[Decision]:
@@ -22,14 +32,8 @@ def decide(cells: Sequence[Run], registry: Registry, *, asked: set[str], retry: 
     `asked`: fingerprints the user named; the others only serve them. `retry`: also do items again that
     failed in a run that is done.
     """
-    return [_decide(cell, registry, cell.fingerprint in asked, retry) for cell in cells]
-
-
-def sample_folder(cell: Run, scene: str) -> Path:
-    """Where a gen cell keeps one scene."""
-    assert isinstance(cell.spec, GenSpec)
-    label = dataset_label(cell.spec.dataset, cell.spec.dataset_options)
-    return folder_of(Path(str(cell.paths["samples"])), cell.spec, label, scene)
+    named = ((cell, cell.fingerprint in asked) for cell in cells)
+    return [replace(_decide(cell, registry, is_asked, retry), asked=is_asked) for cell, is_asked in named]
 
 
 def _decide(cell: Run, registry: Registry, asked: bool, retry: bool) -> Decision:
@@ -37,8 +41,8 @@ def _decide(cell: Run, registry: Registry, asked: bool, retry: bool) -> Decision
     tried = attempts[-1].attempt if attempts else 0
     if live := [a for a in attempts if a.live]:
         job = f" job {live[-1].job}" if live[-1].job else ""
-        told = f"in flight: attempt {live[-1].attempt} ({live[-1].state}, {live[-1].executor}{job})"
-        return Decision(cell, "wait", told)
+        reason = f"in flight: attempt {live[-1].attempt} ({live[-1].state}, {live[-1].executor}{job})"
+        return Decision(cell, "wait", reason)
     excluded = [a.attempt for a in attempts if a.mark == "excluded"]
     outcome = RunFolder(cell.folder).outcome(frozenset(excluded))
     done = outcome.done.keys()
@@ -87,4 +91,4 @@ def _kept(cell: Run, item: Item, done: object) -> bool:
     assert hasattr(done, "__contains__")
     if item.id not in done:
         return False
-    return cell.kind != "gen" or (sample_folder(cell, item.id) / "sample.json").exists()
+    return cell.kind != "gen" or (cell.sample_folder(item.id) / "sample.json").exists()

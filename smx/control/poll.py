@@ -84,7 +84,8 @@ def _recovered(workspace: Workspace, attempt: AttemptFolder) -> dict[str, Any] |
     jobs = [_job(Path(place)) for place in listed["folders"]]
     _, executor = executor_for(workspace, plan["executor"])
     handles = executor.recover(plan["submission"], folder, jobs)
-    return dict(zip((job.folder for job in jobs), handles, strict=True)).get(attempt.path.resolve())
+    handle = dict(zip((job.folder for job in jobs), handles, strict=True)).get(attempt.path.resolve())
+    return {**handle, "executor": plan["executor"]} if handle else None
 
 
 def _job(folder: Path) -> Job:

@@ -9,6 +9,7 @@ from typing import Any
 
 from smx import plugins
 from smx.atomic_io import write_json
+from smx.errors import unknown
 from smx.executors import BaseExecutor
 from smx.registry.rows import RunRow
 from smx.registry.store import Registry
@@ -48,8 +49,12 @@ def _data(spec: AnySpec) -> str | None:
     return "+".join(spec.data) if isinstance(spec, TrainSpec) else None
 
 
-def record_handles(registry: Registry, answers: Sequence[tuple[str, AttemptFolder, Mapping[str, Any]]]) -> None:
-    """Keep what the executor answered of (fingerprint, attempt), in the folders and then in the registry."""
+def record_handles(
+    registry: Registry, executor: str, answers: Sequence[tuple[str, AttemptFolder, Mapping[str, Any]]]
+) -> None:
+    """Keep what the executor of that name answered of (fingerprint, attempt): in the folders, then in the registry."""
+    # Under the name it has here: one that another inherits from knows only its own.
+    answers = [(mark, attempt, {**handle, "executor": executor}) for mark, attempt, handle in answers]
     with ThreadPoolExecutor(WRITERS) as pool:
         list(pool.map(lambda answer: write_json(answer[1].path / "handle.json", answer[2]), answers))
     with registry.transaction():
@@ -63,8 +68,11 @@ def submission_folder(workspace: Workspace, submission: str) -> Path:
 
 
 def executor_for(workspace: Workspace, name: str | None) -> tuple[str, BaseExecutor]:
-    """The executor by name, with its options from the site file; the site's default, else inline."""
-    name = name or (workspace.site.executor if workspace.site else "inline")
+    """The executor by name, with its options from the site file; without a name the site's default, else inline."""
+    if name is None:
+        name = workspace.site.executor if workspace.site else "inline"
+    if name == "":  # from an unset variable in a script: not on this machine by mistake
+        raise unknown("executor", "", plugins.names("executors"), "smx list executors")
     options = workspace.site.executors.get(name, {}) if workspace.site else {}
     executor: BaseExecutor = plugins.load("executors", name).parse(options, f"executor {name}")
     return name, executor

@@ -19,12 +19,13 @@ from smx import plugins
 from smx.atomic_io import write_json
 from smx.control import hooks
 from smx.control.code_snapshot import snapshot
+from smx.control.plan import Decision
 from smx.control.reservations import WRITERS, record_handles, run_row, submission_folder
 from smx.errors import UserError
 from smx.executors import BaseExecutor, Job
 from smx.processes import is_alive, this_process
 from smx.registry.store import Registry
-from smx.run import Decision, Item, Run
+from smx.run import Item, Run
 from smx.runfolder import AttemptFolder, RunFolder, now
 from smx.spec import SCHEMA, EvalSpec, TrainSpec
 from smx.workspace import Workspace
@@ -71,7 +72,7 @@ def submit(
     for decision in wanted:
         _require_shares(decision.cell, driver.requested_resources(decision.cell.kind, resources))
     submission = uuid.uuid4().hex[:12]
-    code = snapshot(workspace) if wanted and driver.queues else None
+    code = snapshot(workspace) if wanted and not driver.in_process else None
     origin = {**provenance(), "snapshot": code.digest if code else None, "submitter": this_process()}
     with registry.transaction():
         for decision in wanted:
@@ -117,6 +118,7 @@ def submit(
         handles = driver.submit(submission, folder, jobs)
         record_handles(
             registry,
+            name,
             [
                 (d.cell.fingerprint, attempts[d.cell.fingerprint], handle)
                 for d, handle in zip(mine, handles, strict=True)
@@ -167,9 +169,9 @@ def _await_producers(
         submitter = dict(live[-1].provenance["submitter"])
         who = f"another command (process {submitter['pid']} on {submitter['host']})"
         began, told = time.monotonic(), False
-        while _being_submitted(attempt, handed_over=driver.queues):
+        while _being_submitted(attempt, handed_over=not driver.in_process):
             alive, waited = is_alive(submitter), time.monotonic() - began
-            if alive is False and _being_submitted(attempt, handed_over=driver.queues):
+            if alive is False and _being_submitted(attempt, handed_over=not driver.in_process):
                 hint = "type the same command again: it goes on from there"
                 raise UserError(f"{who} ended while it was submitting {attempt.run.path.name}", hint)
             if alive is None and waited > _ELSEWHERE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -31,13 +31,28 @@ from smx.workspace import Workspace
 _DAMAGE = (UserError, LookupError, TypeError, ValueError, OSError)
 
 
-def sync(workspace: Workspace, registry: Registry) -> list[str]:
-    """Bring every live attempt up to date. Returns what could not be found out, in words.
+def refresh(workspace: Workspace, registry: Registry, say: Callable[[str], None]) -> None:
+    """Bring every live attempt up to date, and `say` what could not be found out."""
+    for line in summed_up(sync(workspace, registry)):
+        say(f"unknown: {line}")
+
+
+def summed_up(doubts: Sequence[str]) -> list[str]:
+    """`WHAT: WHY` of each attempt, once for all that have the same reason: a cluster that is down is one sentence."""
+    of: dict[str, list[str]] = {}
+    for what, _, why in (doubt.partition(": ") for doubt in doubts):
+        of.setdefault(why, []).append(what)
+    more = {why: f" and {len(names) - 1} more" if len(names) > 1 else "" for why, names in of.items()}
+    return [f"{names[0]}{more[why]}: {why}" if why else "; ".join(names) for why, names in of.items()]
+
+
+def sync(workspace: Workspace, registry: Registry, executors: Collection[str] | None = None) -> list[str]:
+    """Bring live attempts up to date: all, or those of these executors. Returns what could not be found out, in words.
 
     Whatever is to be read is read first, and executors asked, each once; then what has changed is written, in one
     transaction. What another command has concluded in the meantime stays as it is.
     """
-    views = _live(workspace, registry)
+    views = _live(workspace, registry, executors)
     facts = ask(workspace, views, ended=True)
     seen = _looks(views, facts)
     with registry.transaction():
@@ -178,9 +193,9 @@ def _looks(views: Sequence[AttemptView], facts: Mapping[Path, Sequence[ShardStat
         return [found for part in looked for found in part]
 
 
-def _live(workspace: Workspace, registry: Registry) -> list[AttemptView]:
-    """Every live attempt."""
-    rows = registry.attempts(live=True)
+def _live(workspace: Workspace, registry: Registry, executors: Collection[str] | None) -> list[AttemptView]:
+    """Every live attempt, or those of these executors."""
+    rows = [row for row in registry.attempts(live=True) if executors is None or row.executor in executors]
     of_live = f"fingerprint in (select fingerprint from attempts where state in {LIVE})"
     folders = dict(registry.query(f"select fingerprint, folder from runs where {of_live}"))
     shards: dict[tuple[str, int], list[ShardRow]] = {}

@@ -58,7 +58,10 @@ class BaseExecutor(Options):
 
     poll_interval: ClassVar[float] = 15.0  # seconds to leave between two polls while someone waits
     canaries: ClassVar[bool] = False  # whether it heeds `Job.canary`
-    queues: ClassVar[bool] = True  # whether jobs may begin later: they then run a copy of the code as it is now
+    stand_ins: ClassVar[bool] = True  # whether rooms and a tiny model may serve where no data or weights are configured
+    # Whether the work is done by `drive`, in the process that submits: only there it can be stopped, and there it
+    # prints. Jobs of all others may begin later, so they run a copy of the code as it is now.
+    in_process: ClassVar[bool] = False
 
     def check(self, kinds: Collection[str], changes: Mapping[str, Any] | None = None) -> None:
         """`UserError` for what jobs of these kinds would be refused for, before anything is written.

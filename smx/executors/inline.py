@@ -23,7 +23,7 @@ class Executor(BaseExecutor):
     """Work is done by `drive`; Ctrl-C ends the item in hand and cancels what has not begun."""
 
     poll_interval: ClassVar[float] = 0.5
-    queues: ClassVar[bool] = False
+    in_process: ClassVar[bool] = True
 
     _jobs: list[Job] = PrivateAttr(default_factory=list)
 

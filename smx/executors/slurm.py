@@ -41,6 +41,7 @@ class Executor(Resources, BaseExecutor):
     """
 
     canaries: ClassVar[bool] = True
+    stand_ins: ClassVar[bool] = False
 
     kinds: dict[Literal["gen", "train", "eval"], dict[str, Any]] = Field(
         default_factory=dict, description="what differs per kind of run: {gen: {gpus: 0, partition: cpu}}"

@@ -37,6 +37,12 @@ class RunRow:
     failed: int = 0
     created: str = field(default_factory=now)
     updated: str = field(default_factory=now)
+
+    @property
+    def title(self) -> str:
+        """How people see it, and its folder's name: name and eight digits."""
+        return self.folder.split("/", 1)[1]
+
     # What kind of run it is; `Registry.add_run` reads it from the spec: see `smx.registry.spec_columns`.
     blind: bool = False
     input: str | None = None

@@ -108,7 +108,7 @@ def dependency(part: Part, parts: Sequence[Part], job_of: Callable[[int], str | 
                 job = job_of(number)
                 if job is None:
                     return [], f"dependency {title}: whether SLURM took it is not known"
-            elif handle is None or handle["executor"] != "slurm":
+            elif handle is None or not handle.get("requeues"):  # no scheduler's: it has no job ids
                 where = f"runs with executor {handle['executor']}" if handle else "is being submitted"
                 return [], f"dependency {title} {where}, and SLURM cannot wait for it"
             else:
