@@ -44,6 +44,7 @@ class GenSpec(SampleSpec):
     dataset: str = Field("rooms", description="where scenes come from; smx list datasets")
     dataset_options: dict[str, Any] = Field(default_factory=dict, description="options of the dataset")
     scenes: tuple[str, ...] = Field(("*",), description="globs of scene ids to use")
+    strict: bool = Field(False, description="a scene whose depth and cameras disagree fails; --strict")
 
 
 class LookSpec(SampleSpec):
@@ -107,7 +108,14 @@ SPECS: dict[str, type[GenSpec] | type[TrainSpec] | type[EvalSpec]] = {
 # What is not identity: names for people.
 _NAMES = {"model"}
 # Keys that runs did not have at first, and what those did: saying so must not make them other runs.
-_LATER = {"imported": False, "blind": False, "input": "video", "frame_order": "given", "loop": "shared"}
+_LATER = {
+    "strict": False,
+    "imported": False,
+    "blind": False,
+    "input": "video",
+    "frame_order": "given",
+    "loop": "shared",
+}
 
 
 class Variant(Options):

@@ -125,3 +125,16 @@ def test_cameras_elsewhere_give_depth_its_intrinsics(cases: Path, gen: Any) -> N
     code, _, sample = gen("poses_K/root", "sa", "--poses", str(cases / "poses_K" / "poses"))
     assert code == 0
     assert is_right(sample)
+
+
+@pytest.mark.parametrize("sampler", ["sa", "fps"])
+def test_one_camera_far_off_is_left_out(sampler: str, gen: Any) -> None:
+    """Lost otherwise: voxels 1.58 m wide, every coverage 1.0, and the wrong camera among the chosen."""
+    code, said, sample = gen("outlier", sampler)
+    assert code == 0
+    assert "warning: s: no neighbour confirms the camera of frame 17: left out" in said
+    assert sample is not None
+    assert 17 not in sample.record["candidates"] + sample.ids
+    assert abs(sample.record["geometry"]["voxel_edge"] - 0.15) < 0.005
+    if sampler == "sa":
+        assert abs((sample.coverage or 0) - 0.962) < 0.01

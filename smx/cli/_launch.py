@@ -47,6 +47,9 @@ AllowMismatch = Annotated[
     bool,
     typer.Option("--allow-position-mismatch", help="Run weights at other positions than they were trained with."),
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="A scene whose depth and cameras disagree fails, instead of a warning.")
+]
 Seeds = Annotated[str, typer.Option("--seed", help="Seed, or several separated by commas.")]
 
 

@@ -50,6 +50,7 @@ def evaluate(
     ] = Input.video,
     frame_order: Annotated[Order, typer.Option(help="Show pairs of frames in another order.")] = Order.given,
     allow_position_mismatch: L.AllowMismatch = False,
+    strict: L.Strict = False,
     seed: L.Seeds = "0",
     executor: L.Executor = None,
     shards: L.Shards = 1,
@@ -71,6 +72,8 @@ def evaluate(
     named = (("where", where), ("subset", subset), ("prompt", prompt))
     bench_options = {key: value for key, value in named if value is not None}
     given: dict[str, Any] = {"bench": bench, "root": root, "checkpoint": checkpoint}
+    if strict:
+        given["strict"] = True
     if allow_position_mismatch:
         given["allow_position_mismatch"] = True
     if bench_options:

@@ -40,6 +40,7 @@ def gen(
     max_failed: L.MaxFailed = None,
     canary: L.Canary = False,
     retry: L.Retry = False,
+    strict: L.Strict = False,
     watch: L.Watch = False,
     dry_run: L.DryRun = False,
     as_json: L.AsJson = False,
@@ -51,7 +52,7 @@ def gen(
     from smx.cli._common import workspace
     from smx.control.launch import LaunchOptions, combinations
 
-    given: dict[str, Any] = {"dataset": dataset, "root": root, "poses": poses, "vggt": vggt}
+    given: dict[str, Any] = {"dataset": dataset, "root": root, "poses": poses, "vggt": vggt, "strict": strict or None}
     given |= {"scenes": L.choices(scenes), **L.settings(set_)}
     several = {"sampler": L.choices(sampler), "frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
     options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary)

@@ -25,6 +25,7 @@ def train(
     checkpoint: Annotated[str | None, typer.Option(help="Folder of the weights to start from.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the variant's recipe.")] = None,
     allow_position_mismatch: L.AllowMismatch = False,
+    strict: L.Strict = False,
     seed: L.Seeds = "0",
     executor: L.Executor = None,
     set_: L.Sets = None,
@@ -43,6 +44,8 @@ def train(
     if not L.choices(data):
         raise UserError("no training data is named", "for example --data rooms; smx list benches")
     given = L.changed({"data": L.choices(data), "checkpoint": checkpoint}, L.settings(set_))
+    if strict:
+        given["strict"] = True
     if allow_position_mismatch:
         given["allow_position_mismatch"] = True
     if steps is not None:

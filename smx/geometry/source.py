@@ -41,6 +41,7 @@ class SceneLike(Protocol):
 
     def cameras(self, ids: Sequence[int]) -> CamerasLike | None: ...
     def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None: ...
+    def depth_map(self, frame_id: int) -> np.ndarray | None: ...
 
 
 class PointMap(NamedTuple):
@@ -119,7 +120,7 @@ class DepthSource:
         cameras = self._scene.cameras([frame_id])
         if cameras is None or not np.isfinite(cameras.w2c).all():
             return None
-        found = self._depth(frame_id)
+        found = self.depth(frame_id)
         if found is None:
             return None
         depth, intrinsics = found
@@ -128,6 +129,10 @@ class DepthSource:
         k_inverse, c2w = np.linalg.inv(intrinsics.astype(np.float64)), np.linalg.inv(cameras.w2c[0])
         _kernels.unproject(depth, k_inverse, c2w, points)
         return PointMap(points.reshape(*depth.shape, 3), None)
+
+    def has_depth(self, ids: Sequence[int]) -> bool:
+        """Whether one of `ids` has a depth map, whether its scale fits the cameras or not."""
+        return any(self._scene.depth_map(frame_id) is not None for frame_id in ids)
 
     def forget(self, frame_id: int) -> None:
         """Drop its depth map."""
@@ -138,7 +143,8 @@ class DepthSource:
         """As given."""
         return self._record
 
-    def _depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def depth(self, frame_id: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """(depth map, its K) of a frame as the scene has it, kept until it is forgotten."""
         if frame_id not in self._depths:
             found = self._scene.depth(frame_id)
             size = 0 if found is None else found[0].nbytes

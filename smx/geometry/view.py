@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -14,7 +16,10 @@ from smx.options import Options
 if TYPE_CHECKING:
     import numpy as np
 
+    from smx.geometry.depth_agreement import Agreement
     from smx.geometry.voxels import VoxelGrid, VoxelSets
+
+_SAMPLED = 4096  # points of a frame that tell how far the scene reaches
 
 # Options that only some sources read.
 _READ_BY = {
@@ -98,6 +103,8 @@ class SceneView:
         self._least: np.float32 | None = None  # confidence from which a point counts; None until it is known
         self._keys: dict[int, np.ndarray] = {}
         self._fresh = False  # something was computed that no cache knows
+        self._agreement: tuple[Agreement | None] | None = None  # once it was looked at
+        self._left_out: frozenset[int] = frozenset()  # frames whose cameras no neighbour confirms
         self.map_size: tuple[int, int] | None = None  # (width, height) of the point maps, once one was seen
 
     @property
@@ -112,8 +119,13 @@ class SceneView:
 
     @property
     def candidates(self) -> np.ndarray:
-        """[T] int64 raw frame ids at linspace(0, N-1, min(candidates, N)), truncated."""
-        return candidates_of(self.frame_ids, self._options.candidates)
+        """[T] int64 raw frame ids at linspace(0, N-1, min(candidates, N)), truncated; see `agreement`."""
+        found = candidates_of(self.frame_ids, self._options.candidates)
+        if self._left_out:
+            import numpy as np
+
+            found = found[~np.isin(found, list(self._left_out))]
+        return found
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -153,6 +165,10 @@ class SceneView:
 
         return np.stack([camera.K for camera in self._cameras_of(ids)])
 
+    def has_depth(self) -> bool:
+        """Whether any candidate has a depth map, whatever is to be made of it."""
+        return isinstance(self.source, DepthSource) and self.source.has_depth(self.candidates.tolist())
+
     def metric(self) -> bool:
         """Whether camera translations are metres."""
         self._cameras_of([int(self.frame_ids[0])] if not self._cameras else [])
@@ -160,20 +176,74 @@ class SceneView:
 
     def grid(self) -> VoxelGrid:
         """The voxel grid, fitted to the candidates' points."""
-        from smx.geometry.voxels import VoxelGrid, bounding_box, merge_boxes
+        from smx.geometry.voxels import VoxelGrid
 
         if self._grid is None:
             self._cameras_of(self.candidates.tolist())  # without any, that is the reason to name
-            least = self._confident()
-            seen = (self._map(int(frame_id)) for frame_id in self.candidates)
-            boxes = [bounding_box(*found, least) for found in seen if found is not None]
-            if not boxes:
-                raise SceneError(f"scene {self.scene!r} has no depth with a camera, so what its frames see is unknown")
+            self.agreement()
+            box = self._box()
             try:
-                self._grid = VoxelGrid.fit(merge_boxes(boxes), self._options.voxel_size)
+                self._grid = VoxelGrid.fit(box, self._options.voxel_size)
             except SceneError as error:
                 raise SceneError(f"scene {self.scene!r}: {error}") from None
         return self._grid
+
+    def agreement(self) -> Agreement | None:
+        """How well cameras agree with measured depth; None where one of them is missing, or a network made them.
+
+        From then on, cameras that no neighbour confirms are lost, and their frames are no candidates.
+        """
+        if not isinstance(self.source, DepthSource):
+            return None
+        if self._agreement is None:
+            self._agreement = (self._agree(self.source),)
+        found = self._agreement[0]
+        if found is not None and found.unconfirmed and not self._left_out:
+            self._left_out = frozenset(found.unconfirmed)
+            self._lose(found.unconfirmed)
+        return found
+
+    def _agree(self, source: DepthSource) -> Agreement | None:
+        from smx.geometry.depth_agreement import agreement
+
+        ids = self.candidates.tolist()
+        cameras = self.cameras(ids)
+        if cameras is None:
+            return None
+
+        def all_poses() -> tuple[np.ndarray, np.ndarray]:
+            whole = source.cameras(self.frame_ids.tolist())
+            assert whole is not None
+            return self.frame_ids, whole.w2c
+
+        return agreement(ids, cameras.w2c, source.depth, all_poses)
+
+    def _lose(self, ids: Sequence[int]) -> None:
+        import numpy as np
+
+        for frame_id, camera in zip(ids, self._cameras_of(ids), strict=True):
+            self._cameras[frame_id] = camera._replace(w2c=np.full((4, 4), np.nan))
+
+    def _box(self) -> np.ndarray:
+        """[2, 3] around the candidates' points; of measured ones, around all but a few that lie far out."""
+        import numpy as np
+
+        from smx.geometry.voxels import bounding_box, merge_boxes, without_strays
+
+        least = self._confident()
+        boxes, some = [], []
+        for frame_id in self.candidates.tolist():
+            found = self._map(frame_id)
+            if found is None:
+                continue
+            boxes.append(bounding_box(*found, least))
+            if found[1] is None:
+                step = max(1, int((found[0].size / 3 / _SAMPLED) ** 0.5))
+                some.append(found[0][::step, ::step].reshape(-1, 3))
+        if not boxes:
+            raise SceneError(f"scene {self.scene!r} has no depth with a camera, so what its frames see is unknown")
+        box = merge_boxes(boxes)
+        return without_strays(box, np.concatenate(some)) if some else box
 
     def voxels(self, ids: Sequence[int]) -> VoxelSets:
         """Occupied voxels of those frames, row k for ids[k], on the grid fitted to the candidates."""
@@ -181,6 +251,7 @@ class SceneView:
 
         from smx.geometry.voxels import VoxelSets
 
+        self.agreement()
         grid, least = self.grid(), self._confident()
         for frame_id in map(int, ids):
             if frame_id not in self._keys:
@@ -238,14 +309,18 @@ class SceneView:
             "K": self._stacked([self._cameras[i].K for i in posed], (3, 3)),
             "pose_enc": self._stacked(encoded, (9,)),
             "metric": np.array(self._metric),
+            "agreement": np.array(json.dumps([asdict(one) if one else None for one in self._agreement or ()])),
         }
 
     def adopt(self, known: Mapping[str, np.ndarray]) -> None:
         """Take what another view of the same scene, data and options computed, instead of computing it."""
         import numpy as np
 
+        from smx.geometry.depth_agreement import Agreement
         from smx.geometry.voxels import VoxelGrid
 
+        for one in json.loads(str(known["agreement"])):
+            self._agreement = (None if one is None else Agreement(**{**one, "unconfirmed": tuple(one["unconfirmed"])}),)
         self._grid = VoxelGrid(low=known["low"], high=known["high"], edge=np.float32(known["edge"]))
         self._least = np.float32(known["least"])
         width, height = known["map_size"].tolist()
@@ -279,7 +354,7 @@ class SceneView:
 
     def _map(self, frame_id: int) -> tuple[np.ndarray, np.ndarray | None] | None:
         """(points, confidence) of a frame."""
-        found = self.source.point_map(frame_id)
+        found = None if frame_id in self._left_out else self.source.point_map(frame_id)
         if found is None:
             return None
         self.map_size = (found.points.shape[1], found.points.shape[0])

@@ -117,6 +117,24 @@ def merge_boxes(boxes: Iterable[np.ndarray]) -> np.ndarray:
     return np.stack([stack[:, 0].min(axis=0), stack[:, 1].max(axis=0)])
 
 
+_STRAY = 0.001  # share of points that may lie anywhere
+_REACH = 0.1  # of the box around the others: so far out, a point is of the scene
+
+
+def without_strays(box: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """`box` [2, 3] of measured points, of which `some` [n, 3] float32 are a sample, without a few that lie far out.
+
+    A side that reaches farther than a tenth of the box beyond 99.9 % of the points ends with those: one depth pixel
+    at 60 m makes no voxels of 1.5 m. Where nothing lies out, the box stays as it is to the last bit.
+    """
+    some = some[np.isfinite(some).all(axis=1)]
+    if not len(some) or not np.isfinite(box).all():
+        return box
+    low, high = np.quantile(some, [_STRAY, 1 - _STRAY], axis=0).astype(np.float32)
+    reach = np.float32(_REACH) * (high - low)
+    return np.stack([np.where(box[0] < low - reach, low, box[0]), np.where(box[1] > high + reach, high, box[1])])
+
+
 @dataclass(frozen=True)
 class VoxelGrid:
     """A lattice of cubes that starts at `low`. Points outside the fitted box have voxels too."""

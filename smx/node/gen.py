@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins, sampleset
+from smx.errors import SceneError
 from smx.node.geometry import source_of
 from smx.node.parallel import finished, workers_for
 from smx.node.sampling import make_sample
@@ -14,7 +15,7 @@ from smx.node.shard import Shard
 from smx.run import Item
 from smx.spec import GenSpec, dataset_label, digest, sample_set
 
-VOXELS_VERSION = 2  # raise when the same scene would give other voxels
+VOXELS_VERSION = 3  # raise when the same scene would give other voxels
 _SCENE_BYTES = 1 << 30  # what a scene in hand may take: decoded frames, point maps or depth, and room to work
 
 
@@ -46,6 +47,8 @@ def work(shard: Shard) -> None:
             source_of=geometry,
             extra={"sample_set": identity, "dataset": label, "dataset_version": type(dataset).version},
         )
+        if spec.strict and (doubt := data.get("doubt")):
+            raise SceneError(f"scene {item.id!r}: {doubt}")
         return data, time.perf_counter() - started
 
     workers = workers_for(len(shard.items), _SCENE_BYTES)

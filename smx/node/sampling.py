@@ -6,6 +6,7 @@ import io
 import json
 import re
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,8 +44,8 @@ def make_sample(
     `source_of` makes the scene's geometry from it and the raw ids of its candidates.
     `cache`: file of this scene's voxels, shared by all samplers and frame counts; made if it is not there.
     Summary: `frames`, `fill` (how many), `overlap` (mean over pairs of two frames) and `coverage`, None where unknown;
-    `ends_early` where a video has other than the frames its header claims: [there, claimed]; `warnings`: lines on
-    what of the scene was not used or is doubtful, where there are any.
+    `doubt` where depth and cameras disagree; `ends_early` where a video has other than the frames its header claims:
+    [there, claimed]; `warnings`: lines on what of the scene was not used or is doubtful, where there are any.
     Raises `SceneError` when the scene cannot be sampled, `UserError` for an odd n.
     """
     sampler.check_frames(n)
@@ -63,8 +64,13 @@ def make_sample(
     view = SceneView(once, geometry, _geometry(once, geometry, source_of, needs, warnings))
     if cache is not None and (known := _read_cache(cache)) is not None:
         view.adopt(known)
+    if needs and len(scene.frame_ids):
+        with suppress(SceneError):  # of depth; a sampler that needs it meets it again
+            view.agreement()
     choice = choose(sampler, view, n, seed)
+    measured = _measured(view, choice, geometry)
     cameras = _cameras(view, choice.ids, needs, warnings)
+    warnings += _doubts(view, measured, known_cameras=cameras is not None)
     record = {
         "sampler": sampler_name,
         "sampler_version": sampler.version,
@@ -77,7 +83,7 @@ def make_sample(
         "ids": choice.ids,
         "timestamps": _timestamps(scene, choice.ids),
         "fill": choice.fill,
-        **_measured(view, choice, geometry),
+        **measured,
         "notes": choice.notes,
         **({"warnings": warnings} if warnings else {}),
     }
@@ -112,6 +118,7 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
         "overlap": round(float(np.mean(overlaps)), 6) if overlaps else None,
         "coverage": record["coverage"],
         **({"ends_early": [source["frames"], source["frames_declared"]]} if "frames_declared" in source else {}),
+        **({"doubt": doubt} if (doubt := record["geometry"].get("doubt")) else {}),
         **({"warnings": record["warnings"]} if record.get("warnings") else {}),
     }
 
@@ -199,6 +206,23 @@ def _measured(view: SceneView, choice: Choice, geometry: GeometryOptions) -> dic
             "box": [grid.low.tolist(), grid.high.tolist()],
             "image_size": list(view.map_size or ()),
             "metric": view.metric(),
+            **_agreement(view),
             **view.source.record(),
         },
     }
+
+
+def _agreement(view: SceneView) -> dict[str, Any]:
+    """How well depth and cameras agree, where both are there; and the doubt that this raises."""
+    found = view.agreement()
+    if found is None:
+        return {}
+    return {"agreement": found.record(), **({"doubt": found.doubt} if found.doubt else {})}
+
+
+def _doubts(view: SceneView, measured: dict[str, Any], *, known_cameras: bool) -> list[str]:
+    """What speaks against the scene's cameras and depth, or keeps them from being used."""
+    if "none" not in measured["geometry"]:
+        found = view.agreement()
+        return [] if found is None else found.warnings()
+    return [f"coverage is unknown: {measured['geometry']['none']}"] if known_cameras and view.has_depth() else []

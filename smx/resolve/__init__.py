@@ -48,7 +48,7 @@ class Resolver:
         if "dataset" not in values:
             values["dataset"] = self._data.default_dataset(places)
         refuse_as_sampler(self._workspace.samples, str(values.get("sampler")))
-        spec = build("gen", values)
+        spec = build("gen", {**values, "strict": places.strict is not None})
         assert isinstance(spec, GenSpec)
         return [self._frames.gen(spec, places)]
 

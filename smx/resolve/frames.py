@@ -59,7 +59,8 @@ class Frames:
         videos = self._data.videos(seen)
         dataset = dataset_of(seen.bench.dataset, seen.options)
         known = self._data.scenes(seen.bench.dataset, dataset, videos)
-        gen = self.gen(_gen_spec(spec, seen, self._wanted(seen.scenes, known, videos)), places.at(videos))
+        wanted = self._wanted(seen.scenes, known, videos)
+        gen = self.gen(_gen_spec(spec, seen, wanted, strict=places.strict is not None), places.at(videos))
         if model.wants_cameras() and spec.geometry.source == "dataset" and not dataset.has_cameras:
             require_cameras(spec.model, seen.bench.dataset, dataset, videos, known)
         if model.reads_times() and not (isinstance(spec, EvalSpec) and spec.input == "frames"):
@@ -103,10 +104,10 @@ def _matching(spec: GenSpec, scenes: list[str]) -> list[str]:
     return chosen
 
 
-def _gen_spec(spec: TrainSpec | EvalSpec, seen: AskedScenes, scenes: tuple[str, ...]) -> GenSpec:
+def _gen_spec(spec: TrainSpec | EvalSpec, seen: AskedScenes, scenes: tuple[str, ...], *, strict: bool) -> GenSpec:
     """What makes the frames that `spec` looks at: the same choice, of the bench's scenes."""
     shared = {name: getattr(spec, name) for name in SampleSpec.model_fields}
     values = {**shared, "dataset": seen.bench.dataset, "dataset_options": seen.options, "scenes": scenes}
-    made = build("gen", values)
+    made = build("gen", {**values, "strict": strict})
     assert isinstance(made, GenSpec)
     return made

@@ -24,6 +24,7 @@ class Roots:
     poses: str | None = None  # camera files
     vggt: str | None = None  # weights of VGGT
     allow_position_mismatch: str | None = None  # whatever it says, it was asked for
+    strict: str | None = None  # as that
 
     @property
     def any(self) -> bool:
