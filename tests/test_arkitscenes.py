@@ -186,3 +186,14 @@ def test_axis_angles_are_rotations() -> None:
     np.testing.assert_allclose(axis_angle_to_rotation(vectors), Rotation.from_rotvec(vectors).as_matrix(), atol=1e-12)
     turn = quaternion_to_rotation(np.array([0.1, -0.7, 0.2, 0.4]))
     np.testing.assert_allclose(axis_angle_to_rotation(rotation_vector(turn)), turn, atol=1e-12)
+
+
+def test_a_walk_of_which_only_the_video_was_loaded_is_named(
+    tmp_path: Path, room: RoomScene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Lost otherwise: fewer scenes than were downloaded, and nobody knows why."""
+    folder = arkitscenes(room, tmp_path, SCENE)
+    (folder.parent / "41048191").mkdir()
+    (folder.parent / "41048191" / "41048191.mov").write_bytes(b"")
+    assert Dataset().scenes(tmp_path) == [SCENE]
+    assert "41048191 is skipped: it has 41048191.mov and no pictures of lowres_wide" in caplog.text

@@ -42,6 +42,13 @@ def find(root: Path, camera: Camera) -> dict[str, Path]:
     return found
 
 
+def only_videos(root: Path, found: dict[str, Path]) -> dict[str, str]:
+    """Walks of which there is a video and no pictures: id -> the video's name."""
+    splits = [top / split for top in (root, root / "raw", root / "3dod") for split in ("", "Training", "Validation")]
+    others = [child for child in children(splits) if child.name not in found and child.is_dir()]
+    return {place.name: videos[0].name for place in others if (videos := sorted(place.glob("*.mov")))}
+
+
 def files(folder: Path) -> tuple[list[Path], list[Path]]:
     """(files whose contents identify the scene, files whose sizes do)."""
     cameras = ("lowres_wide", "vga_wide")

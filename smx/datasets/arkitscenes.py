@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -12,10 +13,13 @@ from pydantic import Field
 from smx.datasets import BaseDataset, Scene
 from smx.datasets._scan_folders import digest_of, need_root, need_scenes, the_one
 
+logger = logging.getLogger(__name__)
+
 
 class Dataset(BaseDataset):
     """Scenes are video ids (`41048190`), of `raw/` or `3dod/`. Poses come ten a second: each frame has the nearest."""
 
+    version: ClassVar[int] = 2  # times count from the first frame; a few bad poses are lost
     has_cameras: ClassVar[bool] = True
 
     camera: Literal["lowres_wide", "vga_wide"] = Field(
@@ -26,8 +30,14 @@ class Dataset(BaseDataset):
     )
 
     def scenes(self, root: Path | None) -> list[str]:
-        """Ids of all walks that have this camera, sorted. `UserError` when there is none."""
-        return sorted(self._find(root))
+        """Ids of all walks that have this camera, sorted; others are named. `UserError` when there is none."""
+        from smx.datasets._arkit import only_videos
+
+        found = self._find(root)
+        assert root is not None
+        for name, video in only_videos(root, found).items():
+            logger.warning("%s is skipped: it has %s and no pictures of %s", name, video, self.camera)
+        return sorted(found)
 
     def open(self, root: Path | None, scene_id: str) -> Scene:
         """Open one walk. `SceneError` where it is empty or damaged."""

@@ -15,6 +15,7 @@ from smx.datasets._scan_folders import digest_of, need_root, need_scenes, the_on
 class Dataset(BaseDataset):
     """Scenes `scene0000_00` … below the root, `scans/` or `scans_test/`. A lost frame (pose of −inf) has no camera."""
 
+    version: ClassVar[int] = 2  # times count from the first frame; a few bad poses are lost
     has_cameras: ClassVar[bool] = True
 
     prefer: Literal["auto", "exported", "sens"] = Field(

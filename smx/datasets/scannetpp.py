@@ -15,6 +15,7 @@ from smx.datasets._scan_folders import digest_of, need_root, need_scenes, the_on
 class Dataset(BaseDataset):
     """Scenes below the root or `data/`. `iphone` poses are there for every frame, COLMAP's for those it registered."""
 
+    version: ClassVar[int] = 2  # times count from the first frame; a few bad poses are lost
     has_cameras: ClassVar[bool] = True
 
     camera: Literal["iphone", "dslr"] = Field(

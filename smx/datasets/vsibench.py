@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ _LOOKED_FOR = "looked for <root>/<dataset>/<scene_name>.mp4 and <root>/videos/<d
 
 class Dataset(BaseDataset):
     """Scenes "<dataset>/<scene_name>", of all datasets that are there (arkitscenes, scannet, scannetpp)."""
+
+    version: ClassVar[int] = 2  # times count from the first frame
 
     joined: bool = Field(
         default=False, description="cameras and depth from ROOT/originals/{scannet,scannetpp,arkitscenes}"
