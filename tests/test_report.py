@@ -497,10 +497,10 @@ def test_nothing_yet_says_what_makes_some(report: Report, lab: Lab) -> None:
         (["--scorer", "oficial"], "did you mean official@1?"),
         (["--where", "model"], "is not KEY=VALUE"),
         (["--where", "modell=a"], "did you mean model?"),
-        (["--format", "xls"], "'table', 'md', 'latex', 'html', 'csv', 'json'"),
+        (["--format", "xls"], "'table', 'csv', 'html', 'json', 'latex', 'md'"),
         (["--format", "xls"], "error: Invalid value for '--format': 'xls' is not one of"),
         (["-o", "missing/table.md"], "cannot write"),
-        (["-o", "table.docx"], "one of .txt, .md, .tex, .html, .csv, .json; or say --format"),
+        (["-o", "table.docx"], "one of .txt, .csv, .html, .json, .tex, .md; or say --format"),
     ],
 )
 def test_wrong_words_are_named(

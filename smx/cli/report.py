@@ -13,23 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smx.report.formats import names
+
 if TYPE_CHECKING:
     from smx.report import Query, Table
 
 
-class Format(StrEnum):
-    """How a report is written."""
+# A format is a file of smx/report/formats, so mypy cannot know their names.
+Format = StrEnum("Format", {name: name for name in names()})  # type: ignore[misc]
 
-    table = "table"
-    md = "md"
-    latex = "latex"
-    html = "html"
-    csv = "csv"
-    json = "json"
-
-
-_ENDINGS = {"": Format.table, ".txt": Format.table, ".md": Format.md, ".tex": Format.latex, ".html": Format.html}
-_ENDINGS |= {".csv": Format.csv, ".json": Format.json}
 _EMPTY = "There are no scores yet. This makes some: smx eval --model prope --bench vsibench"
 _IMPORTED = " (imported ones: smx report --imported)"
 
@@ -81,25 +73,30 @@ def report(
 
     Example: smx report --rows model --cols sampler,frames -o table.md
     """
-    from smx.cli._common import say
+    from smx.cli._common import say, workspace
     from smx.errors import UserError
-    from smx.report import parse, render
+    from smx.report import parse
+    from smx.report.formats import render
+    from smx.report.page import Style
 
     if compare is not None:
         if any((rows, cols, metric, where, imported, runs, output, intervals, with_published)):
             raise UserError("--compare has a table of its own", "with it go --bench, --scorer and --json")
-        if format in (Format.md, Format.latex, Format.html, Format.csv):
+        if format not in (None, "table", "json"):
             raise UserError(f"--compare is not written as {format}", "as a table without --format, or --json")
-        _compare(*compare, bench, scorer, as_json=as_json or format is Format.json)
+        _compare(*compare, bench, scorer, as_json=as_json or format == "json")
         return
-    chosen = Format.json if as_json else format or _of_ending(output)
+    chosen = "json" if as_json else format or _of_ending(output)
     query = parse(rows, cols, metric, bench, scorer, where or ())
     with _without_collector():
         found = _tables(query, imported=imported, published=with_published)
-        text = render(found, chosen.value, width=None if output else _width(), show_runs=runs, intervals=intervals)
+        style = Style(
+            runs, intervals, None if output else _width(), workspace(quiet=True).root / "templates" / "reports"
+        )
+        text = render(found, chosen, style)
     if not found:
         say(_why_empty(query, imported=imported))
-        if chosen not in (Format.csv, Format.json):
+        if not text:
             return
     if output is None:
         sys.stdout.write(text)
@@ -108,14 +105,15 @@ def report(
         say(f"wrote {output}")
 
 
-def _of_ending(output: Path | None) -> Format:
+def _of_ending(output: Path | None) -> str:
     from smx.errors import UserError
+    from smx.report.formats import endings
 
-    ending = output.suffix.lower() if output else ""
-    if ending not in _ENDINGS:  # a page that is none, opened by whoever is handed it
-        known = ", ".join(filter(None, _ENDINGS))
-        raise UserError(f"-o {output}: there is no report that ends in {ending}", f"one of {known}; or say --format")
-    return _ENDINGS[ending]
+    ending, formats = output.suffix.lower() if output else "", endings()
+    if ending not in formats:  # a page that is none, opened by whoever is handed it
+        there = ", ".join(filter(None, formats))
+        raise UserError(f"-o {output}: there is no report that ends in {ending}", f"one of {there}; or say --format")
+    return formats[ending]
 
 
 def _compare(a: str, b: str, bench: str | None, scorer: str | None, *, as_json: bool) -> None:

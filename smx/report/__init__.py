@@ -10,11 +10,10 @@ from smx.errors import unknown
 from smx.registry.store import Registry
 from smx.report.published import NOT_SAID, by_source
 from smx.report.query import Query, metric_names, parse
-from smx.report.render import render
 from smx.report.table import Table, Weak, as_runs, build
 from smx.states import RunState
 
-__all__ = ["Query", "Table", "imported_tables", "parse", "published_tables", "render", "tables"]
+__all__ = ["Query", "Table", "imported_tables", "parse", "published_tables", "tables"]
 
 
 EVERY = "all"  # as a scorer: each in a table of its own

@@ -104,6 +104,14 @@ class Group:
         return '"base":"chance"' in run.spec or '"base":"frequency"' in run.spec or bool(run.labels.get("untrained"))
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of a group of one run, 0..1; seeds have their spread instead."""
+        scores = [entry.score for entry in self.entries if entry.score]
+        if len(scores) != 1 or scores[0].ci_low is None or scores[0].ci_high is None:
+            return None
+        return scores[0].ci_low, scores[0].ci_high
+
+    @property
     def state(self) -> str:
         """`done` where every run is, else the first other state."""
         return next((e.state for e in self.entries if e.state != RunState.done), RunState.done)

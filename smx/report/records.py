@@ -1,0 +1,65 @@
+"""A table for programs: one record a cell, scores in 0..1 at full precision, with the fingerprints behind each.
+
+Several records where a cell's runs differ in more than their seed; counts of questions are sums over its seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from smx.report.table import Cell, Group, Table, looked_at_imported
+
+
+def records(table: Table) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """(place on the axes, what there is) of every group of every cell; missing cells too."""
+    for row in table.row_keys:
+        for col in table.col_keys:
+            if not table.applies(row, col):
+                continue
+            cell = table.cell(row, col)
+            axes = zip(table.rows + table.cols, row + col, strict=True)
+            place = {axis: plain(axis, value) for axis, value in axes}
+            for group in cell.groups or [Group(())]:
+                yield place, _record(cell, group)
+
+
+def plain(axis: str, value: Any) -> Any:
+    """The value itself: whether weights are random, and whether frames were imported, are fields of their own."""
+    if axis == "sampler" and value is not None:
+        return value.removesuffix(" (imported)")
+    return value.removesuffix(" (untrained)") if axis == "model" else value
+
+
+def _record(cell: Cell, group: Group) -> dict[str, Any]:
+    entries = group.entries
+    scores = [entry.score for entry in entries if entry.score]
+    interval = group.interval
+    return {
+        "untrained": any(entry.run.labels.get("untrained") for entry in entries),
+        "imported_frames": any(looked_at_imported(entry.run) for entry in entries),
+        "state": group.state if entries else "missing",
+        "value": group.mean,
+        "sd": group.sd,
+        "ci_low": interval[0] if interval else None,
+        "ci_high": interval[1] if interval else None,
+        "floor": group.floor,
+        "above_floor": group.above_floor,
+        "seeds": len(group.values),
+        "n": sum(score.n for score in scores),
+        "unparsed": sum(score.unparsed for score in scores),
+        "done": sum(entry.run.done for entry in entries),
+        "items": sum(entry.run.items or 0 for entry in entries),
+        "failed": sum(entry.run.failed for entry in entries),
+        "doubtful": any(score.doubtful for score in scores),
+        "differs": cell.differences(),
+        "runs": [
+            {
+                **{"fingerprint": e.run.fingerprint, "folder": e.run.folder, "seed": e.run.seed},
+                **{"state": e.state, "value": e.value, "n": e.score.n if e.score else 0},
+                **{"done": e.run.done, "items": e.run.items, "failed": e.run.failed},
+            }
+            for e in entries
+            if e.run.folder
+        ],
+    }
