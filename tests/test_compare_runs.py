@@ -21,7 +21,7 @@ def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_two_baselines_are_compared_by_average_and_task(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [found] = data(capsys, "report", "--compare", "chance", "frequency", "--bench", "rooms")
-    assert (found["bench"], found["scorer"], found["scenes"], found["draws"]) == ("rooms", "official@1", 2, 10_000)
+    assert (found["bench"], found["scorer"], found["scenes"], found["least_p"]) == ("rooms", "official@1", 2, 0.5)
     rows = {row["task"] or row["metric"]: row for row in found["rows"]}
     assert {"all.micro", "all.macro", "acc.micro", "mra.macro"} <= rows.keys()
     scores = {cell["model"]: cell for cell in data(capsys, "report", "--metric", "all.micro")["tables"][0]["cells"]}
@@ -32,7 +32,27 @@ def test_two_baselines_are_compared_by_average_and_task(space: Path, capsys: pyt
     [swapped] = data(capsys, "report", "--compare", "frequency", "chance")
     assert swapped["rows"][0]["gain"] == [-high, -low]
     assert smx("report", "--compare", "chance", "frequency") == 0
-    assert "95 % intervals by 10,000 draws of scenes" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "p: all 4 exchanges of a and b, scene by scene; 95 %: Student's t over scenes" in shown
+    assert "2 scenes: p cannot be under 0.500" in shown
+    assert all(row["p"] >= 0.5 and row["holm"] == 1.0 for row in found["rows"] if row["p"] is not None)
+
+
+def test_how_many_scenes_a_difference_needs_is_said(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: a month of evals that could not have found what it was for."""
+    [few] = data(capsys, "report", "--compare", "chance", "frequency", "--power", "20")
+    [many] = data(capsys, "report", "--compare", "chance", "frequency", "--power", "2")
+    pairs = [(x["needed"], y["needed"]) for x, y in zip(few["rows"], many["rows"], strict=True) if x["sd"]]
+    assert pairs
+    assert all(6 <= x <= y for x, y in pairs)
+    assert any(x < y for x, y in pairs)
+    assert smx("report", "--compare", "chance", "frequency", "--power", "observed") == 0
+    assert "scenes needed: to find the difference with probability 80%" in capsys.readouterr().out
+    for wrong in ("0", "two", "-3", "101"):
+        assert smx("report", "--compare", "chance", "frequency", f"--power={wrong}") == 2
+        assert "points are a number above 0" in capsys.readouterr().err
+    assert smx("report", "--power", "2") == 2
+    assert "smx report --compare A B --power 2" in capsys.readouterr().err
 
 
 def test_intervals_stand_in_tables_and_files(space: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -294,8 +294,9 @@ def test_a_score_that_one_constant_answer_reaches_is_marked_and_its_types_are_na
     assert [(row["model"], row["floor"], row["above_floor"]) for row in rows][-1] == ("qwen", "0.3", "True")
 
 
-def test_seeds_are_marked_where_none_of_them_is_better_and_baselines_never(lab: Lab, report: Report) -> None:
-    for seed, gain in enumerate((-0.1, -0.2)):
+def test_seeds_are_marked_by_their_mean_and_baselines_never(lab: Lab, report: Report) -> None:
+    """Lost otherwise: of five seeds the lucky one takes the mark away from all."""
+    for seed, gain in enumerate((0.1, -0.2)):
         lab.run("tiny", seed=seed, gains={"all.micro": gain})
         lab.run("prope", seed=seed, gains={"all.micro": gain + 0.15})
     lab.run("guess", gains={"all.micro": 0.0}, base="frequency")

@@ -53,11 +53,18 @@ def report(
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
     runs: Annotated[bool, typer.Option("--runs", help="Name the runs behind each cell.")] = False,
-    intervals: Annotated[bool, typer.Option("--intervals", help="95 % intervals, by bootstrap over scenes.")] = False,
+    intervals: Annotated[bool, typer.Option("--intervals", help="95 % intervals, by how scenes vary.")] = False,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="A B", help="Two models, or two runs: what b gains on the same questions, and p."),
     ] = None,
+    power: Annotated[
+        str,
+        typer.Option(
+            metavar="POINTS",
+            help="With --compare: how many scenes a difference of so many points needs; observed: the one there is.",
+        ),
+    ] = "",
     imported: Annotated[bool, typer.Option("--imported", help="Also imported scores, in tables of their own.")] = False,
     with_published: Annotated[
         bool, typer.Option("--with-published", help="Also published numbers of these benches, in tables of their own.")
@@ -81,11 +88,13 @@ def report(
 
     if compare is not None:
         if any((rows, cols, metric, where, imported, runs, output, intervals, with_published)):
-            raise UserError("--compare has a table of its own", "with it go --bench, --scorer and --json")
+            raise UserError("--compare has a table of its own", "with it go --bench, --scorer, --power and --json")
         if format not in (None, "table", "json"):
             raise UserError(f"--compare is not written as {format}", "as a table without --format, or --json")
-        _compare(*compare, bench, scorer, as_json=as_json or format == "json")
+        _compare(*compare, bench, scorer, power, as_json=as_json or format == "json")
         return
+    if power:
+        raise UserError("--power is about a comparison", f"smx report --compare A B --power {power}")
     chosen = "json" if as_json else format or _of_ending(output)
     query = parse(rows, cols, metric, bench, scorer, where or ())
     with _without_collector():
@@ -116,17 +125,33 @@ def _of_ending(output: Path | None) -> str:
     return formats[ending]
 
 
-def _compare(a: str, b: str, bench: str | None, scorer: str | None, *, as_json: bool) -> None:
+def _compare(a: str, b: str, bench: str | None, scorer: str | None, power: str, *, as_json: bool) -> None:
     from smx.cli._common import out, out_json, registry_as_it_is, workspace
-    from smx.report.paired_test import lines, pairs
+    from smx.report.paired_test import lines, pairs, plan
 
+    difference = _points(power) if power not in ("", "observed") else None
     place = workspace()
     with registry_as_it_is(place) as registry:
         found = pairs(registry, place.runs, a, b, bench, scorer)
+    if power:
+        plan(found, difference)
     if as_json:
         out_json(found)
     else:
         out("\n\n".join("\n".join(lines(entry)) for entry in found))
+
+
+def _points(text: str) -> float:
+    """`2.5` points as a difference of scores in 0..1."""
+    from smx.errors import UserError
+
+    try:
+        points = float(text)
+    except ValueError:
+        points = 0.0
+    if not 0 < points <= 100:
+        raise UserError(f"--power {text}: points are a number above 0, at most 100", "--power 2.5, or --power observed")
+    return points / 100
 
 
 @contextlib.contextmanager

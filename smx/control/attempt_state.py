@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from smx.benches._intervals import CI_VERSION
 from smx.control.attempt_view import AttemptView, Observation, is_over
 from smx.control.failure_cause import failure_of
 from smx.control.poll import keep_facts
@@ -211,8 +212,8 @@ def _current_result(run: RunFolder, excluded: frozenset[int], done: int, failed:
     """result.json, made again when it is missing, speaks of other items, or an earlier smx knew less of its scores."""
     with contextlib.suppress(UserError):  # a damaged file is derived again
         result = run.result()
-        summaries = (result or {}).get("scores", {}).values()
-        known = all({"majority", "floor_of"} & summary.keys() or "ci" not in summary for summary in summaries)
+        scores = (result or {}).get("scores", {}).values()
+        known = all("ci" not in score or score.get("ci_version") == CI_VERSION for score in scores)
         if result and known and not excluded and (result["done"], result["failed"]) == (done, failed):
             return result
     return derive(run, excluded)

@@ -1,4 +1,7 @@
-"""Two models on the same questions: what they differ by, and whether that is more than the choice of scenes."""
+"""Two models on the same questions: what they differ by, and whether that is more than the choice of scenes.
+
+How a difference is tested, and its interval, is said in `smx.benches._intervals`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 from smx import plugins
 from smx.benches import BaseBench, Question, Verdict
-from smx.benches._intervals import DRAWS, compare, metric_of
+from smx.benches._intervals import DRAWS, EXACT, POWER, compare, holm, least_p, metric_of, scenes_needed
 from smx.errors import UserError, unknown
 from smx.registry.rows import RunRow
 from smx.registry.store import Registry
@@ -19,19 +22,31 @@ from smx.runfolder import RunFolder
 
 _SURE = 0.05
 _MODEL = {"model", "variant"}  # keys of a spec
+_UNTESTED = {"gain": None, "p": None, "scenes": 1, "least_p": 1.0, "sd": None}
 
 
 def pairs(
     registry: Registry, runs: Path, a: str, b: str, bench: str | None, scorer: str | None
 ) -> list[dict[str, Any]]:
-    """One entry per pair: `{"a", "b", "bench", "scorer", "shared", "only", "scenes", "draws", "rows"}`.
+    """One entry per pair: `{"a", "b", "bench", "scorer", "shared", "only", "scenes", "least_p", "rows"}`.
 
     `a` and `b` are variants (compared wherever bench, sampler, frames and seed are the same) or runs. A row:
-    `{"metric", "task", "n", "a", "b", "gain", "p"}` with gain the interval of b − a, None for one scene; task is
-    a question type's task, or a dataset where several are asked about. `UserError` where nothing can be compared.
+    `{"metric", "task", "n", "a", "b", "gain", "p", "holm", "scenes", "least_p", "sd"}` with gain the interval of
+    b − a, None for one scene; task is a question type's task, or a dataset where several are asked about; holm is p
+    corrected for all rows of all entries. `UserError` where nothing can be compared.
     """
-    found = [_compared(registry, runs, x, y, scorer) for x, y in _matched(registry, a, b, bench)]
-    return sorted(found, key=lambda entry: (entry["bench"], entry["a"], entry["b"]))
+    entries = [_compared(registry, runs, x, y, scorer) for x, y in _matched(registry, a, b, bench)]
+    tested = [row for entry in entries for row in entry["rows"] if row["p"] is not None]
+    for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["holm"] = round(corrected, 6)
+    return sorted(entries, key=lambda entry: (entry["bench"], entry["a"], entry["b"]))
+
+
+def plan(entries: Sequence[Mapping[str, Any]], difference: float | None) -> None:
+    """Adds to each row as `needed` how many scenes `difference` (0..1; None: the observed one) needs to be found."""
+    for row in (row for entry in entries for row in entry["rows"]):
+        size = abs(row["b"] - row["a"]) if difference is None else difference
+        row["needed"] = scenes_needed(size, row["sd"]) if row["p"] is not None and size > 0 else None
 
 
 def _matched(registry: Registry, a: str, b: str, bench: str | None) -> list[tuple[RunRow, RunRow]]:
@@ -109,7 +124,8 @@ def _compared(registry: Registry, runs: Path, x: RunRow, y: RunRow, scorer: str 
         **{"a": Path(x.folder).name, "b": Path(y.folder).name, "bench": bench_label(x)},
         **{"scorer": bench.scorer_id(name), "shared": len(shared)},
         "only": [len(first.keys() - second.keys()), len(second.keys() - first.keys())],
-        **{"scenes": len({(q.dataset, q.scene) for q in questions}), "draws": DRAWS, "rows": rows},
+        **{"scenes": (scenes := len({(q.dataset, q.scene) for q in questions})), "least_p": least_p(scenes)},
+        "rows": rows,
     }
 
 
@@ -126,7 +142,7 @@ def _rows(bench: BaseBench, questions: Sequence[Question], verdicts: list[list[V
         if values[0] is not None:
             n = _asked(bench, questions, metric)
             row = {"metric": metric[0], "task": metric[1], "n": n, "a": values[0], "b": values[1]}
-            rows.append({**row, **tested.get(metric, {"gain": None, "p": None})})
+            rows.append({**row, **tested.get(metric, _UNTESTED)})
     return rows
 
 
@@ -143,27 +159,50 @@ def _answers(registry: Registry, runs: Path, run: RunRow) -> Mapping[str, Mappin
     return {item: record["data"] for item, record in done.items()}
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
+def lines(compared: Mapping[str, Any]) -> list[str]:
     """One comparison as text, scores × 100."""
-    text = [f"{found['bench']} · scorer {found['scorer']}", f"a  {found['a']}", f"b  {found['b']}"]
-    only = [f"{n} only in {side}" for side, n in zip("ab", found["only"], strict=True) if n]
-    counts = f"{found['shared']:,} shared questions about {found['scenes']} scene{'s' * (found['scenes'] != 1)}"
-    drawn = [f"95 % intervals by {found['draws']:,} draws of scenes"] if found["scenes"] > 1 else []
-    text.append("; ".join([counts, *only, *drawn]))
-    wide = max(len(row["task"] or row["metric"]) for row in found["rows"])
-    text.append(f"  {'':<{wide}}      n      a      b   b − a  95 %               p")
-    for row in found["rows"]:
-        gain, p = row["gain"], row["p"]
+    scenes, rows = compared["scenes"], compared["rows"]
+    text = [f"{compared['bench']} · scorer {compared['scorer']}", f"a  {compared['a']}", f"b  {compared['b']}"]
+    only = [f"{n} only in {side}" for side, n in zip("ab", compared["only"], strict=True) if n]
+    counts = f"{compared['shared']:,} shared questions about {scenes} scene{'s' * (scenes != 1)}"
+    text.append("; ".join([counts, *only]))
+    planned = any("needed" in row for row in rows)
+    wide = max(len(row["task"] or row["metric"]) for row in rows)
+    heads = f"  {'':<{wide}}      n      a      b   b − a  95 %                p          Holm"
+    text.append(heads + ("    scenes needed" if planned else ""))
+    for row in rows:
         name = row["task"] or row["metric"]
         line = f"  {name:<{wide}}  {row['n']:>5} {100 * row['a']:6.2f} {100 * row['b']:6.2f} "
         line += f"{100 * (row['b'] - row['a']):+7.2f}"
-        if gain is not None:
-            line += f"  [{100 * gain[0]:+.2f}, {100 * gain[1]:+.2f}]".ljust(19)
-            line += f"  {'< 0.001' if p < 0.001 else f'{p:.3f}'}" + (" *" if p < _SURE else "")
-        text.append(line)
-    if found["scenes"] < 2:
-        text.append("one scene says nothing about others: no interval")
-    elif any(row["p"] is not None and row["p"] < _SURE for row in found["rows"]):
-        tests = len(found["rows"])
-        text.append(f"* p < {_SURE}; of {tests} rows, about {_SURE * tests:.1f} would have one by chance alone")
-    return text
+        if row["gain"] is not None:
+            low, high = row["gain"]
+            sure = f"{_p_words(row['p'])}{' *' * (row['p'] < _SURE)}"
+            line += f"  [{100 * low:+.2f}, {100 * high:+.2f}]".ljust(20) + f"  {sure:<11}{_p_words(row['holm'])}"
+        if row.get("needed"):
+            line = line.ljust(len(heads)) + f"    {row['needed']:,}"
+        text.append(line.rstrip())
+    return [*text, *_remarks(scenes, rows, planned=planned)]
+
+
+def _p_words(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _remarks(scenes: int, rows: Sequence[Mapping[str, Any]], *, planned: bool) -> list[str]:
+    """What the numbers rest on, and what they cannot say."""
+    if scenes < 2:
+        return ["one scene says nothing about others: no interval"]
+    exchanges = f"all {2**scenes:,} exchanges" if scenes <= EXACT else f"{DRAWS:,} exchanges"
+    remarks = [f"p: {exchanges} of a and b, scene by scene; 95 %: Student's t over scenes"]
+    if least_p(scenes) > 0.001:
+        remarks.append(f"{scenes} scenes: p cannot be under {least_p(scenes):.3f}")
+    if fewer := [f"{row['task'] or row['metric']} {row['scenes']}" for row in rows if row["scenes"] < min(scenes, 8)]:
+        remarks.append(f"scenes of rows asked in fewer: {', '.join(fewer)}")
+    if any(row["p"] is not None and row["p"] < _SURE for row in rows):
+        remarks.append(f"* p < {_SURE}; Holm: p corrected for all rows shown")
+    if planned:
+        remarks.append(
+            f"scenes needed: to find the difference with probability {POWER:.0%} at p < {_SURE}, "
+            "if scenes differ as these do"
+        )
+    return remarks
