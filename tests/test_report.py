@@ -48,6 +48,8 @@ class Lab:
         options: dict[str, Any] | None = None,
         mark: str | None = None,
         base: str = "qwen2_5_vl",
+        spec: dict[str, Any] | None = None,
+        weights: str | None = None,
         **labels: Any,
     ) -> str:
         """One eval; its fingerprint. `score`: all.micro and all.macro alike, or each metric's.
@@ -56,7 +58,7 @@ class Lab:
         """
         self.runs += 1
         fingerprint = f"{self.runs:08x}" + "0" * 56
-        spec = {
+        content = {
             "kind": "eval",
             "model": model,
             "sampler": sampler,
@@ -65,6 +67,7 @@ class Lab:
             "seed": seed,
             "variant": {"base": base},
             "bench_options": {"where": {}, **(options or {})},
+            **(spec or {}),
         }
         done = items - failed if done is None else done
         row = RunRow(
@@ -72,12 +75,14 @@ class Lab:
             "eval",
             f"{model}-{bench}",
             f"eval/{model}-{bench}-{fingerprint[:8]}",
-            json.dumps(spec, sort_keys=True, separators=(",", ":")),
+            json.dumps(content, sort_keys=True, separators=(",", ":")),
             *(model, sampler, frames, bench, None, seed, labels, state, items, done, failed),
         )
         metrics = score if isinstance(score, dict) else {"all.micro": score, "all.macro": score}
         with Registry.open(self.root / "registry.db") as registry:
             registry.add_run(row)
+            if weights:
+                registry.add_input(fingerprint, "checkpoint", weights)
             if score is not None:
                 values = [ScoreRow(fingerprint, bench, scorer, m, v, done, "", unparsed) for m, v in metrics.items()]
                 values += [ScoreRow(fingerprint, bench, scorer, "type", v, 10, t) for t, v in (types or {}).items()]
@@ -88,6 +93,16 @@ class Lab:
                 registry.replace_scores(fingerprint, values)
             if mark:
                 registry.put_attempt(AttemptRow(fingerprint, 1, "inline", "done", items, mark=mark))
+        return fingerprint
+
+    def train(self, lr: float, seed: int) -> str:
+        """A training; its fingerprint."""
+        self.runs += 1
+        fingerprint = f"{self.runs:08x}" + "0" * 56
+        spec = {"kind": "train", "model": "prope", "seed": seed, "recipe": {"lr": lr, "clip": 1.0}, "frames": 16}
+        text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+        with Registry.open(self.root / "registry.db") as registry:
+            registry.add_run(RunRow(fingerprint, "train", "prope", f"train/prope-{fingerprint[:8]}", text, seed=seed))
         return fingerprint
 
 
@@ -184,13 +199,76 @@ def test_runs_that_differ_in_more_than_their_seed_are_not_averaged(lab: Lab, rep
     lab.run(score=0.4)
     other = lab.run(score=0.6, options={"prompt": "spatial-mllm"})
     text = report("--metric", "all.micro", "--runs")
-    assert f"40.0 [00000001] or 60.0 [{other[:8]}]" in text
-    assert "differ in bench_options.prompt" in text
+    assert "prope 40.0 [00000001]" in text
+    assert f"prope (prompt=spatial-mllm) 60.0 [{other[:8]}]" in text
     both = cells(report("--json", "--metric", "all.micro"))
-    assert [(c["value"], c["differs"]) for c in both] == [
-        (0.4, ["bench_options.prompt"]),
-        (0.6, ["bench_options.prompt"]),
-    ]
+    assert [(c["value"], c["model"]) for c in both] == [(0.4, "prope"), (0.6, "prope (prompt=spatial-mllm)")]
+
+
+def test_what_differs_in_more_than_the_seed_has_a_column_of_its_own(lab: Lab, report: Report) -> None:
+    """Lost otherwise: three windows of two seeds each as one `29.8 ± 0.0`."""
+    for window, score in ((5, 0.2), (10, 0.3), (20, 0.4)):
+        for seed in range(2):
+            spec = {"sampler_options": {"window": window}}
+            lab.run("tiny", "mergeaware_sa", score=score + seed / 50, seed=seed, spec=spec)
+    values = {c["sampler"]: (c["value"], c["seeds"]) for c in cells(report("--json", "--metric", "all.micro"))}
+    assert values == {
+        "mergeaware_sa (window=5)": (pytest.approx(0.21), 2),
+        "mergeaware_sa (window=10)": (pytest.approx(0.31), 2),
+        "mergeaware_sa (window=20)": (pytest.approx(0.41), 2),
+    }
+    assert "tiny 21.0 ± 1.4 31.0 ± 1.4 41.0 ± 1.4" in report("--metric", "all.micro")
+
+
+def test_any_key_of_a_spec_is_an_axis_and_a_filter(lab: Lab, report: Report) -> None:
+    """Lost otherwise: a sweep over a sampler's window that no table can show by window."""
+    for window in (5, 10):
+        for kind in ("prope", "gta"):
+            spec = {"sampler_options": {"window": window}, "variant": {"pose": {"kind": kind}}, "dtype": "bfloat16"}
+            lab.run("tiny", "mergeaware_sa", score=window / 100, spec=spec)
+    text = report("--metric", "all.micro", "--rows", "variant.pose.kind", "--cols", "sampler_options.window")
+    assert "gta 5.0 10.0" in text
+    assert "prope 5.0 10.0" in text
+    shown = report("--metric", "all.micro", "--cols", "sampler_options.window", "--format", "md")
+    assert "| model | sampler | frames" not in shown
+    assert "| tiny (kind=gta) | 5.0 | 10.0 |" in shown.replace("window=", "")
+    few = cells(report("--json", "--metric", "all.micro", "--where", "sampler_options.window=10"))
+    assert [(c["model"], c["value"]) for c in few] == [("tiny (kind=gta)", 0.1), ("tiny (kind=prope)", 0.1)]
+    rows = csv.DictReader(
+        io.StringIO(report("--format", "csv", "--rows", "model", "--cols", "variant.pose.kind", raw=True))
+    )
+    assert {row["variant.pose.kind"] for row in rows} == {"gta", "prope"}
+    assert "No run fits dtype=float32" in report("--where", "dtype=float32", err=True)
+
+
+def test_checkpoints_and_their_recipes_tell_rows_apart(lab: Lab, report: Report) -> None:
+    """Lost otherwise: two checkpoints' scores averaged, or two learning rates that nobody can tell apart."""
+    for digest, score in (("28933f5d", 0.2), ("9a0c11de", 0.4)):
+        lab.run("tiny", score=score, weights=digest + "0" * 56)
+    assert "tiny (@28933f5d) 20.0" in report("--metric", "all.micro")
+    assert "tiny (@9a0c11de) 40.0" in report("--metric", "all.micro")
+    for lr, score in ((1e-5, 0.5), (2e-5, 0.6)):
+        for seed in range(2):
+            trained = lab.train(lr=lr, seed=seed)
+            lab.run("prope", score=score + seed / 50, weights=f"train:{trained}")
+    text = report("--metric", "all.micro", "--where", "model=prope")
+    assert "prope (lr=1e-05) 51.0 ± 1.4" in text
+    assert "prope (lr=2e-05) 61.0 ± 1.4" in text
+    assert "prope 51.0 ± 1.4 61.0 ± 1.4" in report(
+        "--metric", "all.micro", "--where", "model=prope", "--cols", "recipe.lr"
+    )
+
+
+def test_an_option_of_a_plugin_says_nothing_of_the_run(lab: Lab, report: Report) -> None:
+    """Lost otherwise: a bench's own option `blind` makes a row of runs that saw every frame `[blind]`."""
+    plugin = {"blind": True, "input": "frames", "frame_order": "reversed", "imported": True, "base": "chance"}
+    lab.run("a", options=plugin, spec={"sampler_options": plugin}, gains={"all.micro": -0.1})
+    text = report("--metric", "all.micro")
+    assert "a 50.0†" in text
+    assert "[blind" not in text
+    assert "(imported)" not in text
+    lab.run("b", "none", 0, spec={"blind": True})
+    assert "b [blind] 50.0" in report("--metric", "all.micro")
 
 
 def test_the_same_spec_and_seed_twice_is_two_values(lab: Lab, report: Report) -> None:

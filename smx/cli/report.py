@@ -45,7 +45,7 @@ def report(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="Only such runs: model, sampler, frames, seed or state; a,b for either. Repeatable.",
+            help="Only such runs: model, sampler, frames, seed, state or a key of specs; a,b for either. Repeatable.",
         ),
     ] = None,
     format: Annotated[
@@ -75,8 +75,10 @@ def report(
 
     Benches, scorers and averages are never mixed: each has its own table, and
     an average is never shown without its name. AXES are comma lists of model,
-    sampler, frames, bench, scorer, metric, seed, type, task. Tables show scores
-    times 100; csv and json have them in 0..1, unrounded.
+    sampler, frames, bench, scorer, metric, seed, type, task and keys of specs
+    (sampler_options.window, recipe.lr). What differs in more than its seed has
+    a row or column of its own. Tables show scores times 100; csv and json have
+    them in 0..1, unrounded.
 
     Example: smx report --rows model --cols sampler,frames -o table.md
     """

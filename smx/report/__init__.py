@@ -8,6 +8,7 @@ from dataclasses import replace
 from smx import plugins
 from smx.errors import unknown
 from smx.registry.store import Registry
+from smx.report.labels import Input
 from smx.report.published import NOT_SAID, by_source
 from smx.report.query import Query, metric_names, parse
 from smx.report.table import Table, Weak, as_runs, build
@@ -44,11 +45,19 @@ def tables(registry: Registry, query: Query) -> list[Table]:
     scoreless = [run for run in runs if run.fingerprint not in scored]
     silent = [run.fingerprint for run in scoreless if run.state in (RunState.done, RunState.new)]
     excluded = {f for f in silent if any(attempt.mark == "excluded" for attempt in registry.attempts(f))}
-    found = registry.query(
-        "select fingerprint, group_concat(input, ' ') from (select fingerprint, input from run_inputs "
-        "where role in ('bench', 'frames') order by fingerprint, role) group by fingerprint"
+    weak = _weak(registry) if len(runs) <= _FEW else {}
+    trainings = {run.fingerprint: run for run in registry.runs(kind="train")}
+    return build(runs, scores, query, excluded, _inputs(registry), trainings, weak)
+
+
+def _inputs(registry: Registry) -> dict[str, Input]:
+    """Run -> digests of its questions and frames, and its weights."""
+    rows = registry.query(
+        "select fingerprint, group_concat(case when role in ('bench', 'frames') then input end, ' '), "
+        "max(case when role = 'checkpoint' then input end) from (select fingerprint, role, input from run_inputs "
+        "where role in ('bench', 'frames', 'checkpoint') order by fingerprint, role) group by fingerprint"
     )
-    return build(runs, scores, query, excluded, dict(found), _weak(registry) if len(runs) <= _FEW else {})
+    return {fingerprint: Input(data or "", weights or "") for fingerprint, data, weights in rows}
 
 
 def _weak(registry: Registry) -> Weak:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from smx.report.query import BREAKDOWNS
-from smx.report.table import Entry, Table, looked_at_imported
+from smx.report.query import AXES, BREAKDOWNS
+from smx.report.table import Entry, Table
 
 _KIND = {"all": "", "acc": "multiple choice, ", "mra": "numerical answers, "}
 _MEAN = {"micro": "mean over questions", "macro": "mean over tasks"}
@@ -25,6 +25,8 @@ def wording(axes: Sequence[str], key: Sequence[Any], *, alone: bool = False) -> 
             words.append("")
         elif value is None or value == "":
             words.append("not recorded")
+        elif alone and axis not in AXES:
+            words.append(f"{axis.rpartition('.')[2]}={value}")
         elif alone and axis in ("frames", "seed"):
             words.append(f"{value} frames" if axis == "frames" else f"seed {value}")
         else:
@@ -78,9 +80,9 @@ def notes(table: Table, missing: str) -> list[str]:
         table.applies(row, col) and not table.cell(row, col).entries for row in table.row_keys for col in table.col_keys
     ):
         found.append(f"{missing}: {'not published there' if table.sources else 'no such run yet'}")
-    if any(entry.run.labels.get("untrained") for entry in entries):
+    if any(entry.run.untrained for entry in entries):
         found.append("untrained: the weights are random; such a score says nothing about the model")
-    if chosen := sorted({f"{e.run.sampler}" for e in entries if looked_at_imported(e.run)}):
+    if chosen := sorted({f"{e.run.sampler}" for e in entries if e.run.imported}):
         found.append(f"{', '.join(chosen)} (imported): frames that another tool chose and saved (smx samples import)")
     found += _stand_ins(entries)
     if any(entry.score and entry.score.doubtful for entry in entries):

@@ -102,7 +102,7 @@ def _remarks(table: Table, group: Group, scored: Sequence[Entry]) -> list[str]:
     elif items and table.items is None:
         remarks.append(f"n={items // len(scored)}")
     remarks += dict.fromkeys(e.state for e in scored if e.state != RunState.done)
-    if "model" not in table.rows + table.cols and any(e.run.labels.get("untrained") for e in scored):
+    if "model" not in table.rows + table.cols and any(e.run.untrained for e in scored):
         remarks.append("untrained")
     return remarks
 

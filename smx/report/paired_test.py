@@ -16,7 +16,7 @@ from smx.benches._intervals import DRAWS, EXACT, POWER, compare, holm, least_p, 
 from smx.errors import UserError, unknown
 from smx.registry.rows import RunRow
 from smx.registry.store import Registry
-from smx.report.table import bench_label, model_label
+from smx.report.labels import bench_label, model_label
 from smx.results.derive import question_of
 from smx.runfolder import RunFolder
 

@@ -11,6 +11,7 @@ AXES = ("model", "sampler", "frames", "bench", "scorer", "metric", "seed", "type
 BREAKDOWNS = ("type", "task")  # metrics with one number per question type, or per task
 DEFAULT_METRICS = ("all.micro", "all.macro")
 FILTERS = ("model", "sampler", "frames", "seed", "state")
+SPEC_KEYS = ("dtype", "loop", "max_new_tokens", "decoding")  # keys of a spec without a dot in them
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,16 @@ class Query:
     bench: str | None = None
     scorer: str | None = None
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def spec_axes(self) -> tuple[str, ...]:
+        """Axes that are keys of specs, dotted."""
+        return tuple(axis for axis in self.rows + self.cols if axis not in AXES)
+
+    @property
+    def spec_filters(self) -> dict[str, tuple[str, ...]]:
+        """Filters that are keys of specs."""
+        return {key: values for key, values in self.where.items() if key not in FILTERS}
 
     @property
     def breakdown(self) -> str | None:
@@ -44,8 +55,8 @@ def parse(
     """
     metrics, row_axes, col_axes = _words(metric), _words(rows), _words(cols)
     for axis in (*row_axes, *col_axes):
-        if axis not in (*AXES, "task"):
-            raise unknown("axis", axis, (*AXES, "task"), "axes go on --rows and --cols")
+        if axis not in (*AXES, "task", *SPEC_KEYS) and "." not in axis:
+            raise unknown("axis", axis, (*AXES, "task", *SPEC_KEYS), "or a key of specs, like recipe.lr")
     breakdowns = {w for w in (*row_axes, *col_axes, *metrics) if w in BREAKDOWNS}
     if len(breakdowns) > 1:
         raise UserError("a table is either by type or by task, not both", "make two reports")
@@ -93,9 +104,12 @@ def _filters(where: Sequence[str]) -> dict[str, tuple[str, ...]]:
     for text in where:
         key, equals, value = text.partition("=")
         if not equals:
-            raise UserError(f"--where {text!r} is not KEY=VALUE", f"keys: {', '.join(FILTERS)}; several values: a,b")
-        if key.strip() not in FILTERS:
-            raise unknown("filter", key.strip(), FILTERS, "--bench and --scorer are options of their own")
+            keys = f"{', '.join(FILTERS)}, or a key of specs, like recipe.lr"
+            raise UserError(f"--where {text!r} is not KEY=VALUE", f"keys: {keys}; several values: a,b")
+        if key.strip() not in (*FILTERS, *SPEC_KEYS) and "." not in key:
+            raise unknown(
+                "filter", key.strip(), (*FILTERS, *SPEC_KEYS), "--bench and --scorer are options of their own"
+            )
         filters[key.strip()] = (*filters.get(key.strip(), ()), *_words(value))
     return filters
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from smx.report.table import Cell, Group, Table, looked_at_imported
+from smx.report.table import Cell, Group, Table
 
 
 def records(table: Table) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -36,8 +36,8 @@ def _record(cell: Cell, group: Group) -> dict[str, Any]:
     scores = [entry.score for entry in entries if entry.score]
     interval = group.interval
     return {
-        "untrained": any(entry.run.labels.get("untrained") for entry in entries),
-        "imported_frames": any(looked_at_imported(entry.run) for entry in entries),
+        "untrained": any(entry.run.untrained for entry in entries),
+        "imported_frames": any(entry.run.imported for entry in entries),
         "state": group.state if entries else "missing",
         "value": group.mean,
         "sd": group.sd,

@@ -1,8 +1,9 @@
 """Pivot scores into tables: one per bench, scorer and average, every cell with the runs behind it.
 
 Nothing is mixed that should not be: another bench, subset of it, scorer or average is another table, unless
-it was put on an axis; a model, sampler or frame count that varies unseen becomes part of the rows; runs of
-one cell are averaged only where nothing but their seed tells them apart.
+it was put on an axis; a model, sampler or frame count that varies unseen becomes part of the rows; what else
+differs between runs of a model or sampler is part of its name; runs of one cell are averaged only where nothing
+but their seed tells them apart.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from smx.registry.rows import CellScore, RunRow
+from smx.report.labels import BASELINES, Input, Known, flat, known_runs, require_keys, value_of, words
 from smx.report.query import AXES, BREAKDOWNS, Query, metric_names
 from smx.states import RunState
 
@@ -26,13 +28,6 @@ Key = tuple[Any, ...]
 Slot = tuple[str, str, str]  # scorer, metric, task
 Weak = Mapping[str, Mapping[str, Collection[str]]]  # run -> scorer -> types at which one answer would do as well
 
-_SHOWN = {  # as canonical JSON has it -> in words
-    '"blind":true': "blind",
-    '"input":"frames"': "input=frames",
-    '"frame_order":"reversed"': "reversed",
-    '"frame_order":"shuffled"': "shuffled",
-}
-_IMPORTED = '"imported":true'  # in a spec: frames that another tool chose
 NEVER_HIDDEN = ("model", "sampler", "frames")
 
 
@@ -42,7 +37,8 @@ class Entry(NamedTuple):
     run: RunRow
     score: CellScore | None
     state: str
-    data: str = ""  # digests of the questions and frames it was asked about
+    alike: str = ""  # equal for runs that only seeds tell apart
+    seeds: tuple[int, ...] = ()
 
     @property
     def value(self) -> float | None:
@@ -98,7 +94,7 @@ class Group:
     def baseline(self) -> bool:
         """Whether nobody expects it to be any better: one of the two baselines, or random weights."""
         run = self.entries[0].run
-        return '"base":"chance"' in run.spec or '"base":"frequency"' in run.spec or bool(run.labels.get("untrained"))
+        return run.base in BASELINES or run.untrained
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -125,13 +121,12 @@ class Cell:
         """One group, unless the runs differ in more than their seed."""
         if len(self.entries) < 2:
             return [Group(tuple(self.entries))] if self.entries else []
-        found: dict[tuple[str, int], list[Entry]] = {}
-        seen: dict[tuple[str, int], int] = {}
-        for entry in sorted(self.entries, key=lambda e: (e.run.seed, e.run.created)):
-            same = _without_seed(entry.run) + entry.data
-            copy = seen[same, entry.run.seed] = seen.get((same, entry.run.seed), 0) + 1
-            found.setdefault((same, copy), []).append(entry)
-        return [Group(tuple(entries)) for entries in found.values()]
+        groups: dict[tuple[str, int], list[Entry]] = {}
+        copies: dict[tuple[str, tuple[int, ...]], int] = {}
+        for entry in sorted(self.entries, key=lambda e: (e.seeds, e.run.created)):
+            copy = copies[entry.alike, entry.seeds] = copies.get((entry.alike, entry.seeds), 0) + 1
+            groups.setdefault((entry.alike, copy), []).append(entry)
+        return [Group(tuple(entries)) for entries in groups.values()]
 
     @cached_property
     def scored(self) -> list[Group]:
@@ -142,9 +137,9 @@ class Cell:
         """What tells the scored groups apart: keys of their specs, or `inputs` (checkpoint, data, versions)."""
         if len(self.scored) < 2:
             return []
-        specs = [_flat(json.loads(group.entries[0].run.spec)) for group in self.scored]
+        specs = [flat(json.loads(group.entries[0].run.spec)) for group in self.scored]
         keys = sorted({key for spec in specs for key in spec} - {"seed"})
-        differing = [key for key in keys if len({spec.get(key) for spec in specs}) > 1]
+        differing = [key for key in keys if len({words(spec.get(key)) for spec in specs}) > 1]
         return [key for key in differing if not any(k.startswith(f"{key}.") for k in differing)] or ["inputs"]
 
 
@@ -195,21 +190,28 @@ def build(
     scores: Iterable[CellScore],
     query: Query,
     excluded: Collection[str] = (),
-    data: Mapping[str, str] = MappingProxyType({}),
+    inputs: Mapping[str, Input] = MappingProxyType({}),
+    trainings: Mapping[str, RunRow] = MappingProxyType({}),
     weak: Weak = MappingProxyType({}),
 ) -> list[Table]:
     """Tables of eval runs and their scores, ordered by bench, scorer and metric.
 
     A run without a score is in every table of its bench, with its state. `excluded`: fingerprints of runs
-    whose attempts were marked so. `data`: fingerprint -> what tells its questions and frames apart. `weak`: question
-    types at which a run is no better than one constant answer.
+    whose attempts were marked so. `inputs`: fingerprint -> what it was made from. `trainings`: train runs by
+    fingerprint. `weak`: question types at which a run is no better than one constant answer. `UserError` for an
+    axis or filter that no run's spec has.
     """
-    chosen = [run for run in runs if run.kind == "eval" and _is_wanted(run, query)]
+    asked = [run for run in runs if run.kind == "eval" and _is_wanted(run, query)]
+    about = known_runs(asked, inputs, trainings, query.spec_axes)
+    require_keys((*query.spec_axes, *query.spec_filters), about.values())
+    chosen = [run for run in asked if _has(about[run.fingerprint], query.spec_filters)]
+    if query.spec_filters:
+        about = known_runs(chosen, inputs, trainings, query.spec_axes)
     by_run: dict[str, dict[Slot, CellScore]] = {}
     for score in scores:
         if query.scorer in (None, score.scorer, score.scorer.split("@")[0]):
             by_run.setdefault(score.fingerprint or "", {})[score.scorer, score.metric, score.task] = score
-    benches = [bench_label(run) for run in chosen]
+    benches = [about[run.fingerprint].bench for run in chosen]
     slots: dict[str, dict[Slot, None]] = {}
     for run, bench in zip(chosen, benches, strict=True):
         slots.setdefault(bench, {}).update(dict.fromkeys(by_run.get(run.fingerprint, ())))
@@ -217,18 +219,20 @@ def build(
     axes = query.rows + query.cols
     separate = ["bench", "scorer"] if query.breakdown else ["bench", "scorer", "metric"]
     apart = tuple(axis for axis in separate if axis not in axes)
-    table_of = _picker(apart)
+    every = AXES + query.spec_axes
+    table_of = _picker(apart, every)
     tables: dict[Key, list[tuple[Key, Entry]]] = {}
     for run, bench in zip(chosen, benches, strict=True):
         own = by_run.get(run.fingerprint, {})
-        model = model_label(run)
+        known = about[run.fingerprint]
+        more = tuple([value_of(known, key) for key in query.spec_axes])
         for slot in slots[bench] or [("", metrics[0], "")]:
             scorer, metric, task = slot
             found = own.get(slot)
             valued = found is not None and found.value is not None
             state = run.state if valued else _why_no_value(run, scorer, own, excluded)
-            entry = Entry(run, found, state, data.get(run.fingerprint, ""))
-            at = (model, sampler_label(run), run.frames, bench, scorer, metric, run.seed, task or metric)  # as AXES
+            entry = Entry(run, found, state, known.alike, known.seeds)
+            at = (known.model, known.sampler, run.frames, bench, scorer, metric, run.seed, task or metric, *more)
             tables.setdefault(table_of(at), []).append((at, entry))
     keys = sorted(tables, key=lambda key: _order(apart, key, metrics))
     made = [_pivot(dict(zip(apart, key, strict=True)), tables[key], query, metrics) for key in keys]
@@ -247,53 +251,26 @@ def as_runs(scores: Iterable[CellScore]) -> tuple[list[RunRow], list[CellScore]]
         where = {name: value for name, value in subset.items() if value}
         place = (score.variant or "model not recorded", score.sampler, score.frames, score.bench, score.dataset)
         spec = json.dumps({"bench_options": {"where": where}, "n": score.n}, sort_keys=True, separators=(",", ":"))
+        only = json.dumps(where, sort_keys=True) if where else None
         task = score.task if score.metric in BREAKDOWNS else ""
         copies = (f"imported {place} {score.scorer} {spec} {copy}" for copy in count())
         key = next(key for key in copies if (key, score.metric, task) not in own)
-        runs[key] = RunRow(key, "eval", "", "", spec, *place, state=RunState.done, items=score.n, done=score.n)
+        runs[key] = RunRow(
+            *(key, "eval", "", "", spec, *place), state=RunState.done, items=score.n, done=score.n, where_filter=only
+        )
         scorer = score.scorer or "scorer not recorded"
         own[key, score.metric, task] = score._replace(fingerprint=key, scorer=scorer, task=task)
     return list(runs.values()), list(own.values())
 
 
-def model_label(run: RunRow) -> str:
-    """The variant; random weights, and another way of showing it the frames, are part of its name."""
-    shown = [word for mark, word in _SHOWN.items() if mark in run.spec]
-    name = f"{run.variant} [{', '.join(shown)}]" if shown else f"{run.variant}"
-    return f"{name} (untrained)" if run.labels.get("untrained") else name
-
-
-def sampler_label(run: RunRow) -> str | None:
-    """The sampler; that frames were chosen by another tool and imported is part of its name."""
-    return f"{run.sampler} (imported)" if looked_at_imported(run) else run.sampler
-
-
-def looked_at_imported(run: RunRow) -> bool:
-    """Whether another tool chose the frames that the run looked at."""
-    return _IMPORTED in run.spec
-
-
-def bench_label(run: RunRow) -> str:
-    """The bench; a subset of its questions is part of its name, and so is a question file that somebody named."""
-    bench = run.bench or "bench not recorded"
-    every = '"where"' not in run.spec or '"where":{}' in run.spec
-    if every and '"subset":' not in run.spec and ('"file":' not in run.spec or '"file":null' in run.spec):
-        return bench
-    options = json.loads(run.spec).get("bench_options", {})
-    where = {key: [v] if isinstance(v, str) else v for key, v in sorted((options.get("where") or {}).items())}
-    parts = [options["subset"]] if options.get("subset") else []
-    parts += [f"file={options['file']}"] if options.get("file") else []
-    parts += [f"{key}={'|'.join(values)}" for key, values in where.items()]
-    return f"{bench} [{', '.join(parts)}]" if parts else bench
-
-
 def _pivot(fixed: dict[str, Any], placed: list[tuple[Key, Entry]], query: Query, metrics: tuple[str, ...]) -> Table:
     hidden = [axis for axis in NEVER_HIDDEN if axis not in query.rows + query.cols]
-    values = {axis: {at[AXES.index(axis)] for at, _ in placed} for axis in hidden}
+    every = AXES + query.spec_axes
+    values = {axis: {at[every.index(axis)] for at, _ in placed} for axis in hidden}
     added = tuple(axis for axis in hidden if len(values[axis]) > 1)
     fixed |= {axis: values[axis].pop() for axis in hidden if axis not in added}
     rows, cols = query.rows + added, query.cols
-    row_of, col_of = _picker(rows), _picker(cols)
+    row_of, col_of = _picker(rows, every), _picker(cols, every)
     cells: dict[tuple[Key, Key], Cell] = {}
     for at, entry in placed:
         key = row_of(at), col_of(at)
@@ -306,9 +283,9 @@ def _pivot(fixed: dict[str, Any], placed: list[tuple[Key, Entry]], query: Query,
     return Table(fixed, rows, cols, row_keys, col_keys, cells, added)
 
 
-def _picker(axes: tuple[str, ...]) -> Callable[[Key], Key]:
-    """Takes the values of `axes` out of a place, which has one for each of AXES."""
-    where = [AXES.index(axis) for axis in axes]
+def _picker(axes: tuple[str, ...], every: tuple[str, ...]) -> Callable[[Key], Key]:
+    """Takes the values of `axes` out of a place, which has one for each of `every`."""
+    where = [every.index(axis) for axis in axes]
     if len(where) > 1:
         return itemgetter(*where)
     return lambda at: tuple([at[i] for i in where])
@@ -318,7 +295,11 @@ def _is_wanted(run: RunRow, query: Query) -> bool:
     if query.bench not in (None, run.bench):
         return False
     own = {"model": run.variant, "sampler": run.sampler, "frames": run.frames, "seed": run.seed, "state": run.state}
-    return all(str(own[key]) in values for key, values in query.where.items())
+    return all(str(own[key]) in values for key, values in query.where.items() if key in own)
+
+
+def _has(known: Known, filters: Mapping[str, tuple[str, ...]]) -> bool:
+    return all(key in known.spec and words(known.spec[key]) in values for key, values in filters.items())
 
 
 def _why_no_value(run: RunRow, scorer: str, own: Mapping[Slot, CellScore], excluded: Collection[str]) -> str:
@@ -343,19 +324,3 @@ def _order(axes: tuple[str, ...], key: Key, metrics: tuple[str, ...]) -> list[An
 def _natural(text: str) -> list[tuple[int, str]]:
     """`tiny-7b` before `tiny-32b`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
-
-
-def _without_seed(run: RunRow) -> str:
-    """The spec, canonical JSON, with the run's seed out of it, wherever it was passed on to."""
-    seed = f'"seed":{run.seed}'
-    return run.spec.replace(f"{seed},", '"seed":0,').replace(f"{seed}}}", '"seed":0}')
-
-
-def _flat(spec: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in spec.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = json.dumps(value, sort_keys=True)
-    return found

@@ -22,7 +22,8 @@ _FIELDS = (
 def write(tables: Sequence[Table], style: Style) -> str:
     """The heading stands there also where there are no tables."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [*_AXES, *_FIELDS, "differs", "imported", "runs"], lineterminator="\n")
+    more = dict.fromkeys(axis for table in tables for axis in table.rows + table.cols if axis not in _AXES)
+    writer = csv.DictWriter(buffer, [*_AXES, *more, *_FIELDS, "differs", "imported", "runs"], lineterminator="\n")
     writer.writeheader()
     for table in tables:
         fixed = {axis: plain(axis, value) for axis, value in table.fixed.items()}

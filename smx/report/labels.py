@@ -1,0 +1,196 @@
+"""What a run is called in a table: what kind of run it is, and whatever tells it apart from its neighbours.
+
+Runs of one model (or sampler) that differ in more than their seed are rows (or columns) of their own, named by what
+they differ in: `mergeaware_sa (window=10)`, `tiny (lr=1e-05)`, `tiny (@28933f5d)`. Specs are read once for all runs
+that only their seed tells apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from smx.errors import unknown
+from smx.registry.rows import RunRow
+
+BASELINES = ("chance", "frequency")  # base models that nobody expects to look at anything
+_CHOOSING = ("sampler_options.", "geometry.", "image_format")  # keys of a spec that say how frames are chosen
+# Axes of every table, labels of `model_label` and `bench_label`, or another word for one of these.
+_ELSEWHERE = {
+    *("kind", "model", "sampler", "frames", "seed", "bench", "blind", "input", "frame_order", "imported"),
+    *("bench_options.subset", "bench_options.file"),
+}
+_TRAINED = "train:"  # before the fingerprint of the train run whose weights an eval takes
+
+
+class Input(NamedTuple):
+    """What a run was made from. `weights`: digest of a checkpoint, or `train:` and a train run's fingerprint."""
+
+    data: str = ""  # digests of its questions and frames
+    weights: str = ""
+
+
+class Known(NamedTuple):
+    """A run with all that tells it apart from others."""
+
+    model: str
+    sampler: str | None
+    bench: str
+    alike: str  # equal for runs that only seeds tell apart
+    seeds: tuple[int, ...]  # of the run, and of the training of its weights
+    spec: Mapping[str, Any]  # its spec's leaves by dotted key, and `recipe.*` of its training
+
+
+def known_runs(
+    runs: Iterable[RunRow],
+    inputs: Mapping[str, Input],
+    trainings: Mapping[str, RunRow],
+    axes: Collection[str] = (),
+) -> dict[str, Known]:
+    """Fingerprint -> what is known of each of `runs`. `axes`: keys of specs that the table shows anyway."""
+    apart: dict[str, Known] = {}
+    leaves: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for run in runs:
+        given = inputs.get(run.fingerprint, Input())
+        trained = trainings.get(given.weights.removeprefix(_TRAINED))
+        weights = trained.seedless or trained.spec if trained else given.weights
+        same = run.seedless or run.spec, weights
+        if same not in leaves:
+            leaves[same] = _leaves(run, trained, given.weights)
+        seeds = (run.seed, trained.seed) if trained else (run.seed,)
+        alike = f"{same[0]} {weights} {given.data}"
+        apart[run.fingerprint] = Known(
+            model_label(run), sampler_label(run), bench_label(run), alike, seeds, leaves[same]
+        )
+    models = _details(apart.values(), "model", axes)
+    samplers = _details(apart.values(), "sampler", axes)
+    named = {}
+    for fingerprint, one in apart.items():
+        place = id(one.spec)
+        sampler = one.sampler + samplers.get((one.bench, one.sampler, place), "") if one.sampler else one.sampler
+        named[fingerprint] = one._replace(
+            model=_with(one.model, models.get((one.bench, one.model, place), "")), sampler=sampler
+        )
+    return named
+
+
+def value_of(known: Known, key: str) -> Any:
+    """What a run's spec says under a dotted key, as tables show it; None where it does not have the key."""
+    value = known.spec.get(key)
+    return value if value is None or (isinstance(value, int) and not isinstance(value, bool)) else words(value)
+
+
+def require_keys(keys: Iterable[str], runs: Iterable[Known]) -> None:
+    """`UserError` for a key that no spec has."""
+    every: set[str] = set().union(*(known.spec for known in runs))
+    for key in keys:
+        if every and key not in every:
+            raise unknown("axis or filter", key, every, "keys of specs: smx show RUN")
+
+
+def model_label(run: RunRow) -> str:
+    """The variant; random weights, and another way of showing it the frames, are part of its name."""
+    shown = ["blind"] if run.blind else []
+    shown += ["input=frames"] if run.input == "frames" else []
+    shown += [run.frame_order] if run.frame_order in ("reversed", "shuffled") else []
+    name = f"{run.variant} [{', '.join(shown)}]" if shown else f"{run.variant}"
+    return f"{name} (untrained)" if run.untrained else name
+
+
+def sampler_label(run: RunRow) -> str | None:
+    """The sampler; that frames were chosen by another tool and imported is part of its name."""
+    return f"{run.sampler} (imported)" if run.imported else run.sampler
+
+
+def bench_label(run: RunRow) -> str:
+    """The bench; a subset of its questions is part of its name, and so is a question file that somebody named."""
+    bench = run.bench or "bench not recorded"
+    parts = [run.subset] if run.subset else []
+    parts += [f"file={run.question_file}"] if run.question_file else []
+    parts += _filters(run.where_filter) if run.where_filter else []
+    return f"{bench} [{', '.join(parts)}]" if parts else bench
+
+
+def words(value: Any) -> str:
+    """A value of a spec in a label."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+@lru_cache(maxsize=256)
+def _filters(where: str) -> tuple[str, ...]:
+    fields = sorted(json.loads(where).items())
+    return tuple(f"{key}={'|'.join([v] if isinstance(v, str) else map(str, v))}" for key, v in fields)
+
+
+def _leaves(run: RunRow, trained: RunRow | None, weights: str) -> dict[str, Any]:
+    own = flat(json.loads(run.spec))
+    leaves = {k: v for k, v in own.items() if k not in _ELSEWHERE and not k.startswith("bench_options.where")}
+    if trained:
+        learned = flat(json.loads(trained.spec))
+        leaves |= {k if k.startswith(("recipe.", "data")) else f"train.{k}": v for k, v in learned.items()}
+        for key in ("train.seed", "train.kind", "train.model"):
+            leaves.pop(key, None)
+    if weights:
+        leaves["@"] = weights.removeprefix(_TRAINED)[:8]
+    return leaves
+
+
+def flat(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    leaves: dict[str, Any] = {}
+    for key, value in spec.items():
+        if isinstance(value, Mapping) and value:
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def _details(runs: Iterable[Known], part: str, axes: Collection[str]) -> dict[tuple[str, str | None, int], str]:
+    """(bench, model or sampler, identity of its leaves) -> ` (key=value, …)`, where others of that name differ."""
+    groups: dict[tuple[str, str | None], dict[int, Mapping[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault((run.bench, getattr(run, part)), {})[id(run.spec)] = run.spec
+    details = {}
+    for (bench, name), specs in groups.items():
+        if len(specs) < 2:
+            continue
+        keys = _differing(list(specs.values()), chooses=part == "sampler", axes=axes)
+        short = [key.rpartition(".")[2] for key in keys]
+        for place, spec in specs.items():
+            said = [
+                f"@{spec[key]}" if key == "@" else f"{last if short.count(last) == 1 else key}={words(spec[key])}"
+                for key, last in zip(keys, short, strict=True)
+                if key in spec
+            ]
+            details[bench, name, place] = f" ({', '.join(said)})" if said else ""
+    return details
+
+
+def _differing(specs: list[Mapping[str, Any]], *, chooses: bool, axes: Collection[str]) -> list[str]:
+    """Keys of one part in which `specs` differ; weights by digest only where nothing else tells them apart."""
+    first = specs[0]
+    keys = {
+        key
+        for spec in specs[1:]
+        if spec != first
+        for key in spec.keys() | first.keys()
+        if spec.get(key) != first.get(key)
+    }
+    keys = {key for key in keys if key.startswith(_CHOOSING) == chooses}
+    if "@" in keys and len(keys) > 1:
+        rest = sorted(keys - {"@"})
+        weights: dict[str, set[Any]] = {}
+        for spec in specs:
+            weights.setdefault(words([spec.get(key) for key in rest]), set()).add(spec.get("@"))
+        if all(len(digests) == 1 for digests in weights.values()):
+            keys.discard("@")
+    return sorted(keys - set(axes))
+
+
+def _with(label: str, detail: str) -> str:
+    """`tiny (untrained)` and ` (stride=2)` -> `tiny (stride=2) (untrained)`."""
+    plain = label.removesuffix(" (untrained)")
+    return plain + detail + label[len(plain) :]
