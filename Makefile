@@ -64,8 +64,9 @@ browser: cluster
 	  echo "test: it cannot be installed here; tests of pages in a browser are left out" >&2
 
 # Each requirement of smx is met by a test here, in minutes. An environment is made anew when what is allowed changes.
-QUICK := contracts db executors geometry_sources imports models pipeline positions report requirements samplers \
-  samples_view spec train_resume video vsibench workspace
+QUICK := db executors geometry_sources imports models plugins positions report requirements samplers samples_view \
+  scannetpp spec video vsibench workspace
+TRAINS := tests/test_pipeline.py::test_a_short_training_is_evaluated_by_its_runs_name
 test-lowest test-newest: test-%:
 	@set -e; env=$(VENV)-$*; \
 	if [ "$$(cat $$env/setup.stamp 2>/dev/null)" != "$(WANTED)" ]; then \
@@ -77,7 +78,7 @@ test-lowest test-newest: test-%:
 	  echo "$(WANTED)" > $$env/setup.stamp; \
 	fi; \
 	$$env/bin/python -m pip freeze --exclude-editable --disable-pip-version-check > $$env/versions.txt; \
-	OMP_NUM_THREADS=1 $$env/bin/python -m pytest -n $(JOBS) $(QUICK:%=tests/test_%.py)
+	OMP_NUM_THREADS=1 $$env/bin/python -m pytest -n $(JOBS) $(QUICK:%=tests/test_%.py) $(TRAINS)
 
 docs: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python docs/generate.py

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from smx.cli._common import choose_workspace
+
+hypothesis.settings.register_profile("smx", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("smx")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
