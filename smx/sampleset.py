@@ -81,6 +81,12 @@ class Sample:
         return np.full(len(self.ids), np.nan) if known is None else np.asarray(known, dtype=np.float64)
 
     @property
+    def duration(self) -> float | None:
+        """Seconds of the clip that frames were chosen from: its frames over their rate; None where one is unknown."""
+        frames, fps = (self.record["source"].get(key) for key in ("frames", "fps"))
+        return frames / fps if frames and fps else None
+
+    @property
     def pairs(self) -> list[dict[str, Any]]:
         """n/2 times `{"ids": [a, b], "overlap": float | None, "iou": float | None}`."""
         return list(self.record["pairs"])

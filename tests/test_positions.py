@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -165,3 +166,50 @@ def test_equal_transformers_where_the_rules_coincide(seconds: float, grid: tuple
     )
     ours = whole(5, (t, h // 2, w // 2), seconds * 2, "grid", 7)
     assert np.array_equal(ours, theirs[:, 0].numpy())
+
+
+@pytest.mark.parametrize("rate", [1, 2, 4, None])
+@pytest.mark.parametrize("rule", ["grid", "max"])
+def test_tokens_per_second_are_the_checkpoints(tmp_path: Path, rate: int | None, rule: str) -> None:
+    """Against transformers' `get_rope_index` with the same config.json. Lost otherwise: every checkpoint runs at 2."""
+    import torch
+    from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
+
+    vision = {} if rate is None else {"tokens_per_second": rate}
+    (tmp_path / "config.json").write_text(json.dumps({"vision_config": vision}))
+    rope = Tiny().at(tmp_path).rope
+    model = SimpleNamespace(config=Qwen2_5_VLConfig(vision_config=vision))
+    model.get_vision_position_ids = Qwen2_5_VLModel.get_vision_position_ids.__get__(model)
+    rng = np.random.default_rng(0)
+    t, h, w = 24, 4, 6
+    kinds = torch.tensor([[0] * 5 + [2] * (t * h * w // 4) + [0] * 7])
+    for seconds in (1.0, 0.5, 0.1, 0.7, 1 / 3, *rng.uniform(0.03, 5, 20)):
+        theirs, _ = Qwen2_5_VLModel.get_rope_index(
+            model,
+            torch.zeros_like(kinds),
+            kinds,
+            video_grid_thw=torch.tensor([[t, h, w]]),
+            second_per_grid_ts=torch.tensor([seconds], dtype=torch.float64),
+        )
+        expected = theirs[:, 0].numpy()
+        if rule == "max":  # transformers up to 5.2: text goes on past the largest position
+            expected[:, -7:] += expected[:, :-7].max() + 1 - expected[0, -7]
+        stride = temporal_stride(rope.model_copy(update={"seconds_per_grid": seconds}), TIMES, 2)
+        assert np.array_equal(whole(5, (t, h // 2, w // 2), stride, rule, 7), expected), seconds
+
+
+def test_auto_is_the_clips_duration_over_its_frames() -> None:
+    """8 frames of 60 s: 15 s a pair, 30 at two tokens a second, as the processor's `sampled_fps` has it; not 34.3."""
+    times = np.arange(8) * 60 / 7
+    assert temporal_stride(Rope(seconds_per_grid="auto"), times, 2, 60.0) == 30.0
+    assert temporal_stride(Rope(seconds_per_grid="auto"), times, 2) == pytest.approx(34.2857, abs=1e-3)
+
+
+def test_another_number_than_the_checkpoints_is_a_mismatch(tmp_path: Path) -> None:
+    """Lost otherwise: a variant copied from one checkpoint runs another at half its stride."""
+    (tmp_path / "config.json").write_text(json.dumps({"vision_config": {"tokens_per_second": 4}}))
+    named = Tiny.parse({"rope": {"tokens_per_second": 2}}, "m")
+    assert "has tokens_per_second 4" in named.position_mismatch(tmp_path)
+    assert not Tiny().at(tmp_path).position_mismatch(tmp_path)
+    assert not Tiny.parse({"rope": {"tokens_per_second": 2, "temporal": "index"}}, "m").position_mismatch(tmp_path)

@@ -298,7 +298,7 @@ def test_a_train_run_of_another_variant_is_no_checkpoint_of_this_one(lab: Path) 
     trained = made.train({"model": "tiny", "frames": 4, **TRAIN_SMALL})[-1]
     made.trained = {trained.title: trained}
     error = refused(made, "eval", model="tiny-prope", checkpoint=trained.title, **SMALL)
-    assert "differ from those of 'tiny-prope'" in error.message
+    assert "was trained with pose none, this variant would run it with pose prope" in error.message
     assert f"--model tiny --checkpoint {trained.title}" in error.hint
 
 

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from smx.options import Options
 
@@ -27,6 +27,7 @@ class SceneInput:
     timestamps: np.ndarray  # [n] float64 seconds, NaN where unknown: then no model is asked that reads them
     w2c: np.ndarray | None = None  # [n, 4, 4] float64, OpenCV axes
     K: np.ndarray | None = None  # [n, 3, 3] pixels of `frames`
+    duration: float | None = None  # seconds of the whole clip that they were chosen from; None where unknown
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,18 @@ class BaseVLM(Options):
     def positions(self) -> dict[str, Any]:
         """What position ids depend on, effective values by name: printed and recorded with every run."""
         return {}
+
+    def at(self, checkpoint: Path | None) -> Self:
+        """These options with what the variant leaves to `checkpoint` filled in (None: to the model made here)."""
+        return self
+
+    def like(self, trained: BaseVLM) -> Self:
+        """As `at`, for weights that a run with the options `trained` makes."""
+        return self
+
+    def training_mismatch(self, trained: Mapping[str, Any]) -> str:
+        """How these differ from `trained`, a training's options, in what weights are trained for; empty: in nothing."""
+        return ""
 
     def position_mismatch(self, checkpoint: Path) -> str:
         """How these differ from what `checkpoint` was trained with, in words; empty where nothing known does."""

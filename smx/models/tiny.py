@@ -95,5 +95,7 @@ class Model(QwenOptions):
 
         self.check(checkpoint)
         if checkpoint is None:
-            return loading.from_config(CONFIG, TOKENIZER, self, base="tiny", seed=seed, device=device, dtype=dtype)
-        return loading.from_folder(checkpoint, self, base="tiny", device=device, dtype=dtype)
+            return loading.from_config(
+                CONFIG, TOKENIZER, self.at(None), base="tiny", seed=seed, device=device, dtype=dtype
+            )
+        return loading.from_folder(checkpoint, self.at(checkpoint), base="tiny", device=device, dtype=dtype)

@@ -102,7 +102,7 @@ def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool, made: Out
     if cameras and sample.w2c is None:
         why = "".join(f"; {line}" for line in sample.record.get("warnings", ()) if line.startswith("cameras"))
         raise SceneError(f"scene {scene!r} has no cameras, which this model needs{why}")
-    return SceneInput(scene, sample.frames(), sample.timestamps, sample.w2c, sample.K)
+    return SceneInput(scene, sample.frames(), sample.timestamps, sample.w2c, sample.K, sample.duration)
 
 
 def query(bench: BaseBench, question: Question) -> Query:

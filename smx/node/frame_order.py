@@ -21,12 +21,14 @@ def shown(scene: SceneInput, input: str, order: FrameOrder, seed: int) -> SceneI
     the same. Shuffling depends on the scene's name and `seed` alone.
     """
     n = len(scene.frames)
-    times = np.arange(n) / LIST_FPS if input == "frames" else scene.timestamps
+    times, duration = scene.timestamps, scene.duration
+    if input == "frames":
+        times, duration = np.arange(n) / LIST_FPS, n / LIST_FPS
     if order == "given":
-        return replace(scene, timestamps=times)
+        return replace(scene, timestamps=times, duration=duration)
     rows = _order(scene.scene, n, order, seed)
     w2c, K = (None if value is None else value[rows] for value in (scene.w2c, scene.K))
-    return SceneInput(scene.scene, scene.frames[rows], times, w2c, K)
+    return SceneInput(scene.scene, scene.frames[rows], times, w2c, K, duration)
 
 
 def _order(scene: str, n: int, order: FrameOrder, seed: int) -> np.ndarray:

@@ -22,7 +22,16 @@ from smx.resolve.external_frames import imported_words, refuse_as_sampler
 from smx.resolve.frames import Frames
 from smx.resolve.requests import PLACES, Roots, check_types, split
 from smx.resolve.runs import make_cell, run_path, unique
-from smx.resolve.weights import ChosenWeights, Weights, choose, say_positions, weights_of
+from smx.resolve.weights import (
+    ChosenWeights,
+    Weights,
+    choose,
+    never_saw_poses,
+    refuse_other_training,
+    say_positions,
+    weights_of,
+    with_weights,
+)
 from smx.run import Item, Run
 from smx.spec import EvalSpec, GenSpec, Recipe, TrainSpec, build, sample_set
 from smx.workspace import Workspace
@@ -57,9 +66,9 @@ class Resolver:
         values, places = split(request, self._context.checkpoints)
         check_types("train", values)
         chosen = choose(self._context, values.get("model", "tiny"), places, trains=True)
-        spec = self._train_spec(values, chosen)
-        model: BaseVLM = chosen.variant.options()
         weights = weights_of(self._context, self.trained, chosen, places)
+        model = with_weights(chosen, weights)
+        spec = self._train_spec(values, chosen, model)
         model.check(weights.folder)
         say_positions(self._context, spec.model, model, weights)
         lessons = [self._lesson(spec, model, name, places) for name in spec.data]
@@ -90,16 +99,20 @@ class Resolver:
         values["bench"] = self._data.bench_for(asked, values.get("bench_options") or {}, places)
         chosen = choose(self._context, values.get("model", "tiny"), places)
         stands_in_for = {"bench": asked} if values["bench"] != asked else {}
-        model: BaseVLM = chosen.variant.options()
+        weights = weights_of(self._context, self.trained, chosen, places)
+        model = with_weights(chosen, weights)
         sees = model.needs_frames and not values.get("blind")
         spec = self._eval_spec(values, chosen, model, sees)
-        weights = weights_of(self._context, self.trained, chosen, places)
         if weights.folder is None or weights.folder.is_dir() or not weights.needs:  # else it is still to be trained
             model.check(weights.folder)
+        refuse_other_training(self._context, model, weights)
         say_positions(self._context, spec.model, model, weights)
         spec = _with_seed_that_counts(spec, model, weights)
         exam = self._exam(spec, model, sees, places)
         untrained = type(model).trainable and weights.folder is None
+        labels = _labels(spec, {**stands_in_for, **chosen.stands_in_for}, untrained=untrained)
+        if sees and never_saw_poses(model, weights):
+            labels["pose_untrained"] = True
         return [
             *exam.gens,
             make_cell(
@@ -109,7 +122,7 @@ class Resolver:
                 tuple(Item(q.id, q.scene) for q in exam.questions),
                 {**exam.inputs, **weights.digests},
                 {**exam.paths, "samples": self._workspace.samples, "checkpoint": weights.folder},
-                _labels(spec, {**stands_in_for, **chosen.stands_in_for}, untrained=untrained),
+                labels,
                 (*weights.needs, *(gen.fingerprint for gen in exam.gens)),
             ),
         ]
@@ -118,14 +131,14 @@ class Resolver:
         """Base model of a variant, or of its stand-in where that would serve."""
         return choose(self._context, name, Roots()).variant.base
 
-    def _train_spec(self, values: Mapping[str, Any], chosen: ChosenWeights) -> TrainSpec:
+    def _train_spec(self, values: Mapping[str, Any], chosen: ChosenWeights, model: BaseVLM) -> TrainSpec:
         base = plugins.load("models", chosen.variant.base)
         spec = build(
             "train",
             {
                 **values,
                 "model": chosen.name,
-                "variant": chosen.variant.resolved(),
+                "variant": {"base": chosen.variant.base, **model.resolved()},
                 "recipe": {**base.recipe, **values.get("recipe", {})},
                 "imported": self._frames.imports.named(values.get("sampler", "uniform")),
             },
@@ -151,7 +164,8 @@ class Resolver:
         return _Part(questions, gens, inputs, paths)
 
     def _eval_spec(self, values: Mapping[str, Any], chosen: ChosenWeights, model: BaseVLM, sees: bool) -> EvalSpec:
-        values = {**values, "model": chosen.name, "variant": chosen.variant.resolved()}
+        resolved = {"base": chosen.variant.base, **model.resolved()}
+        values = {**values, "model": chosen.name, "variant": resolved}
         if not sees:  # one run, whatever the sampler: nothing is looked at
             values |= {"sampler": "none", "frames": 0, "sampler_options": {}, "geometry": {}}
             values = {k: v for k, v in values.items() if k not in ("input", "frame_order")}

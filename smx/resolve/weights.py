@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from smx import plugins
 from smx.digests import checkpoint_digest
@@ -34,6 +35,7 @@ class Weights:
     folder: Path | None  # None: a model without any, or one that starts untrained
     digests: dict[str, str] = field(default_factory=dict)  # what of them enters the fingerprint
     needs: tuple[str, ...] = ()  # fingerprints of the runs that make them
+    trained_as: Mapping[str, Any] | None = None  # the variant that a named train run trains, resolved
 
 
 def choose(context: Context, asked: str, places: Roots, *, trains: bool = False) -> ChosenWeights:
@@ -124,9 +126,53 @@ def _allowing_mismatch(variant: Variant) -> Variant:
 def _made_by(cell: Run, chosen: ChosenWeights) -> Weights:
     """What a train cell leaves, or will leave."""
     assert isinstance(cell.spec, TrainSpec)
-    if cell.spec.variant != chosen.variant.resolved():
+    if cell.spec.variant["base"] != chosen.variant.base:
         raise UserError(
-            f"{cell.title} trained {cell.spec.model!r}, whose options differ from those of {chosen.name!r}",
+            f"{cell.title} trained {cell.spec.model!r}, of another base model than {chosen.name!r}",
             f"smx eval --model {cell.spec.model} --checkpoint {cell.title}",
         )
-    return Weights(cell.folder / "checkpoint", {"checkpoint": f"train:{cell.fingerprint}"}, (cell.fingerprint,))
+    digests = {"checkpoint": f"train:{cell.fingerprint}"}
+    return Weights(cell.folder / "checkpoint", digests, (cell.fingerprint,), cell.spec.variant)
+
+
+def with_weights(chosen: ChosenWeights, weights: Weights) -> BaseVLM:
+    """The variant's options, with what it leaves to its weights filled in."""
+    options: BaseVLM = chosen.variant.options()
+    if weights.trained_as is not None:
+        return options.like(type(options).parse(_options(weights.trained_as), "the training's variant"))
+    return options.at(weights.folder)
+
+
+def refuse_other_training(context: Context, model: BaseVLM, weights: Weights) -> None:
+    """`UserError` where weights that smx trained would be asked as another model, by folder and by name alike."""
+    trained = _trained_options(weights)
+    if trained is None or not (mismatch := model.training_mismatch(trained)):
+        return
+    if not getattr(model, "allow_position_mismatch", False):
+        raise UserError(
+            f"{weights.folder} {mismatch}",
+            "ask it as the variant that was trained, or --allow-position-mismatch where that is the experiment",
+        )
+    context.say(f"Note: {weights.folder} {mismatch}; the variant allows it.")
+
+
+def never_saw_poses(model: BaseVLM, weights: Weights) -> bool:
+    """Whether cameras enter the attention of weights that, as far as is known, were trained without any."""
+    return weights.folder is not None and _posed(model.resolved()) and not _posed(_trained_options(weights) or {})
+
+
+def _posed(options: Mapping[str, Any]) -> bool:
+    return bool((options.get("pose") or {}).get("kind", "none") != "none")
+
+
+def _trained_options(weights: Weights) -> dict[str, Any] | None:
+    """Options that the weights were trained with; None where nothing tells."""
+    from smx.models._vlm.checkpoint_json import memory
+
+    if weights.trained_as is not None:
+        return _options(weights.trained_as)
+    return memory(weights.folder).get("options") if weights.folder is not None else None
+
+
+def _options(variant: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in variant.items() if key != "base"}

@@ -57,7 +57,7 @@ def options_of(folder: Path, said: dict[str, Any] | None, base: str | None = Non
     options: VisionOptions = plugins.load("models", bases[0]).parse(
         defaults | (said or {}), f"options of {folder.name}"
     )
-    return options
+    return options.at(folder)
 
 
 def needed(options: VisionOptions) -> list[str]:

@@ -159,7 +159,7 @@ def _placed_stages(model: PositionedVLM, inputs: dict[str, Tensor], options: Qwe
     """Positions by the variant's rules, its cameras, and what the language model makes of them."""
     ids, merged, rope = inputs["input_ids"][0].tolist(), _merged(model, inputs), options.rope
     timed = rope.temporal == "seconds" and rope.base == "thw"
-    stride = float(inputs["second_per_grid_ts"][0]) * rope.tokens_per_second if timed else rope.fixed_stride()
+    stride = float(inputs["second_per_grid_ts"][0]) * rope.rate if timed else rope.fixed_stride()
     assert stride is not None
     frames = _frames(inputs, options)
     beside = frames if getattr(options, "features", "") == "camera" else 0

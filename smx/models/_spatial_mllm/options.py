@@ -31,6 +31,10 @@ class SpatialOptions(QwenOptions):
         """Features and connector as well."""
         return super().record() | {"features": self.features, "connector": self.connector}
 
+    def learned(self) -> dict[str, Any]:
+        """Features and connector as well."""
+        return super().learned() | {"features": self.features, "connector": self.connector}
+
     def positions(self) -> dict[str, Any]:
         """VGGT's camera tokens have places of their own."""
         return super().positions() | {"camera tokens": self.features == "camera"}

@@ -16,7 +16,7 @@ from smx.models._spatial_mllm.options import SpatialOptions
 from smx.models._spatial_mllm.saving import save_weights
 from smx.models._vlm.model import PositionedVLM
 from smx.models._vlm.pose_attention import PoseHooks, scene_cameras
-from smx.models._vlm.position_ids import prompt_positions, temporal_stride
+from smx.models._vlm.position_ids import prompt_positions
 from smx.models._vlm.preprocess import prepare
 from smx.models._vlm.prompt import Prompts
 from smx.models._vlm.runner import Clip, QwenRunner
@@ -101,7 +101,7 @@ class SpatialRunner(QwenRunner):
         _, layout = prepare(scene.frames[:1].repeat(2, 0), options.pixels)
         frames = len(scene.frames)
         t, h, w = frames if repeat else frames // TEMPORAL_PATCH, *layout.merged[1:]
-        stride = temporal_stride(options.rope, scene.timestamps, 1 if repeat else TEMPORAL_PATCH)
+        stride = self._stride(scene)
         ids = self.prompts.before(t * h * w, frames)
         start = ids.index(self.prompts.video)
         positions, after = prompt_positions(len(ids), start, (t, h, w), stride, options.rope.text_start, frames)

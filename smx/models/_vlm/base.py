@@ -39,7 +39,8 @@ class OnDisk(BaseVLM):
         training: Sequence[tuple[Query, str]] = (),
     ) -> TrainableRunner:
         """Read `checkpoint`; the seed makes only weights that it lacks, where a base allows that."""
-        return self.read(self._checked(checkpoint), seed=seed, device=device, dtype=dtype)
+        folder = self._checked(checkpoint)
+        return self.at(folder).read(folder, seed=seed, device=device, dtype=dtype)
 
     def _checked(self, checkpoint: Path | None) -> Path:
         if checkpoint is None:

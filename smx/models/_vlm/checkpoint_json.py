@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from smx.errors import UserError
 
 MEMORY = "smx.json"  # what smx remembers of a checkpoint it made: base, options, positions
+DEFAULT_RATE = 4
 
 
 def memory(folder: Path) -> dict[str, Any]:
@@ -20,6 +22,17 @@ def memory(folder: Path) -> dict[str, Any]:
         if not isinstance(content.get(name) or {}, dict):
             raise UserError(f"{folder / MEMORY}: {name} is {content[name]!r}", "expected an object: save it again")
     return content
+
+
+def tokens_per_second(folder: Path) -> float:
+    """`vision_config.tokens_per_second`; 4 where the key is absent, as transformers' Qwen2_5_VLVisionConfig has it."""
+    vision = read_json(folder / "config.json", "it is not a checkpoint folder").get("vision_config")
+    found = vision.get("tokens_per_second", DEFAULT_RATE) if isinstance(vision, dict) else DEFAULT_RATE
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
+        raise UserError(
+            f"{folder}/config.json: vision_config.tokens_per_second is {found!r}", "expected a number above 0"
+        )
+    return float(found)
 
 
 def read_json(file: Path, otherwise: str) -> dict[str, Any]:

@@ -6,13 +6,14 @@ Light on purpose (pydantic only): the login node validates variants with it.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from smx.models import BaseVLM
-from smx.models._vlm.checkpoint_json import memory
+from smx.models._vlm.checkpoint_json import memory, tokens_per_second
 from smx.models._vlm.position_options import Pose, Rope
 from smx.tokens import FRAME_PIXELS, PATCH
 
@@ -97,6 +98,53 @@ class QwenOptions(VisionOptions):
     def reads_times(self) -> bool:
         """With `seconds_per_grid: auto`; every other stride is fixed."""
         return self.rope.fixed_stride() is None
+
+    def at(self, checkpoint: Path | None) -> Self:
+        """Tokens per second are the checkpoint's, where the variant names none."""
+        if self.rope.tokens_per_second is not None or (checkpoint and not (checkpoint / "config.json").is_file()):
+            return self
+        return self._at_rate(self.rope.rate if checkpoint is None else tokens_per_second(checkpoint))
+
+    def like(self, trained: BaseVLM) -> Self:
+        """Tokens per second are those of the training, where the variant names none."""
+        assert isinstance(trained, QwenOptions)
+        return self if self.rope.tokens_per_second is not None else self._at_rate(trained.rope.rate)
+
+    def _at_rate(self, rate: float) -> Self:
+        return self.model_copy(update={"rope": self.rope.model_copy(update={"tokens_per_second": rate})})
+
+    def resolved(self) -> dict[str, Any]:
+        """Where a clip's seconds come from is said only where they are read: elsewhere it changes nothing."""
+        content = super().resolved()
+        if self.rope.fixed_stride() is not None:
+            del content["rope"]["auto"]
+        return content
+
+    def position_mismatch(self, checkpoint: Path) -> str:
+        """As above; and tokens per second that the variant names, where the checkpoint's own are others."""
+        named = self.rope.tokens_per_second
+        if named is not None and self.rope.reads_rate and (checkpoint / "config.json").is_file():
+            own = tokens_per_second(checkpoint)
+            if own != named:
+                return f"has tokens_per_second {own:g} in its vision_config, this variant would run it with {named:g}"
+        return super().position_mismatch(checkpoint)
+
+    def learned(self) -> dict[str, Any]:
+        """What weights get used to in training, besides positions."""
+        if self.pose.kind == "none":
+            return {"pose": "none"}
+        details = self.pose.model_dump(mode="json", exclude={"kind"})
+        return {"pose": self.pose.kind} | {f"pose {name}": value for name, value in details.items()}
+
+    def training_mismatch(self, trained: Mapping[str, Any]) -> str:
+        """Positions, poses, features and connector."""
+        before = type(self).parse(dict(trained), "the training's options")
+        ours, theirs = ({**each.positions(), **each.learned()} for each in (self, before))
+        other = [name for name in theirs if name in ours and theirs[name] != ours[name]]
+        if not other:
+            return ""
+        was, now = (" and ".join(f"{name} {each[name]}" for name in other) for each in (theirs, ours))
+        return f"was trained with {was}, this variant would run it with {now}"
 
     def stride_word(self) -> float | str:
         """A number, or "auto x tokens_per_second"."""

@@ -14,17 +14,21 @@ if TYPE_CHECKING:
     from smx.models._vlm.position_options import Rope
 
 
-def temporal_stride(rope: Rope, timestamps: np.ndarray, frames_per_grid: int) -> float:
+def temporal_stride(rope: Rope, timestamps: np.ndarray, frames_per_grid: int, duration: float | None = None) -> float:
     """Step between consecutive tubelets in temporal position ids, for frames at `timestamps` seconds [n].
 
-    `seconds_per_grid: auto` is Qwen2.5's rule: the frames of one tubelet × their mean spacing, here from the
-    earliest to the latest of the chosen frames.
+    `seconds_per_grid: auto` is the rule of Qwen2.5-VL's processor (`temporal_patch_size / sampled_fps`): the frames of
+    one tubelet × `duration` of the clip in seconds / n. Where no duration is known, their mean spacing from the
+    earliest to the latest.
     """
     fixed = rope.fixed_stride()
     if fixed is not None:
         return fixed
-    spacing = float(np.ptp(timestamps)) / max(len(timestamps) - 1, 1)
-    return frames_per_grid * spacing * rope.tokens_per_second
+    if duration is not None:
+        spacing = duration / len(timestamps)
+    else:
+        spacing = float(np.ptp(timestamps)) / max(len(timestamps) - 1, 1)
+    return frames_per_grid * spacing * rope.rate
 
 
 def video_positions(start: int, grid: tuple[int, int, int], stride: float) -> np.ndarray:

@@ -14,14 +14,18 @@ from smx.options import Options
 APPLY = ("qkvo", "qk", "vo")
 
 
+RELEASED_RATE = 2.0  # vision_config.tokens_per_second of Qwen2.5-VL as released, and of the tiny model
+
+
 class Rope(Options):
     """Rotary positions of the video and of the text behind it."""
 
     base: Literal["thw", "hw"] = "thw"  # hw: every visual token has the video's start as its time
     temporal: Literal["index", "seconds", "constant", "stride"] = "seconds"
     stride: Annotated[float, Field(gt=0)] | None = None  # for `temporal: stride`
-    tokens_per_second: Annotated[float, Field(gt=0)] = 2.0
-    seconds_per_grid: Annotated[float, Field(gt=0)] | Literal["auto"] = 1.0  # auto: from the frames' timestamps
+    tokens_per_second: Annotated[float, Field(gt=0)] | None = None  # the checkpoint's, where no other is named
+    seconds_per_grid: Annotated[float, Field(gt=0)] | Literal["auto"] = 1.0  # auto: from the clip
+    auto: Literal["duration"] = "duration"  # of the clip over its frames; runs that lack it took the frames' spacing
     text_start: Literal["max", "grid"] = "max"
     layout: Literal["chunked", "interleaved"] = "chunked"  # of the rotary sections: t…h…w… or thwthw…
 
@@ -31,6 +35,16 @@ class Rope(Options):
             raise ValueError("'stride' and 'temporal: stride' belong together: give both or neither")
         return self
 
+    @property
+    def rate(self) -> float:
+        """Tokens per second; the released checkpoints', where neither variant nor checkpoint has said."""
+        return RELEASED_RATE if self.tokens_per_second is None else self.tokens_per_second
+
+    @property
+    def reads_rate(self) -> bool:
+        """Whether tokens per second decide anything."""
+        return self.base == "thw" and self.temporal == "seconds"
+
     def fixed_stride(self) -> float | None:
         """Temporal step between tubelets in position ids; None where it depends on the frames' timestamps."""
         if self.base == "hw" or self.temporal == "constant":
@@ -39,12 +53,12 @@ class Rope(Options):
             return 1.0
         if self.temporal == "stride":
             return self.stride
-        return None if self.seconds_per_grid == "auto" else self.seconds_per_grid * self.tokens_per_second
+        return None if self.seconds_per_grid == "auto" else self.seconds_per_grid * self.rate
 
     def stride_word(self) -> float | str:
         """The stride as it is recorded: a number, or "auto x tokens_per_second"."""
         fixed = self.fixed_stride()
-        return f"auto x {self.tokens_per_second:g}" if fixed is None else fixed
+        return f"auto x {self.rate:g}" if fixed is None else fixed
 
 
 class Pose(Options):

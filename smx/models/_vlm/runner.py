@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from smx.models._vlm.preprocess import MEAN, STD, prepare
 from smx.models._vlm.prompt import CHAT_TEMPLATE, Prompts
 from smx.tokens import TEMPORAL_PATCH
 from smx.workspace import open_weights
+
+log = logging.getLogger(__name__)
 
 PACK = 4096  # tokens of questions that are answered at once: what they take beside the video stays bounded
 
@@ -304,6 +307,7 @@ class QwenRunner(VideoRunner):
     """A loaded Qwen2.5-VL."""
 
     options: QwenOptions
+    _told_of_spacing = False
 
     def __init__(
         self, vlm: Any, prompts: Prompts, options: QwenOptions, *, base: str, untrained: bool, info: dict[str, Any]
@@ -311,10 +315,19 @@ class QwenRunner(VideoRunner):
         model = PositionedVLM(vlm, prompts.video, hooks_for(vlm.model.language_model, options))
         super().__init__(model, prompts, options, base=base, untrained=untrained, info=info)
 
+    def _stride(self, scene: SceneInput) -> float:
+        """Step in time between two tubelets' positions."""
+        options = self.options
+        if options.rope.fixed_stride() is None and scene.duration is None and not self._told_of_spacing:
+            self._told_of_spacing = True
+            log.warning("%s: no duration is known, so seconds per grid come from the frames' mean spacing", scene.scene)
+        each = 1 if options.tubelets == "repeat" else TEMPORAL_PATCH
+        return temporal_stride(options.rope, scene.timestamps, each, scene.duration)
+
     def _clip_of(self, scene: SceneInput) -> Clip:
         options, repeat = self.options, self.options.tubelets == "repeat"
         pixels, layout = prepare(scene.frames, options.pixels, repeat=repeat)
-        stride = temporal_stride(options.rope, scene.timestamps, 1 if repeat else TEMPORAL_PATCH)
+        stride = self._stride(scene)
         ids = self.prompts.before(layout.tokens)
         start = ids.index(self.prompts.video)
         positions, after = prompt_positions(len(ids), start, layout.merged, stride, options.rope.text_start)
