@@ -48,14 +48,14 @@ def test_the_exif_tag_turns_camera_and_depth_with_the_picture(orientation: int, 
     plain = write_frames(room, tmp_path / "plain")
     (plain / "video.mp4").unlink()
     turned = tmp_path / "turned"
-    for scene in (plain, turned):
-        (scene / "images").mkdir(parents=True)
+    for place in (plain, turned):
+        (place / "images").mkdir(parents=True)
         exif = Image.Exif()
-        exif[0x0112] = orientation if scene == turned else 1
+        exif[0x0112] = orientation if place == turned else 1
         from smx.rooms import render
 
         for frame_id, frame in enumerate(render(room, range(60))):
-            Image.fromarray(frame.rgb).save(scene / "images" / f"{frame_id:04d}.jpg", exif=exif, quality=95)
+            Image.fromarray(frame.rgb).save(place / "images" / f"{frame_id:04d}.jpg", exif=exif, quality=95)
     (plain / "depth").rename(turned / "depth")
     (turned / "cameras.json").write_bytes((plain / "cameras.json").read_bytes())
     scene = Dataset().open(turned, "turned")
