@@ -15,7 +15,7 @@ from smx.cli.samples import app
 from smx.errors import UserError
 from smx.geometry.view import GeometryOptions
 from smx.node.sampling import make_sample
-from smx.samples.stats import fit, stats
+from smx.samples.stats import fit, stats, unshared
 
 
 def test_rows_say_what_the_samples_hold(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_rows_say_what_the_samples_hold(tmp_path: Path) -> None:
     put(tmp_path, "mergeaware_sa", "one", [(0, 1, 0.5), (4, 5, 0.9)], coverage=0.6, fill=1)
     put(tmp_path, "mergeaware_sa", "two", [(0, 9, 0.1), (4, 4, 1.0)], coverage=0.8)
     put(tmp_path, "sa", "one", [(0, 4, 0.2), (5, 8, None)], coverage=0.9)
-    first, second = stats(tmp_path)["rows"]
+    (first,), (second,) = (stats(tmp_path, [name])["rows"] for name in ("mergeaware_sa", "sa"))
     assert (first["sampler"], first["dataset"], first["frames"], first["scenes"]) == ("mergeaware_sa", "rooms", 4, 2)
     assert first["pairs"] == 3
     assert first["overlap"] == pytest.approx(0.5)
@@ -50,6 +50,23 @@ def test_a_trend_is_fitted_over_the_scenes_all_frame_counts_share(tmp_path: Path
     (found,) = stats(tmp_path)["fits"]
     assert found["scenes"] == 1
     assert found["linear"] == {"a": pytest.approx(0, abs=1e-9), "b": pytest.approx(0.1), "r2": pytest.approx(1)}
+
+
+def test_rows_are_compared_over_the_scenes_that_all_of_them_share(tmp_path: Path) -> None:
+    """Lost otherwise: a sampler that failed on the hard scenes looks better than one that did them all."""
+    put(tmp_path, "mergeaware_sa", "easy", [(0, 1, 0.9), (2, 3, 0.9)])
+    put(tmp_path, "sa", "easy", [(0, 1, 0.9), (2, 3, 0.9)])
+    put(tmp_path, "sa", "hard", [(0, 1, 0.1), (2, 3, 0.1)])
+    rows = stats(tmp_path)["rows"]
+    assert [(row["overlap"], row["scenes"], row["made"]) for row in rows] == [
+        (pytest.approx(0.9), 1, n) for n in (1, 2)
+    ]
+    assert unshared(rows) == ["rooms: over the 1 scene that all rows share, of up to 2"]
+    put(tmp_path, "random", "other", [(0, 1, 0.5), (2, 3, 0.5)])
+    assert unshared(stats(tmp_path)["rows"]) == [
+        "rooms: no scene is in all rows, so each is over its own: not to be compared"
+    ]
+    assert unshared(stats(tmp_path, ["sa"])["rows"]) == []
 
 
 def test_fits_recover_their_own_laws() -> None:

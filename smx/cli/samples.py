@@ -57,6 +57,7 @@ def stats(
     """
     from smx.cli._common import console, out_json, print_tables, say, workspace
     from smx.samples.stats import stats as statistics
+    from smx.samples.stats import unshared
 
     place = workspace().samples
     if cameras:
@@ -78,6 +79,8 @@ def stats(
         screen.print(f"No samples under {place} yet; smx gen --sampler mergeaware_sa --frames 16 makes some.")
     else:
         print_tables(_overview(found["rows"]))
+        for line in unshared(found["rows"]):
+            screen.print(line, soft_wrap=True)
     if found["fits"]:
         print_tables(_trends(found["fits"]))
     for line in found["damaged"]:

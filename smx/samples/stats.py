@@ -34,7 +34,9 @@ def stats(
 ) -> dict[str, Any]:
     """Rows per sampler (and its settings), dataset and frame count; fits over the frame count; damaged samples.
 
-    Empty filters keep everything. A row: `scenes`, `samples` (scenes x seeds), `fill` (share of frames),
+    Empty filters keep everything. Rows of a dataset are compared over the scenes that all of them share; where they
+    share none, each is over its own. A row: `made` (scenes that have a sample), `scenes` (those it is over), `shared`,
+    `samples` (scenes x seeds), `fill` (share of frames),
     `overlap` (mean over pairs), `overlap_p10`, `below` (share of pairs below `min_overlap`), `coverage` (mean),
     `shared_with_sa` (mean of |S ∩ S_sa| / n where `sa` chose n frames of the same scene); None where nothing
     is known. Pairs of a frame with itself (scenes shorter than n) are left out of the overlap.
@@ -53,12 +55,40 @@ def stats(
             groups[group].append(record)
     if records and not groups:
         raise _nothing_left(records, samplers, frames, datasets)
-    ordered = dict(sorted(groups.items()))
+    made = {group: {record["scene"] for record in members} for group, members in groups.items()}
+    shared = {
+        name: set.intersection(*(scenes for group, scenes in made.items() if group.dataset == name))
+        for name in {group.dataset for group in groups}
+    }
+    ordered = {
+        group: [record for record in members if record["scene"] in (shared[group.dataset] or made[group])]
+        for group, members in sorted(groups.items())
+    }
+    counts = {group: {"made": len(made[group]), "shared": bool(shared[group.dataset])} for group in groups}
     return {
-        "rows": [_row(group, members, by_sa) for group, members in ordered.items()],
-        "fits": _fits(ordered),
+        "rows": [{**_row(group, members, by_sa), **counts[group]} for group, members in ordered.items()],
+        "fits": _fits(dict(sorted(groups.items()))),
         "damaged": damaged,
     }
+
+
+def unshared(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for each dataset whose rows are not all over all of their scenes."""
+    lines = []
+    for dataset, own in _by_dataset(rows).items():
+        most, over = max(row["made"] for row in own), min(row["scenes"] for row in own)
+        if not all(row["shared"] for row in own):
+            lines.append(f"{dataset}: no scene is in all rows, so each is over its own: not to be compared")
+        elif most > over:
+            lines.append(f"{dataset}: over the {over} scene{'s' * (over > 1)} that all rows share, of up to {most}")
+    return lines
+
+
+def _by_dataset(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["dataset"], []).append(row)
+    return found
 
 
 def _row(group: Group, members: list[Mapping[str, Any]], by_sa: Mapping[tuple[str, ...], set[int]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from smx.errors import UserError
 from smx.samples.drawing import FAINT, INK, Canvas, Png, Svg, page, table
-from smx.samples.stats import label
+from smx.samples.stats import label, unshared
 
 SUFFIXES = (".png", ".svg", ".html")
 # Told apart by colour-blind readers too (Okabe and Ito 2008), then darker ones of the same.
@@ -53,8 +53,9 @@ def draw(found: Mapping[str, Any], canvas: Canvas) -> None:
         rows = [row for row in found["rows"] if row["dataset"] == dataset]
         fits = [fit for fit in found["fits"] if fit["dataset"] == dataset]
         scenes = max(row["scenes"] for row in rows)
+        said = "; ".join(line.partition(": ")[2] for line in unshared(rows))
         y = _TOP + 26 + k * (_PANEL_H + _FOOT + 26)
-        canvas.text(_LEFT, y - 14, f"{dataset}, {scenes} scene{'s' * (scenes > 1)}", 13, FAINT)
+        canvas.text(_LEFT, y - 14, f"{dataset}, {said or f'{scenes} scene' + 's' * (scenes > 1)}", 13, FAINT)
         _panel(canvas, _LEFT, y, "overlap", "mean overlap within pairs, %", rows, fits, found["rows"], names)
         x = _LEFT + _PANEL_W + _GAP
         _panel(canvas, x, y, "coverage", "coverage of the scene, %", rows, [], found["rows"], names)
