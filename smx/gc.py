@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from smx import external_frames, sampleset
+from smx import external_frames, plugins, sampleset
 from smx.control.reservations import submission_folder
 from smx.errors import SceneError, UserError
 from smx.processes import is_alive
@@ -138,19 +138,14 @@ def _sets_in_use(runs: Sequence[RunFolder]) -> tuple[set[str], set[str]]:
             continue
         try:
             parsed = SPECS[run.spec["kind"]].model_validate(spec)
-            used.add(identity_of(parsed)[:8])
-            same = run.spec["plugins"].get(f"samplers/{spec['sampler']}") == _version(spec["sampler"])
+            used.add(identity_of(parsed, run.spec["plugins"])[:8])
+            recorded = run.spec["plugins"].get(f"samplers/{spec['sampler']}")
+            same = isinstance(recorded, str) or recorded == plugins.identity("samplers", spec["sampler"])
         except (UserError, ValueError, KeyError):
             same = False
         if not same:  # of another version of smx, whose sets were called otherwise
             unsure.add(str(spec["sampler"]))
     return used, unsure
-
-
-def _version(sampler: str) -> int:
-    from smx import plugins
-
-    return int(plugins.load("samplers", sampler).version)
 
 
 def _made_here(folder: Path, mark: str) -> bool:

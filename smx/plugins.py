@@ -10,15 +10,21 @@ A name means one thing: where a second file has one that is taken, the name is r
 from __future__ import annotations
 
 import ast
+import contextlib
+import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from smx.digests import file_digest
 from smx.errors import UserError, unknown
 
 # kind -> the class every plugin file of that kind defines, and the word for one of them
@@ -36,6 +42,8 @@ WORD = {
     "datasets": "dataset",
     "executors": "executor",
 }
+
+_DIGEST = "__smx_digest__"  # attribute of a loaded module: its file may change while it is in memory
 
 _extra_folders: list[Path] = []
 
@@ -56,6 +64,17 @@ class Plugin:
 
     def __str__(self) -> str:
         return f"{self.path} ({self.package})" if self.package else str(self.path)
+
+    def digest(self) -> str:
+        """12 hex digits of its file, of the files beside it that it imports, and of those it names in its text.
+
+        The same wherever its folder is copied to. `FileNotFoundError` where there is no such file.
+        """
+        root = self.path.parent.parent
+        hashed = hashlib.sha256()
+        for path in sorted(_with_local(self.path, root)):
+            hashed.update(f"{path.relative_to(root).as_posix()}\0{file_digest(path)}\n".encode())
+        return hashed.hexdigest()[:12]
 
 
 def add_folder(folder: Path) -> None:
@@ -107,6 +126,27 @@ def load(kind: str, name: str) -> Any:
         ) from None
 
 
+def identity(kind: str, name: str) -> int | str:
+    """What enters fingerprints: the version of smx's own, and with others' a digest of the code that was loaded.
+
+    `1@597f1c2ab04e`, or `1@597f1c2ab04e their-samplers 1.2` of an installed package.
+    """
+    version: int = load(kind, name).version
+    plugin = _found(kind, name)[0]
+    if plugin.builtin:
+        return version
+    return f"{version}@{sys.modules[plugin.module].__dict__[_DIGEST]} {plugin.package}".rstrip()
+
+
+def change(plugin: str, before: int | str, after: int | str) -> str:
+    """`samplers/mine.py 4703→597f`, of two identities of `samplers/mine`; as many digits as tell them apart."""
+    old, new = (str(each).partition("@")[2].split(" ")[0] or f"version {each}" for each in (before, after))
+    if old == new or "version" in old + new:  # of another version, or recorded by an smx that knew no digests
+        return f"{plugin}.py {before}→{after}"
+    digits = next(n for n in range(4, 13) if old[:n] != new[:n])
+    return f"{plugin}.py {old[:digits]}→{new[:digits]}"
+
+
 @cache
 def installed(kind: str) -> tuple[tuple[str, Plugin], ...]:
     """(name, plugin) of every entry point `smx.<kind>` of the installed packages. Nothing of them is imported."""
@@ -125,7 +165,7 @@ def _by_name(kind: str) -> dict[str, list[Plugin]]:
     found: dict[str, list[Plugin]] = {}
     for root in (Path(__file__).parent, *_extra_folders):
         for path in sorted((root / kind).glob("[!_]*.py")):
-            module = f"smx.{kind}.{path.stem}" if root == Path(__file__).parent else f"smx_workspace_{kind}_{path.stem}"
+            module = f"smx.{kind}.{path.stem}" if root == Path(__file__).parent else f"smx_workspace_{kind}.{path.stem}"
             found.setdefault(path.stem, []).append(Plugin(path, module, CLASS[kind]))
     for name, plugin in installed(kind):
         found.setdefault(name, []).append(plugin)
@@ -188,17 +228,23 @@ def _module(root: Path, rest: list[str]) -> Path:
 
 def _foreign(plugin: Plugin) -> Any:
     """The module of a plugin that is not smx's own. `UserError` for whatever it raises: it is not a bug in smx."""
-    if plugin.module in sys.modules:
-        return sys.modules[plugin.module]
+    module = sys.modules.get(plugin.module)
+    if module is not None and _DIGEST in vars(module):
+        return module
     try:
-        return importlib.import_module(plugin.module) if plugin.package else _from_file(plugin)
+        digest = plugin.digest() if plugin.path.is_file() else ""
+        module = importlib.import_module(plugin.module) if plugin.package else _from_file(plugin)
     except Exception as error:
         problem = f"{plugin} cannot be loaded: {type(error).__name__}: {error}"
         shows = f"python -c 'import {plugin.module}'" if plugin.package else f"python {plugin.path}"
         raise UserError(problem, f"{shows} shows where") from error
+    setattr(module, _DIGEST, digest)
+    return module
 
 
-def _from_file(plugin: Plugin) -> Any:
+def _from_file(plugin: Plugin) -> ModuleType:
+    package, _, _ = plugin.module.rpartition(".")
+    _package(package, plugin.path.parent)
     spec = importlib.util.spec_from_file_location(plugin.module, plugin.path)
     assert spec is not None
     assert spec.loader is not None
@@ -210,3 +256,52 @@ def _from_file(plugin: Plugin) -> Any:
         del sys.modules[plugin.module]
         raise
     return module
+
+
+def _package(name: str, folder: Path) -> None:
+    """A package of the files in `folder`, so that a plugin reaches what lies beside it: `from ._shared import …`."""
+    package = sys.modules.setdefault(name, ModuleType(name))
+    if str(folder) not in (places := package.__dict__.setdefault("__path__", [])):
+        places.append(str(folder))
+
+
+def _with_local(path: Path, root: Path) -> set[Path]:
+    """`path`, and the files below `root` that it imports or names, and those that these do."""
+    reached: set[Path] = set()
+    left = [path]
+    while left:
+        file = left.pop()
+        if file in reached:
+            continue
+        reached.add(file)
+        if file.suffix == ".py":
+            left += [other for name in _mentioned(file) for other in _local(name, file.parent, root)]
+    return reached
+
+
+def _mentioned(path: Path) -> Iterator[str]:
+    """Files and folders that a module may mean, relative to its own or its root: of its imports and its strings."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # whoever loads it says so
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.replace(".", "/") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "../" * max(0, node.level - 1) + (node.module or "").replace(".", "/")
+            yield from (base, *(f"{base}/{alias.name}".lstrip("/") for alias in node.names))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[\w./-]+", node.value):
+            yield node.value
+
+
+def _local(name: str, beside: Path, root: Path) -> Iterator[Path]:
+    """The files below `root` that `name` may mean in a module in the folder `beside`."""
+    if not name or name.startswith("/"):
+        return
+    for folder in dict.fromkeys((beside, root)):
+        for place in (folder / f"{name}.py", folder / name / "__init__.py", folder / name):
+            with contextlib.suppress(OSError):  # a string may be longer than a name can be
+                file = Path(os.path.normpath(place))
+                if file.is_file() and file.is_relative_to(root):
+                    yield file

@@ -26,7 +26,7 @@ class Run:
     name: str  # readable part of the folder name
     folder: Path  # where the run is kept
     items: tuple[Item, ...]
-    plugins: dict[str, int]  # versions that entered the fingerprint
+    plugins: dict[str, int | str]  # identities that entered the fingerprint
     inputs: dict[str, str]  # role -> digest that entered the fingerprint
     paths: dict[str, str | None]  # role -> place on this machine; no part of the identity
     labels: dict[str, Any] = field(default_factory=dict)  # untrained, stand_in_for, experiment
@@ -45,5 +45,5 @@ class Run:
     def sample_folder(self, scene: str) -> Path:
         """Where a run of kind gen keeps one scene."""
         assert isinstance(self.spec, GenSpec)
-        label = dataset_label(self.spec.dataset, self.spec.dataset_options)
-        return sample_folder(Path(str(self.paths["samples"])), self.spec, label, scene)
+        label = dataset_label(self.spec.dataset, self.spec.dataset_options, self.plugins)
+        return sample_folder(Path(str(self.paths["samples"])), self.spec, label, scene, self.plugins)

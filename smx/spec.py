@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -22,6 +23,7 @@ from smx.options import Options
 
 SCHEMA = 1  # raise when a field changes its meaning: every fingerprint changes with it
 
+Identities = Mapping[str, int | str]  # samplers/mine -> `plugins.identity`
 KINDS = ("gen", "train", "eval")
 FrameOrder = Literal["given", "reversed", "shuffled"]
 
@@ -173,35 +175,43 @@ def build(kind: str, values: Mapping[str, Any]) -> AnySpec:
     return spec.model_copy(update=changes)
 
 
-def sample_set(spec: SampleSpec) -> str:
-    """Fingerprint of the sample set `spec` reads or makes: no dataset, no scenes, 64 hex digits."""
+def sample_set(spec: SampleSpec, recorded: Identities = MappingProxyType({})) -> str:
+    """Fingerprint of the sample set `spec` reads or makes: no dataset, no scenes, 64 hex digits.
+
+    `recorded`: the identities of its plugins when it ran, where it has.
+    """
     if _is_imported(spec):
         return external_frames.identity(spec.sampler, spec.frames)
     sampler = plugins.load("samplers", spec.sampler)
     content = {name: value for name, value in spec.model_dump(mode="json").items() if name in SampleSpec.model_fields}
     if not sampler.seeded:
         content["seed"] = 0
-    return digest({"schema": SCHEMA, "samples": content, "plugins": {f"samplers/{spec.sampler}": sampler.version}})
+    rule = {(name := f"samplers/{spec.sampler}"): _identity(name, recorded)}
+    return digest({"schema": SCHEMA, "samples": content, "plugins": rule})
 
 
-def sample_folder(root: Path, spec: SampleSpec, label: str, scene: str) -> Path:
+def sample_folder(
+    root: Path, spec: SampleSpec, label: str, scene: str, recorded: Identities = MappingProxyType({})
+) -> Path:
     """Where the sample of a scene is that `spec` reads or makes; `label` is the dataset's folder in the set."""
     if _is_imported(spec):
         return external_frames.folder(root, spec.sampler, spec.frames, label, scene)
-    return sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec)[:8], label, scene)
+    return sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec, recorded)[:8], label, scene)
 
 
-def dataset_label(name: str, options: Mapping[str, Any]) -> str:
-    """A dataset's folder in a sample set: its name, and a digest of options that make its scenes other ones."""
+def dataset_label(name: str, options: Mapping[str, Any], recorded: Identities = MappingProxyType({})) -> str:
+    """A dataset's folder in a sample set: its name, and a digest of options or code that make its scenes other ones."""
     cls = plugins.load("datasets", name)
     usual = cls().model_dump(mode="json")
     given = cls.parse(dict(options), f"dataset {name}").model_dump(mode="json")
     other = {key: value for key, value in given.items() if key not in cls.selectors and value != usual[key]}
+    if isinstance(code := _identity(f"datasets/{name}", recorded), str):
+        other["plugin"] = code
     return f"{name}-{digest(other)[:8]}" if other else name
 
 
-def named_plugins(spec: AnySpec) -> dict[str, int]:
-    """Version of every plugin the spec names: `{"samplers/sa": 1, …}`."""
+def named_plugins(spec: AnySpec) -> dict[str, int | str]:
+    """Identity of every plugin the spec names, as `plugins.identity` has it: `{"samplers/sa": 1, …}`."""
     found = [] if spec.sampler == "none" or _is_imported(spec) else [("samplers", spec.sampler)]
     if isinstance(spec, GenSpec):
         found.append(("datasets", spec.dataset))
@@ -210,7 +220,7 @@ def named_plugins(spec: AnySpec) -> dict[str, int]:
     if isinstance(spec, TrainSpec):
         found += [("benches", d) for d in spec.data] + [("models", spec.variant["base"])]
     found += [("datasets", plugins.load("benches", name).dataset) for kind, name in found if kind == "benches"]
-    return {f"{kind}/{name}": plugins.load(kind, name).version for kind, name in dict.fromkeys(found)}
+    return {f"{kind}/{name}": plugins.identity(kind, name) for kind, name in dict.fromkeys(found)}
 
 
 def fingerprint(spec: AnySpec, inputs: Mapping[str, str]) -> str:
@@ -245,6 +255,11 @@ def nest(pairs: Mapping[str, Any]) -> dict[str, Any]:
         else:
             place[last] = nest(value) if isinstance(value, Mapping) else value
     return nested
+
+
+def _identity(plugin: str, recorded: Identities) -> int | str:
+    kind, _, name = plugin.partition("/")
+    return recorded[plugin] if isinstance(recorded.get(plugin), str) else plugins.identity(kind, name)
 
 
 def _is_imported(spec: SampleSpec) -> bool:

@@ -20,8 +20,8 @@ PACKAGE = Path(smx.__file__).parent
 
 # Lowest first. A unit (a module or a package directly in smx/) imports units of earlier lines only.
 LAYERS: list[tuple[str, ...]] = [
-    ("errors",),
-    ("options", "plugins", "yamlfile", "digests", "finding", "atomic_io", "processes", "states", "_numba"),
+    ("errors", "digests"),
+    ("options", "plugins", "yamlfile", "finding", "atomic_io", "processes", "states", "_numba"),
     ("geometry", "rooms", "video", "tokens", "failures", "slurm", "sampleset", "runfolder", "workspace"),
     ("samplers", "models", "benches", "datasets", "executors", "external_frames"),
     ("spec", "registry"),

@@ -104,7 +104,7 @@ def test_a_changed_default_of_the_labs_sampler_is_another_run(lab: Path, capsys:
     seen = []
     for name, skip in (("mine", 0), ("mine", 1)):
         add(lab, name, FIRST_AND_LAST.format(name=name, skip=skip))
-        sys.modules.pop("smx_workspace_samplers_mine", None)  # as a new process has it
+        sys.modules.pop("smx_workspace_samplers.mine", None)  # as a new process has it
         seen.append(data(capsys, "gen", "--sampler", name, "--frames", "4", *SCENES, "--dry-run")[0]["fingerprint"])
     assert seen[0] != seen[1]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smx.cli._common import out, out_json, say
+from smx.cli._common import counted, out, out_json, say
 from smx.control.progress import Listener, progress, seconds_left
 from smx.errors import UserError
 from smx.states import LIVE, QUEUED, RunState
@@ -33,6 +33,9 @@ Sets = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the spec, e.g. sampler_options.window=10."),
 ]
 Retry = Annotated[bool, typer.Option("--retry", help="Also do items again that failed in a run that is done.")]
+Keep = Annotated[
+    bool, typer.Option("--keep", help="What is done with a plugin's code before it was edited serves; tables mark it.")
+]
 Shards = Annotated[int, typer.Option(min=1, help="Split each run's items over this many tasks.")]
 MaxFailed = Annotated[
     int | None,
@@ -127,7 +130,10 @@ class Console(Listener):
         for d in decisions:
             items = f", {len(d.items)} item{'s' if len(d.items) != 1 else ''}" if d.action == "run" else ""
             role = "" if d.asked else " (needed)"
-            line = f"{words[d.action]:<9} {d.cell.kind:<5} {d.cell.title:<{width}}  {d.reason}{items}{role}"
+            if d.changed:
+                items = f": {counted(len(d.items), 'item')} anew"
+            word = "changed" if d.changed else words[d.action]
+            line = f"{word:<9} {d.cell.kind:<5} {d.cell.title:<{width}}  {d.reason}{items}{role}"
             (out if self._dry_run else say)(line)
 
     def preview(self, text: str) -> None:

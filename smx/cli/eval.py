@@ -58,6 +58,7 @@ def evaluate(
     max_failed: L.MaxFailed = None,
     canary: L.Canary = False,
     retry: L.Retry = False,
+    keep: L.Keep = False,
     watch: L.Watch = False,
     dry_run: L.DryRun = False,
     as_json: L.AsJson = False,
@@ -87,7 +88,7 @@ def evaluate(
     given = L.changed(given, L.settings(set_))
     several = {"model": L.choices(model), "sampler": L.choices(sampler)}
     numbers = {"frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
-    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary)
+    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary, keep)
     space = workspace()
     done = L.start(space, combinations("eval", {**several, **numbers, **given}), options, as_json=as_json)
     if not dry_run and not as_json:

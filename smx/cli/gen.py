@@ -40,6 +40,7 @@ def gen(
     max_failed: L.MaxFailed = None,
     canary: L.Canary = False,
     retry: L.Retry = False,
+    keep: L.Keep = False,
     strict: L.Strict = False,
     watch: L.Watch = False,
     dry_run: L.DryRun = False,
@@ -55,7 +56,7 @@ def gen(
     given: dict[str, Any] = {"dataset": dataset, "root": root, "poses": poses, "vggt": vggt, "strict": strict or None}
     given |= {"scenes": L.choices(scenes), **L.settings(set_)}
     several = {"sampler": L.choices(sampler), "frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
-    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary)
+    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary, keep)
     space = workspace()
     done = L.start(space, combinations("gen", {**several, **given}), options, as_json=as_json)
     if not dry_run and not as_json:

@@ -209,4 +209,6 @@ def _samples(run: RunFolder, places: dict[str, str | None]) -> Path | None:
     assert isinstance(spec, SampleSpec)
     if spec.sampler == "none":  # nothing is looked at
         return None
-    return sampleset.set_folder(Path(str(places["samples"])), spec.sampler, spec.frames, sample_set(spec)[:8])
+    return sampleset.set_folder(
+        Path(str(places["samples"])), spec.sampler, spec.frames, sample_set(spec, run.spec["plugins"])[:8]
+    )

@@ -20,6 +20,7 @@ def run(
     max_failed: L.MaxFailed = None,
     canary: L.Canary = False,
     retry: L.Retry = False,
+    keep: L.Keep = False,
     watch: L.Watch = False,
     dry_run: L.DryRun = False,
     as_json: L.AsJson = False,
@@ -41,7 +42,7 @@ def run(
         {**request_of(part.kind, L.changed(keys, overrides)), "train": part.train}
         for part, keys in requests(experiment, tuple(group or ()))
     ]
-    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary)
+    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary, keep)
     done = L.start(space, chosen, options, as_json=as_json, labels={"experiment": [path.stem]})
     if not dry_run and not as_json:
         L.summary(space, done)

@@ -30,6 +30,7 @@ def train(
     executor: L.Executor = None,
     set_: L.Sets = None,
     retry: L.Retry = False,
+    keep: L.Keep = False,
     watch: L.Watch = False,
     dry_run: L.DryRun = False,
     as_json: L.AsJson = False,
@@ -52,7 +53,7 @@ def train(
         given["recipe"] = {**given.get("recipe", {}), "steps": steps}
     several = {"model": L.choices(model), "sampler": L.choices(sampler)}
     numbers = {"frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
-    options = LaunchOptions(executor, dry_run, retry, watch=watch)
+    options = LaunchOptions(executor, dry_run, retry, watch=watch, keep=keep)
     space = workspace()
     done = L.start(space, combinations("train", {**several, **numbers, **given}), options, as_json=as_json)
     if not dry_run and not as_json:

@@ -45,6 +45,7 @@ class LaunchOptions:
     max_failed: int | None = None  # of a run's items; None: 1 or 1 %, whichever is more
     watch: bool = False  # wait until all have ended, those that other commands are at too
     canary: bool = False  # two items of each kind first; the rest waits for them
+    keep: bool = False  # what is done with a plugin's code before it was edited serves
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def launch(
             workspace.share()
             ingest_unknown(workspace, registry, runs)
             refresh(workspace, registry, listener.say)
-        decisions = decide(runs, registry, asked=asked, retry=options.retry)
+        decisions = decide(runs, registry, asked=asked, retry=options.retry, keep=options.keep)
         listener.decided(decisions)
         batch = Batch(decisions, name, executor, options.shards, options.max_failed, canary=options.canary)
         carry_out(workspace, registry, [batch], options, listener)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from smx.control.code_changes import before
+from smx.control.sync import cell_of
 from smx.failures import clipped
 from smx.registry.store import Registry
 from smx.run import Item, Run
@@ -24,16 +26,39 @@ class Decision:
     items: tuple[Item, ...] = ()  # what is left to do, for action "run"
     tried: int = 0  # number of the newest attempt this decision knows of, for action "run"
     asked: bool = True  # False: it only serves one that was asked for
+    changed: bool = False  # it ran with other code of a plugin, and is made anew
 
 
-def decide(cells: Sequence[Run], registry: Registry, *, asked: set[str], retry: bool) -> list[Decision]:
+def decide(
+    cells: Sequence[Run], registry: Registry, *, asked: set[str], retry: bool, keep: bool = False
+) -> list[Decision]:
     """A decision per cell, in order. Expects `registry` synced.
 
     `asked`: fingerprints the user named; the others only serve them. `retry`: also do items again that
-    failed in a run that is done.
+    failed in a run that is done. `keep`: a run that is done serves, though a plugin was edited since.
     """
-    named = ((cell, cell.fingerprint in asked) for cell in cells)
-    return [replace(_decide(cell, registry, is_asked, retry), asked=is_asked) for cell, is_asked in named]
+    kept = _kept_before(cells, registry, asked) if keep else {}
+    serving = {need for cell in cells if cell.fingerprint not in kept for need in cell.needs} | asked
+    decisions = []
+    for cell in cells:
+        is_asked = cell.fingerprint in asked
+        if decision := kept.get(cell.fingerprint):
+            decisions.append(decision)
+        elif not kept or cell.fingerprint in serving:  # what only served runs that are kept is not made
+            decisions.append(replace(_decide(cell, registry, is_asked, retry), asked=is_asked))
+    return decisions
+
+
+def _kept_before(cells: Sequence[Run], registry: Registry, asked: set[str]) -> dict[str, Decision]:
+    """Fingerprint -> the run that serves in its place: done, with the code that a plugin had before it was edited."""
+    kept = {}
+    for cell in cells:
+        if cell.fingerprint not in asked or registry.run(cell.fingerprint) is not None:
+            continue
+        if old := next((each for each in before(cell, registry) if each.row.state == RunState.done), None):
+            reason = f"kept: done before {old.change}"
+            kept[cell.fingerprint] = Decision(cell_of(old.run), "skip", reason)
+    return kept
 
 
 def _decide(cell: Run, registry: Registry, asked: bool, retry: bool) -> Decision:
@@ -68,6 +93,8 @@ def _decide(cell: Run, registry: Registry, asked: bool, retry: bool) -> Decision
             )
         because = _damage(outcome, gone) or f"{len(gone)} of its outputs are gone"
         return Decision(cell, "run", f"done before, but {because}", gone, tried)
+    if row is None and (old := next(before(cell, registry), None)):
+        return Decision(cell, "run", f"{old.change} since it ran", todo, tried, changed=True)
     if row is None or not attempts:
         return Decision(cell, "run", RunState.new, todo, tried)
     because = f" ({failure['kind']}: {clipped(failure['line'], _LONGEST)})" if (failure := attempts[-1].failure) else ""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from smx.control.cancel import SOON, STOPPING, still_live, with_dependants
+from smx.control.code_changes import require_same_code
 from smx.control.launch import Batch, Launch, LaunchOptions, asked_for, carry_out
 from smx.control.plan import Decision, decide
 from smx.control.progress import Listener
@@ -182,7 +183,11 @@ def _decided(workspace: Workspace, registry: Registry, rows: Sequence[RunRow]) -
         needed = [need for mark in run.needs if mark not in runs and (need := registry.run(mark))]
         todo += [need for need in needed if need.state != RunState.done]
     ordered = sorted(runs.values(), key=lambda run: _ORDER.index(run.kind))
-    return decide(ordered, registry, asked={row.fingerprint for row in rows}, retry=True)
+    decisions = decide(ordered, registry, asked={row.fingerprint for row in rows}, retry=True)
+    for decision in decisions:
+        if decision.action == "run":
+            require_same_code(decision.cell)
+    return decisions
 
 
 def _here(workspace: Workspace, registry: Registry, run: Run) -> Run:

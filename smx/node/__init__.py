@@ -12,11 +12,12 @@ from types import FrameType
 from typing import Any
 
 from smx import plugins
+from smx.errors import UserError
 from smx.node.resource_usage import Meter
 from smx.node.shard import Shard, describe
 from smx.run import Item
 from smx.runfolder import AttemptFolder, ShardFolder
-from smx.spec import SPECS
+from smx.spec import SPECS, named_plugins
 from smx.states import ShardState
 
 _BEAT = 15.0  # seconds between heartbeats while an item takes long
@@ -117,6 +118,7 @@ def _may_fail(attempt: AttemptFolder, index: int) -> int:
 
 
 def _work(shard: Shard) -> None:
+    _require_same_code(shard)
     if shard.spec.kind == "gen":
         from smx.node.gen import work
     elif shard.spec.kind == "train":
@@ -125,6 +127,15 @@ def _work(shard: Shard) -> None:
         from smx.node.eval import work
     shard.beat()
     work(shard)
+
+
+def _require_same_code(shard: Shard) -> None:
+    """`UserError` where a plugin was edited between the start of the command and its copy for this job."""
+    here = named_plugins(shard.spec)
+    for name, identity in shard.attempt.run.spec["plugins"].items():
+        if isinstance(identity, str) and here[name] != identity:
+            change = plugins.change(name, identity, here[name])
+            raise UserError(f"{change}: edited while the job was submitted", "type the command again")
 
 
 def _asks_gpus(attempt: AttemptFolder) -> bool:

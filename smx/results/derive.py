@@ -12,8 +12,8 @@ from statistics import fmean
 from typing import Any
 
 from smx import plugins
-from smx.atomic_io import read_json, write_json
-from smx.benches import BaseBench, Question
+from smx.atomic_io import read_json, read_whole, write_json
+from smx.benches import BaseBench, Question, Verdict
 from smx.benches._averages import counts
 from smx.benches._intervals import uncertainty
 from smx.runfolder import Outcome, RunFolder
@@ -36,7 +36,7 @@ def derive(run: RunFolder, without: frozenset[int] = frozenset()) -> dict[str, A
         "code": sorted({_code(a.plan["provenance"]) for a in attempts if a.number in used}),
         "info": _info(attempts, set(used)),
         "errors": _errors(outcome),
-        **_kind_of_result(spec, outcome),
+        **_kind_of_result(spec, outcome, run),
     }
     try:
         write_json(run.path / "result.json", result)
@@ -46,9 +46,9 @@ def derive(run: RunFolder, without: frozenset[int] = frozenset()) -> dict[str, A
     return result
 
 
-def _kind_of_result(spec: AnySpec, outcome: Outcome) -> dict[str, Any]:
+def _kind_of_result(spec: AnySpec, outcome: Outcome, run: RunFolder) -> dict[str, Any]:
     if isinstance(spec, EvalSpec):
-        return {"scores": _scores(spec, outcome)}
+        return {"scores": _scores(spec, outcome, run)}
     if isinstance(spec, GenSpec):
         early = {item: r["data"]["ends_early"] for item, r in outcome.done.items() if "ends_early" in r["data"]}
         warnings = {item: r["data"]["warnings"] for item, r in sorted(outcome.done.items()) if "warnings" in r["data"]}
@@ -58,17 +58,30 @@ def _kind_of_result(spec: AnySpec, outcome: Outcome) -> dict[str, Any]:
     return {"losses": losses}
 
 
-def _scores(spec: EvalSpec, outcome: Outcome) -> dict[str, Any]:
-    """`{"official@1": summary, …}` over the items that were answered; errors are no wrong answers."""
+def _scores(spec: EvalSpec, outcome: Outcome, run: RunFolder) -> dict[str, Any]:
+    """`{"official@1": summary, …}` over the items that were answered; errors are no wrong answers.
+
+    Answers are judged again, so that a new scorer of smx's scores them too. Not by a lab's bench that was edited
+    since: what was derived before stays, or is put together from the verdicts on record.
+    """
     bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
+    identity = plugins.identity("benches", spec.bench)
+    edited = isinstance(identity, str) and identity != run.spec["plugins"].get(f"benches/{spec.bench}")
+    if edited and (before := read_whole(run.path / "result.json")) and before.get("done") == len(outcome.done):
+        return dict(before.get("scores", {}))
     records = {item: outcome.done[item]["data"] for item in sorted(outcome.done)}
     asked = [(question_of(item, data), data) for item, data in records.items()]
     found = {}
     for scorer in bench.scorers:
-        scored = [(question, bench.judge(question, data["text"], scorer)) for question, data in asked]
+        if edited:
+            scored = [(q, Verdict(**data["scores"][scorer])) for q, data in asked if scorer in data["scores"]]
+            doubt = {"scenes": len({q.scene for q, _ in scored})}  # what a constant answer scores is not on record
+        else:
+            scored = [(question, bench.judge(question, data["text"], scorer)) for question, data in asked]
+            doubt = uncertainty(bench, scored, scorer)
         found[bench.scorer_id(scorer)] = {
             **bench.summarize(scored),
-            **uncertainty(bench, scored, scorer),
+            **doubt,
             "counts": counts(scored, bench.tasks(), bench.averages()),
         }
     return found

@@ -47,8 +47,8 @@ def _scene(space: Workspace, run: RunFolder, sample: Path) -> str:
     bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
     scene: str = sampleset.read_record(sample)["scene"]
     if spec.frames:
-        label = dataset_label(bench.dataset, bench.dataset_options())
-        seen = sample_folder(space.samples, spec, label, scene)
+        label = dataset_label(bench.dataset, bench.dataset_options(), run.spec["plugins"])
+        seen = sample_folder(space.samples, spec, label, scene, run.spec["plugins"])
         if seen.resolve() != sample.resolve():
             raise UserError(
                 f"{run.path.name} did not look at these frames",
