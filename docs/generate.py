@@ -4,6 +4,8 @@ In any Markdown file of the repository:
 
     <!-- help: smx gen -->       the fenced block below is what `smx gen --help` prints
     <!-- file: PATH -->          the fenced block below is written to PATH in the page's workspace
+    <!-- python -->              each `>>> …` of the fenced block below is run in the page's Python, in order, and
+                                 followed by what it printed
     <!-- run -->                 each line `$ smx …` of the fenced block below is run there, in order, and
                                  followed by what it printed
 
@@ -14,6 +16,7 @@ for anything (times, progress); where a command's output no longer fits, it is w
 from __future__ import annotations
 
 import contextlib
+import doctest
 import io
 import os
 import re
@@ -29,7 +32,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 WIDTH = 100
 SHOWN_AS = "~/lab"
 BLOCK = re.compile(
-    r"^<!-- (?P<mark>help|file|run)(?:: (?P<what>[^\n]+?))? -->\n\n?(?P<open>```\w*)\n(?P<body>.*?)^```$", re.M | re.S
+    r"^<!-- (?P<mark>help|file|run|python)(?:: (?P<what>[^\n]+?))? -->\n\n?(?P<open>```\w*)\n(?P<body>.*?)^```$",
+    re.M | re.S,
 )
 COMMAND = re.compile(r"^(\$ [^\n]+\n)((?:(?!\$ )[^\n]*\n)*)", re.M)  # a line that is typed, and what it prints
 
@@ -54,6 +58,8 @@ def pages() -> list[Path]:
 def refreshed(text: str) -> str:
     """The page with every marked block as it is today."""
 
+    names: dict[str, object] = {}  # of the page's Python
+
     def block(match: re.Match[str]) -> str:
         body = match["body"]
         if match["mark"] == "help":
@@ -62,6 +68,8 @@ def refreshed(text: str) -> str:
             path = Path(match["what"])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(body, encoding="utf-8")
+        elif match["mark"] == "python":
+            body = "".join(session(body, names))
         else:
             body = "".join(command + output(command, shown) for command, shown in COMMAND.findall(body))
         return match[0][: match.start("body") - match.start()] + body + "```"
@@ -77,9 +85,23 @@ def help_text(command: list[str]) -> str:
     return typed(f"smx {' '.join([*command, '--help'])}").strip("\n") + "\n"
 
 
+def session(text: str, names: dict[str, object]) -> Iterator[str]:
+    """Each example of a Python session, followed by what it prints now."""
+    for example in doctest.DocTestParser().get_examples(text):
+        stream = io.StringIO()
+        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(io.StringIO()):
+            exec(compile(example.source, "<page>", "single"), names)
+        prompts = [f"{'>>>' if not k else '...'} {line}".rstrip() for k, line in enumerate(example.source.splitlines())]
+        yield "\n".join(prompts) + "\n" + either(example.want, as_shown(stream.getvalue()))
+
+
 def output(command: str, shown: str) -> str:
     """What a line `$ …` prints now; `shown`, where that is the same with `…` standing for anything."""
-    printed = typed(command.removeprefix("$ ").strip())
+    return either(shown, typed(command.removeprefix("$ ").strip()))
+
+
+def either(shown: str, printed: str) -> str:
+    """`shown`, where `printed` is the same with `…` standing for anything."""
     same = re.fullmatch(".*?".join(map(re.escape, shown.split("…"))), printed, re.S)
     return shown if same else printed
 
@@ -94,7 +116,11 @@ def typed(line: str) -> str:
     with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
         code = run(shlex.split(command)[1:])
     assert after or not code, f"{line}: exit code {code}\n{stream.getvalue()}"
-    text = stream.getvalue() + (f"exit {code}\n" if code else "")
+    return as_shown(stream.getvalue() + (f"exit {code}\n" if code else ""))
+
+
+def as_shown(text: str) -> str:
+    """What was printed, with this machine's folders and times as a page has them."""
     text = text.replace(str(Path.cwd()), SHOWN_AS).replace(str(Path.home()), "~")
     return "".join(f"{shown.rstrip()}\n" for shown in steady(text).splitlines())
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smx.api import job
+    from smx.api import Lab, job, open
 
 __version__ = "0.1.0"
-__all__ = ["job"]
+__all__ = ["Lab", "job", "open"]
 
 
 def __getattr__(name: str) -> Any:

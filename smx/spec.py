@@ -262,6 +262,14 @@ def _identity(plugin: str, recorded: Identities) -> int | str:
     return recorded[plugin] if isinstance(recorded.get(plugin), str) else plugins.identity(kind, name)
 
 
+def flat(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """`{"recipe": {"lr": 1}}` -> `{"recipe.lr": 1}`: the inverse of `nest`. An empty group leaves no key."""
+    leaves: dict[str, Any] = {}
+    for key, value in nested.items():
+        leaves |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": value}
+    return leaves
+
+
 def _is_imported(spec: SampleSpec) -> bool:
     return isinstance(spec, LookSpec) and spec.imported
 

@@ -59,7 +59,7 @@ def test_marks_in_pages_are_understood() -> None:
     """Lost otherwise: a block with a misspelt mark is never checked again."""
     for name, page in PAGES.items():
         text = page.read_text(encoding="utf-8")
-        marks = re.findall(r"^<!-- (?:help|file|run)\b", text, re.MULTILINE)
+        marks = re.findall(r"^<!-- (?:help|file|run|python)\b", text, re.MULTILINE)
         assert len(marks) == len(list(generate.BLOCK.finditer(text))), f"{name}: a mark without a fenced block below it"
         assert len(marks) == text.count("<!--"), f"{name}: a comment that is no mark"
 

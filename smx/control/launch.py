@@ -54,6 +54,7 @@ class Launch:
 
     decisions: list[Decision]
     runs: list[RunRow] = field(default_factory=list)  # those asked for, as they are now; none of a dry run
+    requested: list[str] = field(default_factory=list)  # fingerprint of each request's run, in their order
 
     @property
     def ended_well(self) -> bool:
@@ -114,11 +115,11 @@ def launch(
             workspace.share()
             ingest_unknown(workspace, registry, runs)
             refresh(workspace, registry, listener.say)
-        decisions = decide(runs, registry, asked=asked, retry=options.retry, keep=options.keep)
+        decisions = decide(runs, registry, asked=set(asked), retry=options.retry, keep=options.keep)
         listener.decided(decisions)
         batch = Batch(decisions, name, executor, options.shards, options.max_failed, canary=options.canary)
         carry_out(workspace, registry, [batch], options, listener)
-        return Launch(decisions, [] if options.dry_run else asked_for(registry, decisions))
+        return Launch(decisions, [] if options.dry_run else asked_for(registry, decisions), asked)
 
 
 @dataclass(frozen=True)
@@ -175,14 +176,14 @@ def asked_for(registry: Registry, decisions: Sequence[Decision]) -> list[RunRow]
 
 def _resolved(
     workspace: Workspace, registry: Registry, resolver: Resolver, requests: Sequence[Request]
-) -> tuple[list[Run], set[str]]:
-    """All runs, those that others need first, and the fingerprints of those that were asked for."""
+) -> tuple[list[Run], list[str]]:
+    """All runs, those that others need first, and the fingerprint of each request's own, in their order."""
     runs: list[Run] = []
-    asked = set()
+    asked = []
     for request in requests:
         made = list(_runs_of(workspace, registry, resolver, dict(request)))
         runs += made
-        asked.add(made[-1].fingerprint)
+        asked.append(made[-1].fingerprint)
     if not runs:
         raise UserError("that makes no runs: a list of names is empty", "for example --sampler sa --frames 8,16")
     return unique(runs), asked

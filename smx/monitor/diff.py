@@ -7,6 +7,7 @@ from typing import Any
 from smx.errors import UserError
 from smx.monitor.status import clip_end
 from smx.runfolder import RunFolder
+from smx.spec import flat
 
 MOST_ITEMS = 10
 _NO_RESULT = ("prompt_tokens", "new_tokens", "seconds")
@@ -27,7 +28,7 @@ def compare(a: RunFolder, b: RunFolder, without: tuple[frozenset[int], frozenset
     return {
         "kind": kinds[0],
         "runs": [a.path.name, b.path.name],
-        "spec": _pairs(_flat(a.spec["spec"]), _flat(b.spec["spec"])),
+        "spec": _pairs(flat(a.spec["spec"]), flat(b.spec["spec"])),
         "data": _pairs(a.spec["inputs"], b.spec["inputs"]),
         "plugins": _pairs(a.spec["plugins"], b.spec["plugins"]),
         "code": [_code(results[0]), _code(results[1])],
@@ -86,7 +87,7 @@ def _item(item: str, a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
         scorer = next(iter(a["scores"].keys() & b["scores"].keys()), None)
         gain = (b["scores"][scorer]["score"] or 0) - (a["scores"][scorer]["score"] or 0) if scorer else 0.0
         return {"item": item, "a": a["text"], "b": b["text"], "truth": f"  (truth: {a['truth']})", "gain": gain}
-    pairs = _pairs(_flat(a), _flat(b))
+    pairs = _pairs(flat(a), flat(b))
     sides = [", ".join(f"{key} {_short(pair[side])}" for key, pair in list(pairs.items())[:3]) for side in (0, 1)]
     return {"item": item, "a": sides[0], "b": sides[1], "truth": "", "gain": 0.0}
 
@@ -99,13 +100,6 @@ def _said(data: dict[str, Any]) -> Any:
 def _pairs(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     keys = [*a, *(key for key in b if key not in a)]
     return {key: (a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)}
-
-
-def _flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, entry in value.items():
-        found |= _flat(entry, f"{before}{key}.") if isinstance(entry, dict) else {f"{before}{key}": entry}
-    return found
 
 
 def _code(result: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from smx.errors import unknown
 from smx.registry.rows import RunRow
+from smx.spec import flat
 
 BASELINES = ("chance", "frequency")  # base models that nobody expects to look at anything
 _CHOOSING = ("sampler_options.", "geometry.", "image_format")  # keys of a spec that say how frames are chosen
@@ -134,17 +135,6 @@ def _leaves(run: RunRow, trained: RunRow | None, weights: str) -> dict[str, Any]
             leaves.pop(key, None)
     if weights:
         leaves["@"] = weights.removeprefix(_TRAINED)[:8]
-    return leaves
-
-
-def flat(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
-    leaves: dict[str, Any] = {}
-    for key, value in spec.items():
-        if isinstance(value, Mapping) and value:
-            leaves |= flat(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
     return leaves
 
 

@@ -20,8 +20,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from smx.registry.rows import CellScore, RunRow
-from smx.report.labels import BASELINES, Input, Known, flat, known_runs, require_keys, value_of, words
+from smx.report.labels import BASELINES, Input, Known, known_runs, require_keys, value_of, words
 from smx.report.query import AXES, BREAKDOWNS, Query, metric_names
+from smx.spec import flat
 from smx.states import RunState
 
 Key = tuple[Any, ...]

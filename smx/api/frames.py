@@ -1,0 +1,146 @@
+"""DataFrames of what a workspace holds. pandas is imported when one is made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smx import sampleset
+from smx.api.access import Access
+from smx.errors import SceneError, UserError, unknown
+from smx.monitor import items as item_views
+from smx.registry.rows import CellScore, RunRow
+from smx.runfolder import RunFolder
+from smx.samples.lookup import find_sets
+from smx.spec import KINDS, flat
+from smx.states import RunState
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FILTERS = ("kind", "model", "sampler", "frames", "bench", "dataset", "state", "tag", "since")
+_SCORE_FILTERS = (*_FILTERS[1:], "scorer", "metric", "task", "fingerprint")
+_CHOICES: dict[str, tuple[str, ...]] = {"kind": KINDS, "state": tuple(RunState)}
+_HIDDEN = ("labels", "kind", "spec")  # of score rows: said by other columns
+_GEN = "smx gen --sampler mergeaware_sa --frames 16"
+_SAMPLE_COLUMNS = [
+    "set",
+    "dataset",
+    "scene",
+    "sampler",
+    "n",
+    "seed",
+    "frames",
+    "pairs",
+    "overlap",
+    "coverage",
+    "filled",
+]
+
+
+def runs_frame(access: Access, filters: Mapping[str, Any]) -> pd.DataFrame:
+    """As `Lab.runs`."""
+    with access.registry() as registry:
+        rows = registry.runs(**_checked(filters, _FILTERS))
+    specs = [flat(json.loads(row.spec)) for row in rows]
+    return frame([{**_about(row), **spec} for row, spec in zip(rows, specs, strict=True)])
+
+
+def scores_frame(access: Access, filters: Mapping[str, Any], *, imported: bool = False) -> pd.DataFrame:
+    """As `Lab.scores`."""
+    with access.registry() as registry:
+        rows = registry.scores(**_checked(filters, _SCORE_FILTERS), imported=imported)
+        names = {row.fingerprint: row.title for row in registry.runs()}
+    table = frame(rows, CellScore._fields)
+    table.insert(0, "run", table["fingerprint"].map(names))
+    table = table.rename(columns={"variant": "model"}).drop(columns=[c for c in _HIDDEN if c in table])
+    return table.astype(dict.fromkeys(("doubtful", "blind", "imported", "untrained"), bool)) if len(table) else table
+
+
+def items_frame(access: Access, fingerprint: str, where: str | Sequence[str] = ()) -> pd.DataFrame:
+    """As `Lab.items`."""
+    with access.registry() as registry:
+        row = registry.run(fingerprint)
+        assert row is not None
+        excluded = frozenset(a.attempt for a in registry.attempts(fingerprint) if a.mark == "excluded")
+    folder = RunFolder(access.workspace.runs / row.folder)
+    words = [where] if isinstance(where, str) and where else list(where)
+    table = frame(item_views.items(folder, excluded, words))
+    if "score" not in table:
+        return table
+    for name in (folder.result() or {}).get("scores") or ():
+        scorer = name.split("@")[0]
+        verdicts = {entry["item"]: entry for entry in item_views.items(folder, excluded, (), scorer)}
+        for column in ("score", "parsed"):
+            table[f"{column}_{scorer}"] = [verdicts[item].get(column) for item in table["item"]]
+    return table.drop(columns="scorer")
+
+
+def samples_frame(access: Access, sampler: str | None, frames: int | None, dataset: str | None) -> pd.DataFrame:
+    """As `Lab.samples`."""
+    root = access.workspace.samples
+    sets = find_sets(root, f"{sampler}/{frames}") if sampler and frames else [root]
+    rows = [row for folder in sets for row in _samples_below(access, folder, sampler, frames, dataset)]
+    if not rows and (sampler or frames or dataset):
+        asked = f"{sampler or 'any sampler'} at {frames or 'any'} frames"
+        raise UserError(f"no sample of {asked} is under {root}", _GEN)
+    return frame(rows, _SAMPLE_COLUMNS)
+
+
+def frame(rows: Sequence[Any], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A DataFrame. `UserError` where pandas is missing."""
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise UserError("a DataFrame needs pandas, which is not installed", "pip install pandas") from error
+    return pandas.DataFrame(rows, columns=None if columns is None else list(columns))
+
+
+def _samples_below(
+    access: Access, folder: Path, sampler: str | None, frames: int | None, dataset: str | None
+) -> Iterator[dict[str, Any]]:
+    for place in sampleset.samples(folder):
+        try:
+            record = sampleset.read_record(place)
+        except SceneError as error:
+            access.listener.say(f"left out: {error}")
+            continue
+        wanted = {"sampler": sampler, "dataset": dataset}
+        if any(value is not None and record.get(key) != value for key, value in wanted.items()):
+            continue
+        ids, pairs = record.get("ids", []), record.get("pairs", [])
+        if frames is not None and len(ids) != frames:
+            continue
+        overlaps = [p["overlap"] for p in pairs if p["overlap"] is not None and p["ids"][0] != p["ids"][1]]
+        root = access.workspace.samples
+        whole = place.relative_to(root) if place.is_relative_to(root) else place
+        yield {
+            "set": "/".join(whole.parts[:2]),
+            **{key: record.get(key) for key in ("dataset", "scene", "sampler", "seed", "coverage")},
+            **{"n": len(ids), "frames": ids, "pairs": [tuple(pair["ids"]) for pair in pairs]},
+            "overlap": sum(overlaps) / len(overlaps) if overlaps else None,
+            "filled": sum(record.get("fill", [])),
+        }
+
+
+def _checked(filters: Mapping[str, Any], valid: Sequence[str]) -> dict[str, Any]:
+    for key, value in filters.items():
+        if key not in valid:
+            raise unknown("filter", key, valid)
+        choices = _CHOICES.get(key, ())
+        for one in listed(value) if choices else ():
+            if one not in choices:
+                raise unknown(key, str(one), choices)
+    return {("variant" if key == "model" else key): value for key, value in filters.items() if value is not None}
+
+
+def _about(row: RunRow) -> dict[str, Any]:
+    names = ("state", "items", "done", "failed", "created", "updated", "fingerprint")
+    return {"run": row.title, **{name: getattr(row, name) for name in names}, "untrained": row.untrained}
+
+
+def listed(value: Any) -> list[Any]:
+    """Several values, or one as a list."""
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
