@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import importlib.util
 import io
 import os
 import re
@@ -26,9 +27,11 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import patch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+IMPORTS = REPOSITORY / "docs" / "imports.svg"
 WIDTH = 100
 SHOWN_AS = "~/lab"
 BLOCK = re.compile(
@@ -46,6 +49,31 @@ def main() -> None:
         if new != old:
             page.write_text(new, encoding="utf-8")
             sys.stdout.write(f"{page.relative_to(REPOSITORY)}\n")
+    if not IMPORTS.exists() or IMPORTS.read_text(encoding="utf-8") != import_graph():
+        IMPORTS.write_text(import_graph(), encoding="utf-8")
+        sys.stdout.write(f"{IMPORTS.relative_to(REPOSITORY)}\n")
+
+
+def import_graph() -> str:
+    """The picture in docs/architecture.md: the package as it is now, in the layers of tests/test_layers.py."""
+    picture = _module(REPOSITORY / "docs" / "import_picture.py")
+    rules = _module(REPOSITORY / "tests" / "test_layers.py")
+    edges: dict[str, set[str]] = {unit: set() for layer in rules.LAYERS for unit in layer}
+    for each in rules.imports_of(rules.PACKAGE):
+        source, target = rules.unit(each.source), rules.unit(each.target)
+        if source in edges and target in edges and source != target:
+            edges[source].add(target)
+    return str(picture.picture(rules.LAYERS, edges))
+
+
+def _module(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def pages() -> list[Path]:

@@ -42,7 +42,7 @@ def nearest(name: str, valid: Iterable[str], what: str = "valid") -> str:
 def unknown(what: str, name: str, valid: Iterable[str], hint: str = "") -> UserError:
     """A `UserError` for a name that does not exist: `unknown sampler 'x'`, did you mean …, all choices.
 
-    `what` is the singular word of product.md ("sampler"); `hint` is added on a line of its own.
+    `what` is the singular word of docs/index.md ("sampler"); `hint` is added on a line of its own.
     """
     choices = closest(name, valid)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.55)

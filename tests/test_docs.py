@@ -73,6 +73,11 @@ def test_a_changed_output_is_noticed_and_an_ellipsis_stands_for_anything() -> No
     assert "Usage: smx gen" in generate.refreshed("<!-- help: smx gen -->\n```text\n```\n")
 
 
+def test_the_picture_of_imports_is_of_the_code_as_it_is() -> None:
+    """Lost otherwise: who comes after trusts arrows of a house that has been rebuilt."""
+    assert generate.IMPORTS.read_text(encoding="utf-8") == generate.import_graph(), "make docs"
+
+
 def test_links_lead_somewhere() -> None:
     """Lost otherwise: a click that ends nowhere. Files and headings within the repository."""
     broken = []

@@ -64,7 +64,7 @@ def test_imports_point_down() -> None:
 def test_every_module_has_its_place() -> None:
     """Lost otherwise: a module outside the layers is held to no rule."""
     assert not (strangers := set(modules(PACKAGE)) - known(PACKAGE)), (
-        f"in no layer: {sorted(strangers)}; give each a line in LAYERS and in the architecture"
+        f"in no layer: {sorted(strangers)}; give each a line in LAYERS and in docs/architecture.md"
     )
 
 

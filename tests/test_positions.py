@@ -1,4 +1,4 @@
-"""Position ids are ours: the rules of models.md, checked against transformers and a recorded reference."""
+"""Position ids are ours: the rules of docs/models.md, checked against transformers and a recorded reference."""
 
 from __future__ import annotations
 
