@@ -36,6 +36,7 @@ class Weights:
     digests: dict[str, str] = field(default_factory=dict)  # what of them enters the fingerprint
     needs: tuple[str, ...] = ()  # fingerprints of the runs that make them
     trained_as: Mapping[str, Any] | None = None  # the variant that a named train run trains, resolved
+    asked_right: str = ""  # the options of `smx eval` that ask the weights of a named train run as they were trained
 
 
 def choose(context: Context, asked: str, places: Roots, *, trains: bool = False) -> ChosenWeights:
@@ -132,7 +133,8 @@ def _made_by(cell: Run, chosen: ChosenWeights) -> Weights:
             f"smx eval --model {cell.spec.model} --checkpoint {cell.title}",
         )
     digests = {"checkpoint": f"train:{cell.fingerprint}"}
-    return Weights(cell.folder / "checkpoint", digests, (cell.fingerprint,), cell.spec.variant)
+    asked_right = f"--model {cell.spec.model} --checkpoint {cell.title}"
+    return Weights(cell.folder / "checkpoint", digests, (cell.fingerprint,), cell.spec.variant, asked_right)
 
 
 def with_weights(chosen: ChosenWeights, weights: Weights) -> BaseVLM:
@@ -148,10 +150,12 @@ def refuse_other_training(context: Context, model: BaseVLM, weights: Weights) ->
     trained = _trained_options(weights)
     if trained is None or not (mismatch := model.training_mismatch(trained)):
         return
+    right = weights.asked_right
     if not getattr(model, "allow_position_mismatch", False):
         raise UserError(
             f"{weights.folder} {mismatch}",
-            "ask it as the variant that was trained, or --allow-position-mismatch where that is the experiment",
+            f"ask it as {f'it was trained: smx eval {right}' if right else 'the variant that was trained'}, or "
+            "--allow-position-mismatch where that is the experiment",
         )
     context.say(f"Note: {weights.folder} {mismatch}; the variant allows it.")
 
