@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 from smx.errors import UserError
 
+STDOUT = "-"  # in place of a file's name
 # A file of another tool, or an emptied one, is damage too: what it must have to be what its name says.
 _ESSENTIAL = {
     **{"spec.json": "fingerprint", "plan.json": "shards", "handle.json": "executor"},
@@ -39,6 +43,46 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.unlink(temporary)  # noqa: PTH108
         raise
     sync_folder(path.parent)
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """`data` to where a user wants it: a file, whole or not at all; a pipe or a device; or, with `-`, standard output.
+
+    What is there stays what it is: a link is followed, a file keeps its rights, and nothing but a regular file is
+    ever renamed over. `UserError` where it cannot be written.
+    """
+    if str(path) == STDOUT:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    if not path.name:
+        raise UserError(f"{str(path)!r} names no file", "for example -o table.md")
+    try:
+        before = path.stat() if path.exists() else None
+        target = Path(os.path.realpath(path))
+        if before is not None and (not stat.S_ISREG(before.st_mode) or _is_of_the_system(path)):
+            with path.open("wb") as file:
+                file.write(data)
+            return
+        if not target.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        write_atomic(target, data)
+        if before is not None:
+            target.chmod(stat.S_IMODE(before.st_mode))
+    except OSError as error:
+        hint = "give a file in a folder you may write to, or - for standard output"
+        raise UserError(f"cannot write {path}: {error.strerror}", hint) from None
+
+
+def expanded(path: str) -> str:
+    """`~/x` and `~someone/x` as the folders they mean; whatever else, and a `~` that nobody has, as it is."""
+    return os.path.expanduser(path)  # noqa: PTH111 - pathlib raises for a home that nobody has
+
+
+def is_special(path: Path) -> bool:
+    """Whether it is standard output, a pipe or a device: something whose name does not say what is to be in it."""
+    return str(path) == STDOUT or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -98,6 +142,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_of_the_system(path: Path) -> bool:
+    """Whether it is an open file of a process (`/dev/stdout`), which a rename would take from whoever reads it."""
+    return path.absolute().parts[:2] in (("/", "dev"), ("/", "proc"))
 
 
 def _damaged(path: Path, how: str) -> UserError:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,20 +90,38 @@ def _root(
 
     Start with `smx demo`.
     """
+    from smx.atomic_io import expanded
     from smx.cli._common import choose_workspace
 
-    choose_workspace(workspace)
+    choose_workspace(workspace and Path(expanded(str(workspace))))
 
 
 def _command(name: str, found: Any) -> Command:
     if isinstance(found, typer.Typer):
         found.info.name = name
+        for command in found.registered_commands:
+            command.callback = command.callback and _at_home(command.callback)
         group = typer.main.get_group(found)
         group.name = name
         return group
     single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    single.command(name, context_settings={"help_option_names": ["-h", "--help"]})(found)
+    single.command(name, context_settings={"help_option_names": ["-h", "--help"]})(_at_home(found))
     return typer.main.get_command(single)
+
+
+def _at_home(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, given paths in which `~` is the home folder: a shell leaves `--root=~/x` as it is."""
+    if hasattr(function, "_expands"):
+        return function
+
+    @functools.wraps(function)
+    def call(**given: Any) -> Any:
+        from smx.atomic_io import expanded
+
+        return function(**{k: Path(expanded(str(v))) if isinstance(v, Path) else v for k, v in given.items()})
+
+    call._expands = True  # type: ignore[attr-defined]
+    return call
 
 
 def _first_line(module: str, attribute: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from smx.atomic_io import expanded
 from smx.cli._common import counted, out, out_json, say, workspace
 from smx.errors import UserError
 
@@ -61,7 +62,7 @@ def export(
                 out(statement)
             return
         try:
-            counts = to_folder(registry, Path(to))
+            counts = to_folder(registry, Path(expanded(to)))
         except OSError as error:
             raise UserError(f"cannot write to {to}: {error.strerror}", "name another folder") from None
     say(f"{sum(counts.values())} rows of {len(counts)} tables in {to}")

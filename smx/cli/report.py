@@ -82,6 +82,7 @@ def report(
 
     Example: smx report --rows model --cols sampler,frames -o table.md
     """
+    from smx.atomic_io import write_output
     from smx.cli._common import say, workspace
     from smx.errors import UserError
     from smx.report import parse
@@ -112,15 +113,16 @@ def report(
     if output is None:
         sys.stdout.write(text)
     else:
-        _write(output, text)
+        write_output(output, text.encode())
         say(f"wrote {output}")
 
 
 def _of_ending(output: Path | None) -> str:
+    from smx.atomic_io import is_special
     from smx.errors import UserError
     from smx.report.formats import endings
 
-    ending, formats = output.suffix.lower() if output else "", endings()
+    ending, formats = output.suffix.lower() if output and not is_special(output) else "", endings()
     if ending not in formats:  # a page that is none, opened by whoever is handed it
         there = ", ".join(filter(None, formats))
         raise UserError(f"-o {output}: there is no report that ends in {ending}", f"one of {there}; or say --format")
@@ -200,20 +202,3 @@ def _width() -> int | None:
     import shutil
 
     return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    from smx.errors import UserError
-
-    if not path.name:
-        raise UserError(f"-o names no file: {path}", "for example -o table.md")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(
-            f"cannot write {path}: {error.strerror}", "-o takes a file in a folder you may write to"
-        ) from None

@@ -64,12 +64,13 @@ def stats(
         _say_cameras(place, _names(dataset), as_json)
         return
     if plot is not None:
+        from smx.atomic_io import write_output
         from smx.samples import trend_plot
 
         trend_plot.check_suffix(plot)
     found = statistics(place, _names(sampler), _counts(frames), _names(dataset))
     if plot is not None:
-        _write(plot, trend_plot.plot(found, plot.suffix.lower()))
+        write_output(plot, trend_plot.plot(found, plot.suffix.lower()))
         say(f"Drawn: {plot}")
     if as_json:
         out_json(found)
@@ -110,16 +111,20 @@ def view(
     Example: smx samples view mergeaware_sa/16 test-000 -o sheet.png
     """
     from smx import sampleset
+    from smx.atomic_io import is_special, write_output
     from smx.cli._common import out, registry_as_it_is, workspace
     from smx.errors import SceneError, UserError
     from smx.samples.answers import answered
     from smx.samples.contact_sheet import as_html, as_png, sheet_of
     from smx.samples.lookup import find_sample
 
-    if answers and output is not None and output.suffix.lower() != ".html":
-        raise UserError(f"{output.name!r} is a picture, and --answers are text", "a page with answers ends in .html")
-    if output is not None and output.suffix.lower() not in (".png", ".html"):
-        raise UserError(f"{output.name!r} ends in {output.suffix or 'nothing'}", "a sheet ends in .png or .html")
+    ending = ".html" if answers else ".png"
+    if output is not None and not is_special(output):
+        ending = output.suffix.lower()
+    if answers and ending != ".html":
+        raise UserError(f"{output and output.name!r} is a picture, and --answers are text", "such a page ends in .html")
+    if ending not in (".png", ".html"):
+        raise UserError(f"{output and output.name!r} ends in {ending or 'nothing'}", "a sheet ends in .png or .html")
     space = workspace()
     folder = find_sample(space.samples, sample_set, scene)
     said = ""
@@ -131,10 +136,10 @@ def view(
     except SceneError as error:
         raise UserError(str(error)) from None
     if output is None:
-        ending = "html" if answers else "png"
-        output = Path(f"{sheet.sample.record['sampler']}-{len(sheet.sample.ids)}f-{folder.name}.{ending}")
-    _write(output, as_html(sheet, said).encode() if output.suffix.lower() == ".html" else as_png(sheet))
-    out(str(output))
+        output = Path(f"{sheet.sample.record['sampler']}-{len(sheet.sample.ids)}f-{folder.name}{ending}")
+    write_output(output, as_html(sheet, said).encode() if ending == ".html" else as_png(sheet))
+    if not is_special(output):
+        out(str(output))
 
 
 @app.command()
@@ -256,17 +261,6 @@ def _say_cameras(place: Path, datasets: list[str], as_json: bool) -> None:
         print_tables(table)
     for line in found["damaged"]:
         console(stderr=True).print(f"left out: {line}", soft_wrap=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """A drawing, whole or not at all. `UserError` where its folder cannot be written."""
-    from smx.atomic_io import write_atomic
-    from smx.errors import UserError
-
-    try:
-        write_atomic(path, data)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror})", "choose another place") from None
 
 
 def _names(given: str | None) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins
+from smx.atomic_io import expanded
 from smx.control.plan import Decision, decide
 from smx.control.progress import Listener
 from smx.control.reservations import executor_for
@@ -204,7 +205,8 @@ def _runs_of(workspace: Workspace, registry: Registry, resolver: Resolver, reque
         yield from made
         resolver.trained = {**resolver.trained, made[-1].title: made[-1]}
         request["checkpoint"] = made[-1].title
-    elif (name := str(request.get("checkpoint") or "")) and not (name in resolver.trained or Path(name).is_dir()):
+    name = expanded(str(request.get("checkpoint") or ""))
+    if name and name not in resolver.trained and not Path(name).is_dir():
         resolver.trained = {**resolver.trained, name: trained_run(workspace, registry, name)}
     yield from resolver.eval(request)
 

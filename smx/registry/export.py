@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smx.atomic_io import sync_folder, write_atomic
+from smx.atomic_io import sync_folder, write_output
 from smx.errors import UserError
 from smx.registry.connection import Damaged
 from smx.registry.ledger import import_history
@@ -88,13 +88,14 @@ def rebuilding(path: Path) -> Iterator[Registry]:
 def to_folder(registry: Registry, folder: Path) -> dict[str, int]:
     """Every table as `<table>.jsonl` in `folder`, and the schema as `schema.sql`: table -> number of rows."""
     counts = {}
+    folder.mkdir(parents=True, exist_ok=True)
     for table, rows in content(registry.path).items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        write_atomic(folder / f"{table}.jsonl", text.encode())
+        write_output(folder / f"{table}.jsonl", text.encode())
         counts[table] = len(rows)
     with _reading(registry.path) as db:
         statements = [sql for (sql,) in db.execute("select sql from sqlite_master where sql is not null")]
-    write_atomic(folder / "schema.sql", "".join(f"{sql};\n" for sql in statements).encode())
+    write_output(folder / "schema.sql", "".join(f"{sql};\n" for sql in statements).encode())
     return counts
 
 

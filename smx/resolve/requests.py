@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from smx.atomic_io import expanded
 from smx.digests import checkpoint_digest
 from smx.errors import UserError
 from smx.geometry.view import GeometryOptions
@@ -45,7 +46,7 @@ def split(request: Mapping[str, Any], checkpoints: Mapping[str, str]) -> tuple[d
     Camera files and VGGT's weights are known by what is in them: their digest becomes part of what is asked for.
     """
     values = {k: v for k, v in request.items() if k not in PLACES and v is not None}
-    places = Roots(**{k: str(request[k]) for k in PLACES if request.get(k) is not None})
+    places = Roots(**{k: expanded(str(request[k])) for k in PLACES if request.get(k) is not None})
     geometry = values.get("geometry", {})
     if isinstance(geometry, Mapping) and (geometry or places.poses is not None):
         values["geometry"] = geometry = _with_poses(geometry, places.poses)

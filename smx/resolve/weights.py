@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins
+from smx.atomic_io import expanded
 from smx.digests import checkpoint_digest
 from smx.errors import UserError, unknown
 from smx.models import BaseVLM
@@ -111,9 +112,9 @@ def _find(context: Context, variant: Variant, name: str, places: Roots) -> Path 
         return Path(places.checkpoint)
     for key in (name, variant.checkpoint):
         if key and key in context.checkpoints:
-            return Path(context.checkpoints[key]).expanduser()
-    if variant.checkpoint and (Path(variant.checkpoint).is_absolute() or variant.checkpoint.startswith(".")):
-        return Path(variant.checkpoint)
+            return Path(expanded(context.checkpoints[key]))
+    if variant.checkpoint and variant.checkpoint.startswith(("/", ".", "~")):
+        return Path(expanded(variant.checkpoint))
     return None
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smx import plugins
+from smx.atomic_io import expanded
 from smx.errors import UserError, nearest, unknown
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def open_weights(folder: Path) -> None:
 
 def find(explicit: Path | None = None) -> Workspace:
     """The workspace to use. `UserError` when one is named that does not exist."""
-    named = explicit or (Path(os.environ["SMX_WORKSPACE"]) if os.environ.get("SMX_WORKSPACE") else None)
+    named = explicit or (Path(expanded(os.environ["SMX_WORKSPACE"])) if os.environ.get("SMX_WORKSPACE") else None)
     if named is not None:
         how = "--workspace" if explicit else "SMX_WORKSPACE"
         if not named.is_dir():
@@ -178,7 +179,7 @@ def builtin(part: str) -> Path:
 
 def experiment_file(workspace: Workspace, given: str) -> Path:
     """A matrix by path or by its name in `experiments/`."""
-    path = Path(given)
+    path = Path(expanded(given))
     if path.is_file():
         return path
     known = workspace.experiment_files()
