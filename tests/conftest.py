@@ -37,4 +37,5 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own settings, or the workspace an earlier test named, must not change what a test sees."""
     for name in ("SMX_WORKSPACE", "SMX_PROBE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", os.devnull)
     choose_workspace(None)

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from support.media import make_video, moving
 
+from smx import plugins
 from smx.errors import UserError
 from smx.resolve import Resolver, run_path, unique
 from smx.resolve.context import Context
@@ -259,6 +262,63 @@ def test_weights_of_the_site_file_serve_by_hub_id_and_by_variant(lab: Path, tmp_
     for name in ("Qwen/Qwen2.5-VL-3B-Instruct", "qwen2_5vl"):
         made = resolver(lab, site=f"checkpoints: {{{name}: {folder}}}")
         assert str(folder) in refused(made, "eval", model="qwen2_5vl", **SMALL).message
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Hugging Face cache, with a repository as a download leaves it: files are links to blobs."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--Diankun--Spatial-MLLM-v1.1-Instruct-135K"
+    for part in ("blobs", "refs", "snapshots/abc123"):
+        (repository / part).mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc123")
+    made = checkpoint(tmp_path / "made", model_type="x")
+    save_file({"weight": np.zeros(2, np.float32)}, made / "model.safetensors")
+    for file in made.iterdir():
+        blob = file.rename(repository / "blobs" / file.name)
+        (repository / "snapshots" / "abc123" / file.name).symlink_to(f"../../blobs/{blob.name}")
+    return repository
+
+
+def test_weights_in_the_hugging_face_cache_are_used(lab: Path, hub: Path) -> None:
+    """Lost otherwise: somebody downloads the model, and a table of the tiny one is what they get."""
+    setting = Context(Workspace(lab, "--workspace"))
+    chosen = choose(setting, "prope", Roots())
+    found = weights_of(setting, {}, chosen, Roots())
+    assert (chosen.name, chosen.stands_in_for) == ("prope", {})
+    assert found.folder == hub / "snapshots" / "abc123"
+    assert found.source == "Diankun/Spatial-MLLM-v1.1-Instruct-135K@abc123"
+    assert setting.said == [f"Weights of prope: {found.source}, from the Hugging Face cache."]
+    given = Roots(checkpoint=str(checkpoint(lab / "given", model_type="x")))
+    assert weights_of(setting, {}, choose(setting, "prope", given), given).source == ""
+    (hub / "refs" / "main").unlink()  # downloaded by its revision
+    assert weights_of(setting, {}, choose(setting, "prope", Roots()), Roots()) == found
+
+
+@pytest.mark.parametrize("lost", ["model.safetensors", "config.json", "everything"])
+def test_weights_that_are_half_downloaded_are_named(lost: str, lab: Path, hub: Path) -> None:
+    """Lost otherwise: the download was cut off, and the tiny model stands in for it."""
+    if lost == "everything":
+        shutil.rmtree(hub / "snapshots")
+        shutil.rmtree(hub / "refs")
+    else:
+        (hub / "blobs" / lost).unlink()
+    error = refused(resolver(lab), "eval", model="prope", bench="vsibench")
+    assert "is in the Hugging Face cache only in part: " in error.message
+    assert (f"{lost} is missing" if lost != "everything" else "no snapshot") in error.message
+    assert "hf download Diankun/Spatial-MLLM-v1.1-Instruct-135K" in error.hint
+
+
+def test_where_the_weights_came_from_is_recorded(lab: Path, hub: Path) -> None:
+    """Lost otherwise: which revision of a repository a score is of."""
+    models = lab / "experiments" / "models"
+    models.mkdir(parents=True)
+    (models / "ours.yaml").write_text("base: tiny\ncheckpoint: Diankun/Spatial-MLLM-v1.1-Instruct-135K\n")
+    model = plugins.load("models", "tiny").parse({}, "tiny")
+    model.load(None, seed=0, device="cpu", dtype="float32").save(hub / "snapshots" / "def456")
+    (hub / "refs" / "main").write_text("def456")
+    cell = evaluated(resolver(lab), model="ours", frames=4)
+    assert cell.labels == {"weights": "Diankun/Spatial-MLLM-v1.1-Instruct-135K@def456"}
 
 
 def test_missing_weights_and_weights_for_a_model_without_any_are_refused(lab: Path, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class Resolver:
                 _steps(spec.recipe, sum(len(lesson.questions) for lesson in lessons)),
                 {**inputs, "sample_set": sample_set(spec)},
                 {**paths, "samples": self._workspace.samples},
-                _labels(spec, chosen.stands_in_for),
+                _labels(spec, chosen.stands_in_for, weights.source),
                 tuple(gen.fingerprint for gen in gens),
             ),
         ]
@@ -110,7 +110,7 @@ class Resolver:
         spec = _with_seed_that_counts(spec, model, weights)
         exam = self._exam(spec, model, sees, places)
         untrained = type(model).trainable and weights.folder is None
-        labels = _labels(spec, {**stands_in_for, **chosen.stands_in_for}, untrained=untrained)
+        labels = _labels(spec, {**stands_in_for, **chosen.stands_in_for}, weights.source, untrained=untrained)
         if sees and never_saw_poses(model, weights):
             labels["pose_untrained"] = True
         return [
@@ -226,9 +226,11 @@ def _eval_name(spec: EvalSpec, sees: bool) -> str:
     return f"{spec.model}-{spec.bench}{part}{frames}" + ("-blind" if spec.blind else "")
 
 
-def _labels(spec: TrainSpec | EvalSpec, stands_in_for: Mapping[str, str], *, untrained: bool = False) -> dict[str, Any]:
-    """What a run's reader should know that its spec does not say."""
-    labels: dict[str, Any] = {}
+def _labels(
+    spec: TrainSpec | EvalSpec, stands_in_for: Mapping[str, str], weights: str, *, untrained: bool = False
+) -> dict[str, Any]:
+    """What a run's reader should know that its spec does not say. `weights`: repo@revision, where that is known."""
+    labels: dict[str, Any] = {"weights": weights} if weights else {}
     if stands_in_for:
         labels["stand_in_for"] = dict(stands_in_for)
     if untrained:

@@ -13,6 +13,7 @@ from smx.digests import checkpoint_digest
 from smx.errors import UserError, unknown
 from smx.models import BaseVLM
 from smx.resolve.context import Context
+from smx.resolve.hub_cache import cached
 from smx.resolve.requests import Roots
 from smx.run import Run
 from smx.spec import TrainSpec, Variant
@@ -38,6 +39,7 @@ class Weights:
     needs: tuple[str, ...] = ()  # fingerprints of the runs that make them
     trained_as: Mapping[str, Any] | None = None  # the variant that a named train run trains, resolved
     asked_right: str = ""  # the options of `smx eval` that ask the weights of a named train run as they were trained
+    source: str = ""  # repo@revision, of weights in the Hugging Face cache
 
 
 def choose(context: Context, asked: str, places: Roots, *, trains: bool = False) -> ChosenWeights:
@@ -68,7 +70,7 @@ def weights_of(context: Context, trained: Mapping[str, Run], chosen: ChosenWeigh
             f"checkpoint {str(path)!r} is neither a folder nor a train run",
             f"train runs: {', '.join(c.title for c in trained.values()) or 'none yet (smx train)'}",
         )
-    return Weights(path, {"checkpoint": checkpoint_digest(path)})
+    return Weights(path, {"checkpoint": checkpoint_digest(path)}, source=_source(chosen, path))
 
 
 def say_positions(context: Context, name: str, model: BaseVLM, weights: Weights) -> None:
@@ -115,7 +117,17 @@ def _find(context: Context, variant: Variant, name: str, places: Roots) -> Path 
             return Path(expanded(context.checkpoints[key]))
     if variant.checkpoint and variant.checkpoint.startswith(("/", ".", "~")):
         return Path(expanded(variant.checkpoint))
+    if variant.checkpoint and (snapshot := cached(variant.checkpoint)):
+        context.say(f"Weights of {name}: {snapshot.name}, from the Hugging Face cache.")
+        return snapshot.folder
     return None
+
+
+def _source(chosen: ChosenWeights, folder: Path) -> str:
+    """repo@revision of weights that are the snapshot in the Hugging Face cache; "" for all others."""
+    hub = chosen.variant.checkpoint or ""
+    of_hub = folder.parts[-3:-1] == (f"models--{hub.replace('/', '--')}", "snapshots")
+    return f"{hub}@{folder.name}" if of_hub else ""
 
 
 def _allowing_mismatch(variant: Variant) -> Variant:
