@@ -30,7 +30,7 @@ class Run:
     inputs: dict[str, str]  # role -> digest that entered the fingerprint
     paths: dict[str, str | None]  # role -> place on this machine; no part of the identity
     labels: dict[str, Any] = field(default_factory=dict)  # untrained, stand_in_for, experiment
-    needs: tuple[str, ...] = ()  # fingerprints of cells that must have run before
+    needs: tuple[str, ...] = ()  # fingerprints of runs that must have run before
 
     @property
     def kind(self) -> str:

@@ -118,8 +118,8 @@ def test_a_request_that_needs_another_run_gets_it_first(lab: Workspace) -> None:
     train = {"data": ["rooms"], "data_options": {"rooms": bench["bench_options"]}, "recipe": {"steps": 1}}
     request = {"kind": "eval", "model": "tiny", "sampler": "uniform", "frames": 2, "train": train, **bench}
     plan = launch(lab, [request], LaunchOptions(dry_run=True)).decisions
-    assert [(d.cell.kind, d.asked) for d in plan] == [("gen", False), ("train", False), ("gen", False), ("eval", True)]
-    assert plan[1].cell.fingerprint in plan[3].cell.needs
+    assert [(d.run.kind, d.asked) for d in plan] == [("gen", False), ("train", False), ("gen", False), ("eval", True)]
+    assert plan[1].run.fingerprint in plan[3].run.needs
 
 
 def test_a_request_of_another_kind_is_refused() -> None:

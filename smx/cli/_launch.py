@@ -119,21 +119,21 @@ class Console(Listener):
         if self._dry_run and self._as_json:
             out_json(
                 [
-                    {"run": d.cell.title, "fingerprint": d.cell.fingerprint, "kind": d.cell.kind, "action": d.action}
-                    | {"reason": d.reason, "items": len(d.items), "folder": str(d.cell.folder)}
+                    {"run": d.run.title, "fingerprint": d.run.fingerprint, "kind": d.run.kind, "action": d.action}
+                    | {"reason": d.reason, "items": len(d.items), "folder": str(d.run.folder)}
                     for d in decisions
                 ]
             )
             return
         words = {"run": "would run" if self._dry_run else "run", "skip": "skip", "wait": "wait"}
-        width = max(len(d.cell.title) for d in decisions)
+        width = max(len(d.run.title) for d in decisions)
         for d in decisions:
             items = f", {len(d.items)} item{'s' if len(d.items) != 1 else ''}" if d.action == "run" else ""
             role = "" if d.asked else " (needed)"
             if d.changed:
                 items = f": {counted(len(d.items), 'item')} anew"
             word = "changed" if d.changed else words[d.action]
-            line = f"{word:<9} {d.cell.kind:<5} {d.cell.title:<{width}}  {d.reason}{items}{role}"
+            line = f"{word:<9} {d.run.kind:<5} {d.run.title:<{width}}  {d.reason}{items}{role}"
             (out if self._dry_run else say)(line)
 
     def preview(self, text: str) -> None:
@@ -178,13 +178,13 @@ class _Following:
             tasks: dict[str, Any] = {}
             while True:
                 over = self._over.wait(0.2)
-                for cell, attempt in self._attempts:
+                for run, attempt in self._attempts:
                     done, failed, total, state = progress(attempt)
                     if state in QUEUED:
                         continue
                     key = str(attempt.path)
                     if key not in tasks:
-                        tasks[key] = bars.add_task(f"{cell.kind:<5} {cell.title}", total=total, state=state)
+                        tasks[key] = bars.add_task(f"{run.kind:<5} {run.title}", total=total, state=state)
                     shown = f"{state}, {failed} failed" if failed else state
                     bars.update(tasks[key], completed=done + failed, state=shown)
                     if state not in LIVE:
@@ -199,7 +199,7 @@ class _Following:
         while True:
             over = self._over.wait(0.5)
             again = time.monotonic() - spoke >= _SPEAK
-            for cell, attempt in self._attempts:
+            for run, attempt in self._attempts:
                 now = progress(attempt)
                 key, running = str(attempt.path), now.state in LIVE
                 if now.state in QUEUED or (now.state == printed.get(key) and not (again and running)):
@@ -209,7 +209,7 @@ class _Following:
                 if running and now.state == printed.get(key):
                     left = _left(seconds_left(now, time.monotonic() - since, before))
                 counts = f" {now.done}/{now.total}" + (f", {now.failed} failed" if now.failed else "")
-                say(f"{cell.kind:<5} {cell.title}: {now.state}{counts if not running or left else ''}{left}")
+                say(f"{run.kind:<5} {run.title}: {now.state}{counts if not running or left else ''}{left}")
                 printed[key] = now.state
                 spoke = time.monotonic()
             if over:
@@ -260,8 +260,8 @@ def summary(workspace: Workspace, launch: Launch, more: Callable[[RunRow], None]
             out(f"          why: smx show {folder.name}")
         more(row)
     for decision in launch.decisions:
-        if decision.cell.kind == "gen":
-            _warn(RunFolder(decision.cell.folder).result() or {})
+        if decision.run.kind == "gen":
+            _warn(RunFolder(decision.run.folder).result() or {})
 
 
 _WARNED = 5  # different warnings of a run's scenes that are shown

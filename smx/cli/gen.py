@@ -68,17 +68,17 @@ def _say_result(space: Workspace, done: Launch) -> None:
     from smx.cli._common import out
     from smx.runfolder import RunFolder
 
-    decisions = {decision.cell.fingerprint: decision for decision in done.decisions}
+    decisions = {decision.run.fingerprint: decision for decision in done.decisions}
 
     def samples_of(row: RunRow) -> None:
-        cell = decisions[row.fingerprint].cell
-        result = RunFolder(cell.folder).result()
+        run = decisions[row.fingerprint].run
+        result = RunFolder(run.folder).result()
         if not result or not result["samples"]:
             return
         numbers = result["samples"]
         shown = [f"{label} {numbers[key]:.3f}" for key, label in SHOWN.items() if key in numbers]
-        folder = cell.sample_folder(cell.items[0].id)
-        depth = cell.items[0].id.count("/") + 1
+        folder = run.sample_folder(run.items[0].id)
+        depth = run.items[0].id.count("/") + 1
         if shown:  # nothing is known of a scene without depth and cameras
             out(f"          {', '.join(shown)}")
         out(f"          frames in {folder.parents[depth - 1]}")

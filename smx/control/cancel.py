@@ -52,7 +52,7 @@ def cancel(
         for fingerprint, row in named.items():
             if runs and fingerprint not in live:
                 listener.say(f"{row.title} neither runs nor waits: {row.state}")
-        targets = with_dependants(workspace, registry, live, [mark for mark in named if mark in live])
+        targets = with_dependants(workspace, registry, live, [each for each in named if each in live])
         stuck = _stop(workspace, registry, [live[fingerprint] for fingerprint in targets], listener)
         wait_for(workspace, registry, set(targets) - stuck, first=SOON, seconds=STOPPING)
         going = still_live(registry, set(targets) - stuck)

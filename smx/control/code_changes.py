@@ -21,29 +21,29 @@ class Before:
     """A run that is as another was asked for, but for the code of its plugins."""
 
     row: RunRow
-    run: RunFolder
+    folder: RunFolder
     change: str  # in words: samplers/mine.py 4703→597f
 
 
-def before(cell: Run, registry: Registry) -> Iterator[Before]:
-    """What ran as `cell` would with other code of the same plugins, newest first; nothing where all are smx's own."""
-    if not any(isinstance(identity, str) for identity in cell.plugins.values()):
+def before(run: Run, registry: Registry) -> Iterator[Before]:
+    """What ran as `run` would with other code of the same plugins, newest first; nothing where all are smx's own."""
+    if not any(isinstance(identity, str) for identity in run.plugins.values()):
         return
-    spec = canonical(cell.spec.model_dump(mode="json"))
-    for row in registry.runs(kind=cell.kind, sampler=cell.spec.sampler, frames=cell.spec.frames):
-        if row.spec != spec or row.fingerprint == cell.fingerprint:
+    spec = canonical(run.spec.model_dump(mode="json"))
+    for row in registry.runs(kind=run.kind, sampler=run.spec.sampler, frames=run.spec.frames):
+        if row.spec != spec or row.fingerprint == run.fingerprint:
             continue
-        folder = RunFolder(cell.folder.parents[1] / row.folder)
+        folder = RunFolder(run.folder.parents[1] / row.folder)
         record = folder.spec
-        if _data(record["inputs"]) == _data(cell.inputs) and (change := _change(record["plugins"], cell.plugins)):
+        if _data(record["inputs"]) == _data(run.inputs) and (change := _change(record["plugins"], run.plugins)):
             yield Before(row, folder, change)
 
 
-def require_same_code(cell: Run) -> None:
+def require_same_code(run: Run) -> None:
     """`UserError` where a plugin of a run has been edited since it was asked for: two codes never share a run."""
-    if change := _change(cell.plugins, named_plugins(cell.spec)):
+    if change := _change(run.plugins, named_plugins(run.spec)):
         raise UserError(
-            f"{cell.title} cannot go on: {change} since it ran",
+            f"{run.title} cannot go on: {change} since it ran",
             "the command that made it makes a run of the code as it is now, and keeps this one",
         )
 

@@ -15,7 +15,7 @@ from smx.control.plan import Decision, decide
 from smx.control.progress import Listener
 from smx.control.reservations import executor_for
 from smx.control.submit import planned, submit
-from smx.control.sync import cell_of, ingest_unknown, refresh, sync
+from smx.control.sync import ingest_unknown, refresh, run_of, sync
 from smx.control.wait import wait_for
 from smx.errors import UserError
 from smx.executors import BaseExecutor
@@ -153,7 +153,7 @@ def carry_out(
             if jobs and (text := batch.executor.preview(jobs)):
                 listener.preview(text)
         return
-    _mend_results(registry, [d.cell for batch in batches for d in batch.decisions if d.action == "skip"], listener)
+    _mend_results(registry, [d.run for batch in batches for d in batch.decisions if d.action == "skip"], listener)
     try:
         followed = [pair for batch in batches for pair in _submitted(workspace, registry, batch, options, listener)]
         drivers = {id(batch.executor): batch.executor for batch in batches}.values()
@@ -172,7 +172,7 @@ def carry_out(
 
 def asked_for(registry: Registry, decisions: Sequence[Decision]) -> list[RunRow]:
     """The runs somebody asked for, as the registry has them now."""
-    return [row for d in decisions if d.asked and (row := registry.run(d.cell.fingerprint))]
+    return [row for d in decisions if d.asked and (row := registry.run(d.run.fingerprint))]
 
 
 def _resolved(
@@ -221,7 +221,7 @@ def trained_run(workspace: Workspace, registry: Registry, text: str) -> Run:
         raise UserError(f"{text!r} is a {row.kind} run, not a checkpoint", "smx ls --kind train")
     if row.state != RunState.done and not registry.attempts(row.fingerprint, live=True):
         raise UserError(f"train run {text!r} is {row.state}: it has no finished checkpoint", f"smx show {text}")
-    return cell_of(RunFolder(workspace.runs / row.folder))
+    return run_of(RunFolder(workspace.runs / row.folder))
 
 
 def _submitted(
@@ -245,7 +245,7 @@ def _submitted(
         listener.say(f"{run.title}: another command started it a moment ago")
     if not options.watch:
         return started.attempts
-    others = [*started.taken, *(d.cell for d in batch.decisions if d.action == "wait")]
+    others = [*started.taken, *(d.run for d in batch.decisions if d.action == "wait")]
     live = [(run, row.attempt) for run in others for row in registry.attempts(run.fingerprint, live=True)]
     return [*started.attempts, *((run, RunFolder(run.folder).attempt(number)) for run, number in live)]
 

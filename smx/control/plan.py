@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from smx.control.code_changes import before
-from smx.control.sync import cell_of
+from smx.control.sync import run_of
 from smx.failures import clipped
 from smx.registry.store import Registry
 from smx.run import Item, Run
@@ -20,7 +20,7 @@ _LONGEST = 80  # characters of a reason
 class Decision:
     """What to do with a run, and why."""
 
-    cell: Run
+    run: Run
     action: str  # "run", "skip" (nothing to do) or "wait" (someone else is at it)
     reason: str
     items: tuple[Item, ...] = ()  # what is left to do, for action "run"
@@ -30,51 +30,51 @@ class Decision:
 
 
 def decide(
-    cells: Sequence[Run], registry: Registry, *, asked: set[str], retry: bool, keep: bool = False
+    runs: Sequence[Run], registry: Registry, *, asked: set[str], retry: bool, keep: bool = False
 ) -> list[Decision]:
-    """A decision per cell, in order. Expects `registry` synced.
+    """A decision per run, in order. Expects `registry` synced.
 
     `asked`: fingerprints the user named; the others only serve them. `retry`: also do items again that
     failed in a run that is done. `keep`: a run that is done serves, though a plugin was edited since.
     """
-    kept = _kept_before(cells, registry, asked) if keep else {}
-    serving = {need for cell in cells if cell.fingerprint not in kept for need in cell.needs} | asked
+    kept = _kept_before(runs, registry, asked) if keep else {}
+    serving = {need for run in runs if run.fingerprint not in kept for need in run.needs} | asked
     decisions = []
-    for cell in cells:
-        is_asked = cell.fingerprint in asked
-        if decision := kept.get(cell.fingerprint):
+    for run in runs:
+        is_asked = run.fingerprint in asked
+        if decision := kept.get(run.fingerprint):
             decisions.append(decision)
-        elif not kept or cell.fingerprint in serving:  # what only served runs that are kept is not made
-            decisions.append(replace(_decide(cell, registry, is_asked, retry), asked=is_asked))
+        elif not kept or run.fingerprint in serving:  # what only served runs that are kept is not made
+            decisions.append(replace(_decide(run, registry, is_asked, retry), asked=is_asked))
     return decisions
 
 
-def _kept_before(cells: Sequence[Run], registry: Registry, asked: set[str]) -> dict[str, Decision]:
+def _kept_before(runs: Sequence[Run], registry: Registry, asked: set[str]) -> dict[str, Decision]:
     """Fingerprint -> the run that serves in its place: done, with the code that a plugin had before it was edited."""
     kept = {}
-    for cell in cells:
-        if cell.fingerprint not in asked or registry.run(cell.fingerprint) is not None:
+    for run in runs:
+        if run.fingerprint not in asked or registry.run(run.fingerprint) is not None:
             continue
-        if old := next((each for each in before(cell, registry) if each.row.state == RunState.done), None):
+        if old := next((each for each in before(run, registry) if each.row.state == RunState.done), None):
             reason = f"kept: done before {old.change}"
-            kept[cell.fingerprint] = Decision(cell_of(old.run), "skip", reason)
+            kept[run.fingerprint] = Decision(run_of(old.folder), "skip", reason)
     return kept
 
 
-def _decide(cell: Run, registry: Registry, asked: bool, retry: bool) -> Decision:
-    attempts = registry.attempts(cell.fingerprint)
+def _decide(run: Run, registry: Registry, asked: bool, retry: bool) -> Decision:
+    attempts = registry.attempts(run.fingerprint)
     tried = attempts[-1].attempt if attempts else 0
     if live := [a for a in attempts if a.live]:
         job = f" job {live[-1].job}" if live[-1].job else ""
         reason = f"in flight: attempt {live[-1].attempt} ({live[-1].state}, {live[-1].executor}{job})"
-        return Decision(cell, "wait", reason)
+        return Decision(run, "wait", reason)
     excluded = [a.attempt for a in attempts if a.mark == "excluded"]
-    outcome = RunFolder(cell.folder).outcome(frozenset(excluded))
+    outcome = RunFolder(run.folder).outcome(frozenset(excluded))
     done = outcome.done.keys()
-    todo = tuple(item for item in cell.items if not _kept(cell, item, done))
+    todo = tuple(item for item in run.items if not _kept(run, item, done))
     if not todo:
-        return Decision(cell, "skip", f"done, {len(cell.items)}/{len(cell.items)} items")
-    row = registry.run(cell.fingerprint)
+        return Decision(run, "skip", f"done, {len(run.items)}/{len(run.items)} items")
+    row = registry.run(run.fingerprint)
     # What only serves another run is not tried again by itself: the other one does with what there is.
     settled = row is not None and (
         row.state == RunState.done or (row.state == RunState.failed and not asked and bool(done))
@@ -82,26 +82,24 @@ def _decide(cell: Run, registry: Registry, asked: bool, retry: bool) -> Decision
     if excluded and not done:
         number = ", ".join(map(str, excluded))
         return Decision(
-            cell, "run", f"attempt {number} is excluded: {len(todo)} of {len(cell.items)} items left", todo, tried
+            run, "run", f"attempt {number} is excluded: {len(todo)} of {len(run.items)} items left", todo, tried
         )
     if settled and not retry:
         gone = tuple(item for item in todo if item.id not in outcome.failed)
         if not gone:
-            n = len(cell.items)
-            return Decision(
-                cell, "skip", f"done, {n - len(todo)}/{n} items; --retry tries the {len(todo)} failed again"
-            )
+            n = len(run.items)
+            return Decision(run, "skip", f"done, {n - len(todo)}/{n} items; --retry tries the {len(todo)} failed again")
         because = _damage(outcome, gone) or f"{len(gone)} of its outputs are gone"
-        return Decision(cell, "run", f"done before, but {because}", gone, tried)
-    if row is None and (old := next(before(cell, registry), None)):
-        return Decision(cell, "run", f"{old.change} since it ran", todo, tried, changed=True)
+        return Decision(run, "run", f"done before, but {because}", gone, tried)
+    if row is None and (old := next(before(run, registry), None)):
+        return Decision(run, "run", f"{old.change} since it ran", todo, tried, changed=True)
     if row is None or not attempts:
-        return Decision(cell, "run", RunState.new, todo, tried)
+        return Decision(run, "run", RunState.new, todo, tried)
     because = f" ({failure['kind']}: {clipped(failure['line'], _LONGEST)})" if (failure := attempts[-1].failure) else ""
-    left = f"{len(todo)} of {len(cell.items)} items left"
+    left = f"{len(todo)} of {len(run.items)} items left"
     if damage := _damage(outcome, todo):
         left += f", as {damage}"
-    return Decision(cell, "run", f"{row.state} before{because}: {left}", todo, tried)
+    return Decision(run, "run", f"{row.state} before{because}: {left}", todo, tried)
 
 
 def _damage(outcome: Outcome, todo: Sequence[Item]) -> str:
@@ -113,9 +111,9 @@ def _damage(outcome: Outcome, todo: Sequence[Item]) -> str:
     return f"{outcome.damage[0]}{more}: done again"
 
 
-def _kept(cell: Run, item: Item, done: object) -> bool:
+def _kept(run: Run, item: Item, done: object) -> bool:
     """Whether an item's result is recorded and still there (samples may have been deleted by hand)."""
     assert hasattr(done, "__contains__")
     if item.id not in done:
         return False
-    return cell.kind != "gen" or (cell.sample_folder(item.id) / "sample.json").exists()
+    return run.kind != "gen" or (run.sample_folder(item.id) / "sample.json").exists()

@@ -21,14 +21,14 @@ from smx.workspace import Workspace
 WRITERS = 8  # files written at once: each waits for the disk, and the disk takes many together
 
 
-def run_row(workspace: Workspace, cell: Run, created: str) -> RunRow:
+def run_row(workspace: Workspace, run: Run, created: str) -> RunRow:
     """A run as the registry keeps it."""
-    spec = cell.spec
+    spec = run.spec
     return RunRow(
-        fingerprint=cell.fingerprint,
+        fingerprint=run.fingerprint,
         kind=spec.kind,
-        name=cell.name,
-        folder=cell.folder.relative_to(workspace.runs).as_posix(),
+        name=run.name,
+        folder=run.folder.relative_to(workspace.runs).as_posix(),
         variant=None if isinstance(spec, GenSpec) else spec.model,
         sampler=spec.sampler,
         frames=spec.frames,
@@ -36,8 +36,8 @@ def run_row(workspace: Workspace, cell: Run, created: str) -> RunRow:
         dataset=_data(spec),
         seed=spec.seed,
         spec=canonical(spec.model_dump(mode="json")),
-        labels=cell.labels,
-        items=len(cell.items),
+        labels=run.labels,
+        items=len(run.items),
         created=created,
         updated=created,
     )
@@ -54,7 +54,7 @@ def record_handles(
 ) -> None:
     """Keep what the executor of that name answered of (fingerprint, attempt): in the folders, then in the registry."""
     # Under the name it has here: one that another inherits from knows only its own.
-    answers = [(mark, attempt, {**handle, "executor": executor}) for mark, attempt, handle in answers]
+    answers = [(fingerprint, attempt, {**handle, "executor": executor}) for fingerprint, attempt, handle in answers]
     with ThreadPoolExecutor(WRITERS) as pool:
         list(pool.map(lambda answer: write_json(answer[1].path / "handle.json", answer[2]), answers))
     with registry.transaction():

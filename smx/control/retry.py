@@ -13,7 +13,7 @@ from smx.control.launch import Batch, Launch, LaunchOptions, asked_for, carry_ou
 from smx.control.plan import Decision, decide
 from smx.control.progress import Listener
 from smx.control.reservations import executor_for
-from smx.control.sync import cell_of, refresh
+from smx.control.sync import refresh, run_of
 from smx.control.wait import wait_for
 from smx.errors import UserError
 from smx.executors import BaseExecutor
@@ -160,7 +160,7 @@ def _taken_back(
         if row.fingerprint in going:
             listener.say(f"{row.title} still runs in part: smx retry once that has ended")
     already = {row.fingerprint for row in rows}
-    back = [row for mark in targets if mark not in going and (row := registry.run(mark))]
+    back = [row for fingerprint in targets if fingerprint not in going and (row := registry.run(fingerprint))]
     return [*rows, *(row for row in back if row.fingerprint not in already)]
 
 
@@ -179,14 +179,14 @@ def _decided(workspace: Workspace, registry: Registry, rows: Sequence[RunRow]) -
         folder = RunFolder(workspace.runs / row.folder)
         if not folder.attempts():
             raise UserError(f"{folder.path.name} was never tried", "the command that asked for it starts it")
-        run = runs[row.fingerprint] = _here(workspace, registry, cell_of(folder))
-        needed = [need for mark in run.needs if mark not in runs and (need := registry.run(mark))]
+        run = runs[row.fingerprint] = _here(workspace, registry, run_of(folder))
+        needed = [need for fingerprint in run.needs if fingerprint not in runs and (need := registry.run(fingerprint))]
         todo += [need for need in needed if need.state != RunState.done]
     ordered = sorted(runs.values(), key=lambda run: _ORDER.index(run.kind))
     decisions = decide(ordered, registry, asked={row.fingerprint for row in rows}, retry=True)
     for decision in decisions:
         if decision.action == "run":
-            require_same_code(decision.cell)
+            require_same_code(decision.run)
     return decisions
 
 
@@ -206,7 +206,7 @@ def _batches(
     executors: dict[str, BaseExecutor] = {}
     together: dict[_Alike, list[Decision]] = {}
     for decision in decisions:
-        last = RunFolder(decision.cell.folder).attempts()[-1]
+        last = RunFolder(decision.run.folder).attempts()[-1]
         name = last.plan["executor"] if executor is None else executor
         if name not in executors:
             executors[name] = executor_for(workspace, name)[1]
@@ -217,7 +217,7 @@ def _batches(
         for alike, group in sorted(together.items(), key=lambda entry: entry[0])
     ]
     for batch in batches:
-        batch.executor.check({d.cell.kind for d in batch.decisions}, batch.resources)
+        batch.executor.check({d.run.kind for d in batch.decisions}, batch.resources)
     return batches
 
 
@@ -240,6 +240,6 @@ def _alike(
     same = name == plan["executor"]  # what was given to another executor means nothing to this one
     given = {k: v for k, v in plan.get("given", {}).items() if k != "exclude" and same}
     if more:
-        given |= executor.scaled_resources(decision.cell.kind, plan.get("resources", {}), more)
-    order = _ORDER.index(decision.cell.kind)
+        given |= executor.scaled_resources(decision.run.kind, plan.get("resources", {}), more)
+    order = _ORDER.index(decision.run.kind)
     return _Alike(order, name, max(1, len(plan["shards"]) - own), plan["max_failed"], json.dumps(given, sort_keys=True))

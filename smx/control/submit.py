@@ -67,30 +67,30 @@ def submit(
     first, and the others wait until both are done. `tell` is given a line where another command is waited for.
     """
     name, driver = executor
-    wanted = [d for d in decisions if d.action == "run"]
-    workspace.require_writable(*(d.cell.folder / "attempts" for d in wanted))
-    for decision in wanted:
-        _require_shares(decision.cell, driver.requested_resources(decision.cell.kind, resources))
+    starting = [d for d in decisions if d.action == "run"]
+    workspace.require_writable(*(d.run.folder / "attempts" for d in starting))
+    for decision in starting:
+        _require_shares(decision.run, driver.requested_resources(decision.run.kind, resources))
     submission = uuid.uuid4().hex[:12]
-    code = snapshot(workspace) if wanted and not driver.in_process else None
+    code = snapshot(workspace) if starting and not driver.in_process else None
     origin = {**provenance(), "snapshot": code.digest if code else None, "submitter": this_process()}
     with registry.transaction():
-        for decision in wanted:
-            registry.add_run(run_row(workspace, decision.cell, now()))
-            for role, digest in decision.cell.inputs.items():
-                registry.add_input(decision.cell.fingerprint, role, digest)
+        for decision in starting:
+            registry.add_run(run_row(workspace, decision.run, now()))
+            for role, digest in decision.run.inputs.items():
+                registry.add_input(decision.run.fingerprint, role, digest)
         # What another command has tried since we decided (and may have ended by now) is not tried again.
         newest = registry.newest_attempts()
-        current = [d for d in wanted if newest[d.cell.fingerprint] == d.tried]
-        free = [(d.cell.fingerprint, len(d.items)) for d in current]
+        current = [d for d in starting if newest[d.run.fingerprint] == d.tried]
+        free = [(d.run.fingerprint, len(d.items)) for d in current]
         reserved = registry.reserve(free, submission=submission, executor=name, provenance=origin)
-    mine = [d for d in wanted if d.cell.fingerprint in reserved]
+    mine = [d for d in starting if d.run.fingerprint in reserved]
     try:
         _await_producers(mine, registry, driver, tell)
     except BaseException:  # nothing of ours has begun, and nothing stays claimed
         with registry.transaction():
-            for mark, number in reserved.items():
-                registry.release(mark, number)
+            for fingerprint, number in reserved.items():
+                registry.release(fingerprint, number)
         raise
     # The registry's own stamps, so that a rebuild from the folders gives the same rows.
     submitted = next((row.created for row in registry.submissions(submission)), "")
@@ -99,17 +99,17 @@ def submit(
     plans: list[tuple[Decision, dict[str, Any], dict[str, str]]] = []
     first = _canaries(mine, registry) if canary else {}
     for decision in mine:
-        mark = decision.cell.fingerprint
-        stamps = {"run": first_seen[mark], "attempt": created[mark], "submission": submitted}
-        settings = {"executor": name, "submission": submission, "attempt": reserved[mark], "origin": origin}
+        fingerprint = decision.run.fingerprint
+        stamps = {"run": first_seen[fingerprint], "attempt": created[fingerprint], "submission": submitted}
+        settings = {"executor": name, "submission": submission, "attempt": reserved[fingerprint], "origin": origin}
         settings["plugin_folders"] = code.plugin_folders if code else plugins.folders()
-        settings |= {"canary": _named(first.get(decision.cell.kind), reserved)}
+        settings |= {"canary": _named(first.get(decision.run.kind), reserved)}
         settings |= {"parts": _parts(decision, shards, first), "given": dict(resources or {})}
-        settings |= {"resources": driver.requested_resources(decision.cell.kind, resources)}
+        settings |= {"resources": driver.requested_resources(decision.run.kind, resources)}
         plans.append((decision, settings, stamps))
     with ThreadPoolExecutor(WRITERS) as pool:
         written = pool.map(lambda plan: _write(plan[0], plan[1], plan[2], max_failed), plans)
-        attempts = {d.cell.fingerprint: attempt for d, attempt in zip(mine, written, strict=True)}
+        attempts = {d.run.fingerprint: attempt for d, attempt in zip(mine, written, strict=True)}
     jobs = _jobs(mine, attempts, registry, shards, first, resources, code.path if code else None)
     if jobs:
         folder = submission_folder(workspace, submission)
@@ -120,16 +120,16 @@ def submit(
             registry,
             name,
             [
-                (d.cell.fingerprint, attempts[d.cell.fingerprint], handle)
+                (d.run.fingerprint, attempts[d.run.fingerprint], handle)
                 for d, handle in zip(mine, handles, strict=True)
                 if handle is not None
             ],
         )
-        if refused := _refused([(d.cell, attempts[d.cell.fingerprint]) for d in mine], handles):
+        if refused := _refused([(d.run, attempts[d.run.fingerprint]) for d in mine], handles):
             words = sorted({words for _, words in refused})
             raise UserError(f"executor {name} refused {', '.join(what for what, _ in refused)}", "\n".join(words))
-    taken = [d.cell for d in wanted if d.cell.fingerprint not in reserved]
-    return Started(driver, [(d.cell, attempts[d.cell.fingerprint]) for d in mine], taken)
+    taken = [d.run for d in starting if d.run.fingerprint not in reserved]
+    return Started(driver, [(d.run, attempts[d.run.fingerprint]) for d in mine], taken)
 
 
 def planned(
@@ -142,30 +142,30 @@ def planned(
     canary: bool = False,
 ) -> list[Job]:
     """The jobs `submit` would make of these decisions as things stand now. Writes nothing."""
-    wanted = [d for d in decisions if d.action == "run"]
+    starting = [d for d in decisions if d.action == "run"]
     newest = registry.newest_attempts()
-    attempts = {d.cell.fingerprint: RunFolder(d.cell.folder).attempt(newest[d.cell.fingerprint] + 1) for d in wanted}
-    first = _canaries(wanted, registry) if canary else {}
-    code = snapshot(workspace, write=False).path if wanted else None
-    return _jobs(wanted, attempts, registry, shards, first, resources, code)
+    attempts = {d.run.fingerprint: RunFolder(d.run.folder).attempt(newest[d.run.fingerprint] + 1) for d in starting}
+    first = _canaries(starting, registry) if canary else {}
+    code = snapshot(workspace, write=False).path if starting else None
+    return _jobs(starting, attempts, registry, shards, first, resources, code)
 
 
 def _await_producers(
     mine: Sequence[Decision], registry: Registry, driver: BaseExecutor, tell: Callable[[str], None]
 ) -> None:
-    """Return once what these cells need of other commands is in its executor's hands, so that it can be waited for.
+    """Return once what these runs need of other commands is in its executor's hands, so that it can be waited for.
 
     Who waits reserved later than who is waited for, so two commands never wait for each other. `UserError` where the
     other one has died, or is on another host, where nobody can look at it, and takes too long.
     """
-    here = {d.cell.fingerprint for d in mine}
+    here = {d.run.fingerprint for d in mine}
     pause = threading.Event()
-    for cell, need in {need: (d.cell, need) for d in mine for need in d.cell.needs if need not in here}.values():
+    for run, need in {need: (d.run, need) for d in mine for need in d.run.needs if need not in here}.values():
         if not (live := registry.attempts(need, live=True)):
             continue
         row = registry.run(need)
         assert row is not None
-        attempt = RunFolder(cell.folder.parents[1] / row.folder).attempt(live[-1].attempt)
+        attempt = RunFolder(run.folder.parents[1] / row.folder).attempt(live[-1].attempt)
         submitter = dict(live[-1].provenance["submitter"])
         who = f"another command (process {submitter['pid']} on {submitter['host']})"
         began, told = time.monotonic(), False
@@ -191,12 +191,12 @@ def _being_submitted(attempt: AttemptFolder, *, handed_over: bool) -> bool:
     return handed_over and attempt.handle() is None and any(shard.exit() is None for shard in attempt.shards())
 
 
-def _require_shares(cell: Run, asked: Mapping[str, Any]) -> None:
+def _require_shares(run: Run, asked: Mapping[str, Any]) -> None:
     """`UserError` where the ranks of a training cannot divide a step among them."""
     ranks = asked.get("tasks", 1) * asked.get("nodes", 1)
-    if isinstance(cell.spec, TrainSpec) and cell.spec.recipe.accumulate % ranks:
+    if isinstance(run.spec, TrainSpec) and run.spec.recipe.accumulate % ranks:
         raise UserError(
-            f"{cell.title}: {ranks} ranks cannot share the {cell.spec.recipe.accumulate} forward passes of a step",
+            f"{run.title}: {ranks} ranks cannot share the {run.spec.recipe.accumulate} forward passes of a step",
             f"--set recipe.accumulate={ranks} or a multiple, or other nodes and tasks for train in the site file",
         )
 
@@ -206,12 +206,12 @@ def _refused(
 ) -> list[tuple[str, str]]:
     """What was not taken, and the executor's words: whole runs, or shards of one whose others go on."""
     found = []
-    for (cell, attempt), handle in zip(attempts, handles, strict=True):
+    for (run, attempt), handle in zip(attempts, handles, strict=True):
         ends = [shard.exit() for shard in attempt.shards()]
         refused = [end for end in ends if end and (handle is None or end.get("kind") == "submit")]
         if refused:
             part = "" if handle is None else f"{len(refused)} of {len(ends)} shards of "
-            found.append((part + cell.title, str(refused[0].get("line") or refused[0].get("reason"))))
+            found.append((part + run.title, str(refused[0].get("line") or refused[0].get("reason"))))
     return found
 
 
@@ -242,16 +242,16 @@ def _jobs(
     resources: Mapping[str, Any] | None,
     code: Path | None,
 ) -> list[Job]:
-    canaries = {kind: attempts[d.cell.fingerprint].path.resolve() for kind, d in first.items()}
+    canaries = {kind: attempts[d.run.fingerprint].path.resolve() for kind, d in first.items()}
     return [
         Job(
             entry=ENTRY,
-            folder=attempts[d.cell.fingerprint].path.resolve(),
+            folder=attempts[d.run.fingerprint].path.resolve(),
             shards=len(_parts(d, shards, first)),
-            after=tuple(_producers(d.cell, attempts, registry)),
+            after=tuple(_producers(d.run, attempts, registry)),
             resources=resources or {},
-            kind=d.cell.kind,
-            canary=canaries.get(d.cell.kind),
+            kind=d.run.kind,
+            canary=canaries.get(d.run.kind),
             code=code,
         )
         for d in decisions
@@ -263,13 +263,13 @@ def _canaries(decisions: Sequence[Decision], registry: Registry) -> dict[str, De
 
     None for kinds with no more items than that, and none for train, whose steps come one after the other.
     """
-    here = {d.cell.fingerprint for d in decisions}
+    here = {d.run.fingerprint for d in decisions}
     found = {}
     for kind in ("gen", "eval"):
-        these = [d for d in decisions if d.cell.kind == kind]
-        if sum(len(d.items) for d in these) > CANARY:
+        of_kind = [d for d in decisions if d.run.kind == kind]
+        if sum(len(d.items) for d in of_kind) > CANARY:
             found[kind] = min(
-                these, key=lambda d: any(need in here or registry.attempts(need, live=True) for need in d.cell.needs)
+                of_kind, key=lambda d: any(need in here or registry.attempts(need, live=True) for need in d.run.needs)
             )
     return found
 
@@ -280,23 +280,23 @@ def _write(
     stamps: Mapping[str, str],
     max_failed: int | None,
 ) -> AttemptFolder:
-    cell = decision.cell
-    run = RunFolder(cell.folder)
-    if not (cell.folder / "spec.json").exists():
+    run = decision.run
+    folder = RunFolder(run.folder)
+    if not (run.folder / "spec.json").exists():
         write_json(
-            cell.folder / "spec.json",
+            run.folder / "spec.json",
             {
                 "schema": SCHEMA,
-                "fingerprint": cell.fingerprint,
-                "kind": cell.kind,
-                "name": cell.name,
-                "spec": cell.spec.model_dump(mode="json"),
-                "plugins": cell.plugins,
-                "inputs": cell.inputs,
+                "fingerprint": run.fingerprint,
+                "kind": run.kind,
+                "name": run.name,
+                "spec": run.spec.model_dump(mode="json"),
+                "plugins": run.plugins,
+                "inputs": run.inputs,
                 "created": stamps["run"],
             },
         )
-    attempt = run.attempt(settings["attempt"])
+    attempt = folder.attempt(settings["attempt"])
     if attempt.planned:
         raise AssertionError(f"{attempt.path} exists, but the registry did not know it: smx db rebuild")
     write_json(
@@ -305,17 +305,17 @@ def _write(
             "attempt": settings["attempt"],
             "created": stamps["attempt"],
             "submitted": stamps["submission"],
-            "labels": cell.labels,
+            "labels": run.labels,
             "executor": settings["executor"],
             "submission": settings["submission"],
             "resources": settings["resources"],
             "entry": ENTRY,
-            "of": len(cell.items),
+            "of": len(run.items),
             "canary": settings["canary"],
             "given": settings["given"],
-            "needs": list(cell.needs),
-            "max_failed": _may_fail(len(cell.items)) if max_failed is None else max_failed,
-            "paths": cell.paths,
+            "needs": list(run.needs),
+            "max_failed": _may_fail(len(run.items)) if max_failed is None else max_failed,
+            "paths": run.paths,
             "plugin_folders": [str(folder) for folder in settings["plugin_folders"]],
             "submitter": settings["origin"]["submitter"],
             "provenance": {k: v for k, v in settings["origin"].items() if k != "submitter"},
@@ -333,10 +333,10 @@ def _may_fail(items: int) -> int:
 def _parts(decision: Decision, shards: int, first: Mapping[str, Decision]) -> Sequence[Sequence[Item]]:
     """The items of each shard; those of a canary are a shard of their own, before the others."""
     items = decision.items
-    if decision.cell.kind == "train":
+    if decision.run.kind == "train":
         return [items]
-    each = _SCENE if isinstance(spec := decision.cell.spec, EvalSpec) and _is_shared(spec) else 0
-    if first.get(decision.cell.kind) is not decision:
+    each = _SCENE if isinstance(spec := decision.run.spec, EvalSpec) and _is_shared(spec) else 0
+    if first.get(decision.run.kind) is not decision:
         return split(items, shards, each)
     return [items[:CANARY], *split(items[CANARY:], shards, each)]
 
@@ -346,19 +346,19 @@ def _is_shared(spec: EvalSpec) -> bool:
     return spec.loop == "shared" and not spec.blind and spec.sampler != "none"
 
 
-def _producers(cell: Run, attempts: Mapping[str, AttemptFolder], registry: Registry) -> list[Path]:
-    """Attempt folders this cell waits for: in this submission, or in flight from an earlier one."""
+def _producers(run: Run, attempts: Mapping[str, AttemptFolder], registry: Registry) -> list[Path]:
+    """Attempt folders this run waits for: in this submission, or in flight from an earlier one."""
     found = []
-    for need in cell.needs:
+    for need in run.needs:
         if need in attempts:
             found.append(attempts[need].path.resolve())
         elif live := registry.attempts(need, live=True):
             row = registry.run(need)
             assert row is not None
-            found.append(RunFolder(cell.folder.parents[1] / row.folder).attempt(live[-1].attempt).path.resolve())
+            found.append(RunFolder(run.folder.parents[1] / row.folder).attempt(live[-1].attempt).path.resolve())
     return found
 
 
 def _named(canary: Decision | None, numbers: Mapping[str, int]) -> dict[str, Any] | None:
     """A canary as the plans of those that wait for it name it: the run's folder and the attempt. Shard 0 is meant."""
-    return None if canary is None else {"run": canary.cell.title, "attempt": numbers[canary.cell.fingerprint]}
+    return None if canary is None else {"run": canary.run.title, "attempt": numbers[canary.run.fingerprint]}

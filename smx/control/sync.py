@@ -54,7 +54,7 @@ def sync(workspace: Workspace, registry: Registry, executors: Collection[str] | 
     """
     views = _live(workspace, registry, executors)
     facts = ask(workspace, views, ended=True)
-    seen = _looks(views, facts)
+    seen = _observed(views, facts)
     with registry.transaction():
         live = set(registry.query(f"select fingerprint, attempt from attempts where state in {LIVE}"))
         for view, found in zip(views, seen, strict=True):
@@ -68,22 +68,23 @@ def sync(workspace: Workspace, registry: Registry, executors: Collection[str] | 
     return unknown + hooks.run_due(workspace, registry)
 
 
-def ingest_unknown(workspace: Workspace, registry: Registry, cells: Iterable[Run]) -> None:
+def ingest_unknown(workspace: Workspace, registry: Registry, runs: Iterable[Run]) -> None:
     """Take in run folders the registry does not know, whole or in part.
 
     (It was deleted, an older one was put in its place, or the folder was copied here.)
     """
     strangers = []
-    for cell in cells:
-        run = RunFolder(cell.folder)
-        if not (cell.folder / "spec.json").exists():
+    for run in runs:
+        folder = RunFolder(run.folder)
+        if not (run.folder / "spec.json").exists():
             continue
-        known = {row.attempt for row in registry.attempts(cell.fingerprint)}
-        if registry.run(cell.fingerprint) is None or any(a.number not in known for a in run.attempts()):
-            strangers.append(run)
-    said = ask(workspace, [AttemptView(attempt, row_of(attempt)) for run in strangers for attempt in run.attempts()])
-    for run in strangers:
-        ingest(workspace, registry, run, said)
+        numbers = {row.attempt for row in registry.attempts(run.fingerprint)}
+        if registry.run(run.fingerprint) is None or any(a.number not in numbers for a in folder.attempts()):
+            strangers.append(folder)
+    attempts = [attempt for folder in strangers for attempt in folder.attempts()]
+    facts = ask(workspace, [AttemptView(attempt, row_of(attempt)) for attempt in attempts])
+    for folder in strangers:
+        ingest(workspace, registry, folder, facts)
 
 
 def ask_all(workspace: Workspace) -> dict[Path, Sequence[ShardStatus]]:
@@ -91,10 +92,10 @@ def ask_all(workspace: Workspace) -> dict[Path, Sequence[ShardStatus]]:
     views = []
     for run in run_folders(workspace.runs):
         with contextlib.suppress(*_DAMAGE):  # `rebuild` names it
-            these = [AttemptView(attempt, row_of(attempt)) for attempt in run.attempts()]
-            for view in these:
+            of_run = [AttemptView(attempt, row_of(attempt)) for attempt in run.attempts()]
+            for view in of_run:
                 kept_facts(view.folder)
-            views += these
+            views += of_run
     return ask(workspace, views)
 
 
@@ -103,10 +104,10 @@ def ask_one(workspace: Workspace, run: RunFolder, row: AttemptRow) -> dict[Path,
     return ask(workspace, [AttemptView(run.attempt(row.attempt), row)])
 
 
-def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequence[ShardStatus]]) -> dict[Path, str]:
+def rebuild(workspace: Workspace, registry: Registry, facts: Mapping[Path, Sequence[ShardStatus]]) -> dict[Path, str]:
     """Fold every run folder into an (empty) registry; returns those left out, with what is wrong with each.
 
-    What a run scored is derived from its items again: a scorer may be another since. `said`: of `ask_all`.
+    What a run scored is derived from its items again: a scorer may be another since. `facts`: of `ask_all`.
     """
     left_out = {}
     for run in run_folders(workspace.runs):
@@ -114,7 +115,7 @@ def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequen
             if (run.path / "result.json").exists():
                 with contextlib.suppress(UserError):  # a bench that is gone since: what it scored stays
                     derive(run)
-            ingest(workspace, registry, run, said)
+            ingest(workspace, registry, run, facts)
         except _DAMAGE as error:
             if no_space(error) or isinstance(error.__cause__, sqlite3.Error):
                 raise  # a matter of the registry, not of this run
@@ -124,17 +125,17 @@ def rebuild(workspace: Workspace, registry: Registry, said: Mapping[Path, Sequen
 
 
 def ingest(
-    workspace: Workspace, registry: Registry, run: RunFolder, said: Mapping[Path, Sequence[ShardStatus]]
+    workspace: Workspace, registry: Registry, folder: RunFolder, facts: Mapping[Path, Sequence[ShardStatus]]
 ) -> None:
     """One run with all its attempts, from its folder and what executors say of them."""
-    cell = cell_of(run)
+    run = run_of(folder)
     with registry.transaction():
-        registry.add_run(run_row(workspace, cell, run.spec["created"]))
-        for role, digest in cell.inputs.items():
-            registry.add_input(cell.fingerprint, role, digest)
-        for attempt in run.attempts():
+        registry.add_run(run_row(workspace, run, folder.spec["created"]))
+        for role, digest in run.inputs.items():
+            registry.add_input(run.fingerprint, role, digest)
+        for attempt in folder.attempts():
             plan = attempt.plan
-            registry.add_run(run_row(workspace, replace(cell, labels=plan["labels"]), run.spec["created"]))
+            registry.add_run(run_row(workspace, replace(run, labels=plan["labels"]), folder.spec["created"]))
             registry.put_submission(
                 SubmissionRow(
                     plan["submission"], plan["executor"], f"smx-{plan['submission']}", created=plan["submitted"]
@@ -142,9 +143,9 @@ def ingest(
             )
             row = row_of(attempt)
             registry.put_attempt(row)
-            fold_in(workspace, registry, run, row, said)
-        if not run.attempts():
-            registry.update_run(cell.fingerprint, **run_changes(run, []))
+            fold_in(workspace, registry, folder, row, facts)
+        if not folder.attempts():
+            registry.update_run(run.fingerprint, **run_changes(folder, []))
 
 
 def fold_in(
@@ -152,30 +153,30 @@ def fold_in(
     registry: Registry,
     run: RunFolder,
     row: AttemptRow,
-    said: Mapping[Path, Sequence[ShardStatus]] | None = None,
+    facts: Mapping[Path, Sequence[ShardStatus]] | None = None,
 ) -> None:
     """One attempt's shards into its state, its run's state and scores.
 
-    `said`: what the executors say of each attempt's shards, where they were asked already.
+    `facts`: what the executors say of each attempt's shards, where they were asked already.
     """
     view = AttemptView(run.attempt(row.attempt), row, others=tuple(registry.attempts(row.fingerprint)))
-    found = observe(view, (ask(workspace, [view]) if said is None else said).get(view.folder.path))
+    observation = observe(view, (ask(workspace, [view]) if facts is None else facts).get(view.folder.path))
     with registry.transaction():
-        _keep(registry, view, found)
+        _keep(registry, view, observation)
 
 
-def cell_of(run: RunFolder) -> Run:
-    """A run's cell as its folder remembers it; its items are those any attempt was given."""
-    record = run.spec
+def run_of(folder: RunFolder) -> Run:
+    """A run as its folder remembers it; its items are those any attempt was given."""
+    record = folder.spec
     spec: AnySpec = SPECS[record["kind"]].model_validate(record["spec"])
-    attempts = run.attempts()
-    known = {i["id"]: i for a in attempts for shard in a.plan["shards"] for i in shard}
+    attempts = folder.attempts()
+    items = {i["id"]: i for a in attempts for shard in a.plan["shards"] for i in shard}
     return Run(
         spec=spec,
         fingerprint=record["fingerprint"],
         name=record["name"],
-        folder=run.path,
-        items=tuple(Item(**i) for i in known.values()),
+        folder=folder.path,
+        items=tuple(Item(**i) for i in items.values()),
         plugins=record["plugins"],
         inputs=record["inputs"],
         paths=attempts[-1].plan["paths"] if attempts else {},
@@ -184,8 +185,8 @@ def cell_of(run: RunFolder) -> Run:
     )
 
 
-def _looks(views: Sequence[AttemptView], facts: Mapping[Path, Sequence[ShardStatus]]) -> list[Observation | None]:
-    """A look at each. Those that have ended write what the scheduler says of them, and wait for the disk together."""
+def _observed(views: Sequence[AttemptView], facts: Mapping[Path, Sequence[ShardStatus]]) -> list[Observation | None]:
+    """One of each view. Those that have ended write what the scheduler says of them, and wait for the disk together."""
     size = -(-len(views) // WRITERS) or 1
     parts = [views[first : first + size] for first in range(0, len(views), size)]
     with ThreadPoolExecutor(WRITERS) as pool:
@@ -223,24 +224,24 @@ def _returned(workspace: Workspace, registry: Registry) -> list[tuple[RunFolder,
         run = RunFolder(workspace.runs / folder)
         if run.attempt(attempt).shard(shard).exit() is not None:
             back[fingerprint, attempt] = run
-    return [(run, row) for (mark, n), run in back.items() for row in registry.attempts(mark) if row.attempt == n]
+    return [(run, row) for (of, n), run in back.items() for row in registry.attempts(of) if row.attempt == n]
 
 
-def _keep(registry: Registry, view: AttemptView, found: Observation | None) -> None:
+def _keep(registry: Registry, view: AttemptView, observation: Observation | None) -> None:
     """Write what has changed. In the caller's transaction."""
     row = view.row
-    if found is None:  # reserved, and the launcher is not done writing it, or died before
+    if observation is None:  # reserved, and the launcher is not done writing it, or died before
         if is_alive(dict(row.provenance["submitter"])) is False and not view.planned:
             registry.release(row.fingerprint, row.attempt)
         return
-    changes = {name: value for name, value in found.attempt.items() if getattr(row, name) != value}
-    known = dict(enumerate(view.known))
-    for shard in found.shards:
-        if known.get(shard.shard) != shard:
+    changes = {name: value for name, value in observation.attempt.items() if getattr(row, name) != value}
+    before = dict(enumerate(view.known))
+    for shard in observation.shards:
+        if before.get(shard.shard) != shard:
             registry.put_shard(shard)
     if changes:
         registry.update_attempt(row.fingerprint, row.attempt, **changes)
-    if changes or not known:
-        registry.update_run(row.fingerprint, **found.run)
-    if found.scores is not None:
-        registry.replace_scores(row.fingerprint, found.scores)
+    if changes or not before:
+        registry.update_run(row.fingerprint, **observation.run)
+    if observation.scores is not None:
+        registry.replace_scores(row.fingerprint, observation.scores)

@@ -1,4 +1,4 @@
-"""From what was asked for (a flat request) to cells: names checked, inputs found, items listed.
+"""From what was asked for (a flat request) to runs: names checked, inputs found, items listed.
 
 Everything that can be known before the queue is checked here: variants, options, data roots, checkpoints,
 scenes and questions. The built-in stand-ins are decided here too: where nothing is configured (no site
@@ -21,7 +21,7 @@ from smx.resolve.data import AskedScenes, Data, bench_of
 from smx.resolve.external_frames import imported_words, refuse_as_sampler
 from smx.resolve.frames import Frames
 from smx.resolve.requests import PLACES, Roots, check_types, split
-from smx.resolve.runs import make_cell, run_path, unique
+from smx.resolve.runs import make_run, run_path, unique
 from smx.resolve.weights import (
     ChosenWeights,
     Weights,
@@ -44,7 +44,7 @@ class Resolver:
 
     def __init__(self, workspace: Workspace, *, stand_ins: bool = True, remember: bool = False) -> None:
         """`stand_ins`: False on SLURM. `remember`: keep digests of files in the workspace's cache."""
-        self.trained: Mapping[str, Run] = {}  # train cells and runs a checkpoint may name
+        self.trained: Mapping[str, Run] = {}  # runs of kind train, done or still to be made, that a checkpoint may name
         self.said: list[str] = []  # lines for the user: which stand-in serves for what
         self._workspace = workspace
         self._context = Context(workspace, stand_ins, self.said)
@@ -52,7 +52,7 @@ class Resolver:
         self._frames = Frames(self._context, self._data)
 
     def gen(self, request: Mapping[str, Any]) -> list[Run]:
-        """One gen cell."""
+        """One gen run."""
         values, places = split(request, self._context.checkpoints)
         if "dataset" not in values:
             values["dataset"] = self._data.default_dataset(places)
@@ -62,7 +62,7 @@ class Resolver:
         return [self._frames.gen(spec, places)]
 
     def train(self, request: Mapping[str, Any]) -> list[Run]:
-        """A train cell, after the gen cells that make its sample sets."""
+        """A train run, after the gen runs that make its sample sets."""
         values, places = split(request, self._context.checkpoints)
         check_types("train", values)
         chosen = choose(self._context, values.get("model", "tiny"), places, trains=True)
@@ -79,7 +79,7 @@ class Resolver:
             paths |= lesson.paths
         return [
             *gens,
-            make_cell(
+            make_run(
                 self._workspace.runs,
                 spec,
                 f"{spec.model}-{'+'.join(spec.data)}-{spec.sampler}-{spec.frames}f",
@@ -92,7 +92,7 @@ class Resolver:
         ]
 
     def eval(self, request: Mapping[str, Any]) -> list[Run]:
-        """An eval cell, after the gen cell that makes its sample set (where the model looks at frames)."""
+        """An eval run, after the gen run that makes its sample set (where the model looks at frames)."""
         values, places = split(request, self._context.checkpoints)
         check_types("eval", values)
         asked = values.get("bench", "rooms")
@@ -115,7 +115,7 @@ class Resolver:
             labels["pose_untrained"] = True
         return [
             *exam.gens,
-            make_cell(
+            make_run(
                 self._workspace.runs,
                 spec,
                 _eval_name(spec, sees),

@@ -37,7 +37,7 @@ class Imports:
         return bool(self._counts[name])
 
     def digest(self, spec: TrainSpec | EvalSpec, model: BaseVLM, seen: AskedScenes) -> str:
-        """Of the frames that a cell looks at. `UserError` where its model needs more than pictures."""
+        """Of the frames that a run looks at. `UserError` where its model needs more than pictures."""
         if model.wants_cameras():
             raise UserError(
                 f"model {spec.model!r} needs the cameras of its frames (w2c and K), and imported frames have none",

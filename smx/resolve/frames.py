@@ -1,4 +1,4 @@
-"""The frames that runs look at: the gen cell that makes them, or the digest of those that are imported."""
+"""The frames that runs look at: the gen run that makes them, or the digest of those that are imported."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from smx.resolve.data import AskedScenes, Data, dataset_of
 from smx.resolve.external_frames import Imports
 from smx.resolve.preflight import needs_of, require_cameras, require_times, require_usable
 from smx.resolve.requests import Roots
-from smx.resolve.runs import make_cell
+from smx.resolve.runs import make_run
 from smx.run import Item, Run
 from smx.spec import EvalSpec, GenSpec, SampleSpec, TrainSpec, build
 
 
 class Frames:
-    """Gen cells of one workspace, and what train and eval cells look at. What proved usable is not looked at again."""
+    """Gen runs of one workspace, and what train and eval runs look at. What proved usable is not looked at again."""
 
     def __init__(self, context: Context, data: Data) -> None:
         self._context = context
@@ -29,7 +29,7 @@ class Frames:
         self.imports = Imports(context)
 
     def gen(self, spec: GenSpec, places: Roots) -> Run:
-        """The gen cell, its items the scenes that `spec.scenes` matches."""
+        """The gen run, its items the scenes that `spec.scenes` matches."""
         dataset = dataset_of(spec.dataset, spec.dataset_options)
         root = self._data.root(spec.dataset, dataset.needs_root, places.root)
         scenes = _matching(spec, self._data.scenes(spec.dataset, dataset, root))
@@ -48,12 +48,12 @@ class Frames:
         digest = self._data.digest(spec.dataset, dataset, root, scenes)
         items = tuple(Item(scene, scene) for scene in scenes)
         name = f"{spec.sampler}-{spec.frames}f-{spec.dataset}"
-        return make_cell(self._context.workspace.runs, spec, name, items, {"dataset": digest}, paths)
+        return make_run(self._context.workspace.runs, spec, name, items, {"dataset": digest}, paths)
 
     def looked_at(
         self, spec: TrainSpec | EvalSpec, model: BaseVLM, seen: AskedScenes, places: Roots
     ) -> tuple[list[Run], str]:
-        """(what makes the frames that a train or eval cell looks at, their digest); nothing makes imported ones."""
+        """(what makes the frames that a train or eval run looks at, their digest); nothing makes imported ones."""
         if spec.imported:
             return [], self.imports.digest(spec, model, seen)
         videos = self._data.videos(seen)

@@ -1,4 +1,4 @@
-"""A cell from its parts: its fingerprint, and the folder that its run has or will have."""
+"""A run from its parts: its fingerprint, and the folder it has or will have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from smx.run import Item, Run
 from smx.spec import AnySpec, fingerprint, named_plugins
 
 
-def make_cell(
+def make_run(
     runs: Path,
     spec: AnySpec,
     name: str,
@@ -21,25 +21,25 @@ def make_cell(
     labels: dict[str, Any] | None = None,
     needs: tuple[str, ...] = (),
 ) -> Run:
-    """The cell of `spec`, whose run is kept under `runs`. What the others are: see `Run`."""
-    mark = fingerprint(spec, inputs)
-    folder = run_path(runs, spec.kind, name, mark)
+    """The run of `spec`, kept under `runs`. What the others are: see `Run`."""
+    digest = fingerprint(spec, inputs)
+    folder = run_path(runs, spec.kind, name, digest)
     places = {role: None if path is None else str(path) for role, path in paths.items()}
     if spec.kind == "train":
         places["output"] = str(folder / "checkpoint")
-    return Run(spec, mark, name, folder, items, named_plugins(spec), inputs, places, labels or {}, needs)
+    return Run(spec, digest, name, folder, items, named_plugins(spec), inputs, places, labels or {}, needs)
 
 
-def run_path(runs: Path, kind: str, name: str, mark: str) -> Path:
+def run_path(runs: Path, kind: str, name: str, fingerprint: str) -> Path:
     """The run's folder: eight digits of the fingerprint, more where another run has those already."""
-    for digits in range(8, len(mark) + 1, 4):
-        folder = runs / kind / f"{name}-{mark[:digits]}"
+    for digits in range(8, len(fingerprint) + 1, 4):
+        folder = runs / kind / f"{name}-{fingerprint[:digits]}"
         existing = read_json(folder / "spec.json")
-        if existing is None or existing["fingerprint"] == mark:
+        if existing is None or existing["fingerprint"] == fingerprint:
             return folder
-    raise AssertionError(f"{runs / kind} holds another run with fingerprint {mark}")
+    raise AssertionError(f"{runs / kind} holds another run with fingerprint {fingerprint}")
 
 
-def unique(cells: Sequence[Run]) -> list[Run]:
+def unique(runs: Sequence[Run]) -> list[Run]:
     """Each run once, producers before consumers, first mention first."""
-    return list({cell.fingerprint: cell for cell in cells}.values())
+    return list({run.fingerprint: run for run in runs}.values())

@@ -51,7 +51,7 @@ def choose(context: Context, asked: str, places: Roots, *, trains: bool = False)
 
 
 def weights_of(context: Context, trained: Mapping[str, Run], chosen: ChosenWeights, places: Roots) -> Weights:
-    """Where the weights of the chosen variant are, or will be. `trained`: train cells that a checkpoint may name."""
+    """Where the weights of the chosen variant are, or will be. `trained`: train runs that a checkpoint may name."""
     given = places.checkpoint
     if given and not plugins.load("models", chosen.variant.base).trainable:
         raise UserError(f"model {chosen.name!r} has no weights, so --checkpoint means nothing to it")
@@ -137,17 +137,17 @@ def _allowing_mismatch(variant: Variant) -> Variant:
     return Variant.model_validate({**variant.model_dump(), "allow_position_mismatch": True})
 
 
-def _made_by(cell: Run, chosen: ChosenWeights) -> Weights:
-    """What a train cell leaves, or will leave."""
-    assert isinstance(cell.spec, TrainSpec)
-    if cell.spec.variant["base"] != chosen.variant.base:
+def _made_by(run: Run, chosen: ChosenWeights) -> Weights:
+    """What a train run leaves, or will leave."""
+    assert isinstance(run.spec, TrainSpec)
+    if run.spec.variant["base"] != chosen.variant.base:
         raise UserError(
-            f"{cell.title} trained {cell.spec.model!r}, of another base model than {chosen.name!r}",
-            f"smx eval --model {cell.spec.model} --checkpoint {cell.title}",
+            f"{run.title} trained {run.spec.model!r}, of another base model than {chosen.name!r}",
+            f"smx eval --model {run.spec.model} --checkpoint {run.title}",
         )
-    digests = {"checkpoint": f"train:{cell.fingerprint}"}
-    asked_right = f"--model {cell.spec.model} --checkpoint {cell.title}"
-    return Weights(cell.folder / "checkpoint", digests, (cell.fingerprint,), cell.spec.variant, asked_right)
+    digests = {"checkpoint": f"train:{run.fingerprint}"}
+    asked_right = f"--model {run.spec.model} --checkpoint {run.title}"
+    return Weights(run.folder / "checkpoint", digests, (run.fingerprint,), run.spec.variant, asked_right)
 
 
 def with_weights(chosen: ChosenWeights, weights: Weights) -> BaseVLM:
