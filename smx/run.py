@@ -15,6 +15,7 @@ class Item:
 
     id: str
     group: str
+    data: str = ""  # of gen: digest of the files that its scene is read from; "" where it is read from none
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
+from smx.digests import inputs_digest
 from smx.errors import SceneError, UserError
 
 if TYPE_CHECKING:
@@ -103,13 +104,7 @@ class Sample:
 
     @cached_property
     def _cameras(self) -> dict[str, np.ndarray]:
-        import numpy as np
-
-        try:
-            with np.load(self.folder / CAMERAS, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise _damaged(self.folder, f"{CAMERAS}: {error}") from error
+        return self._arrays(CAMERAS)
 
     @property
     def w2c(self) -> np.ndarray | None:
@@ -129,15 +124,7 @@ class Sample:
     @property
     def voxels(self) -> dict[str, np.ndarray] | None:
         """What `SceneView.seen` tells of the frames; None where it is unknown, or was not kept by an older smx."""
-        import numpy as np
-
-        try:
-            with np.load(self.folder / VOXELS, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise _damaged(self.folder, f"{VOXELS}: {error}") from error
+        return self._arrays(VOXELS) if (self.folder / VOXELS).exists() else None
 
     @property
     def metric(self) -> bool:
@@ -150,22 +137,42 @@ class Sample:
         from PIL import Image
 
         frames = []
-        for path in self.files:
+        for name in self.record["files"]:
             try:
-                with Image.open(path) as image:
+                with Image.open(io.BytesIO(self.content(name))) as image:
                     frames.append(np.asarray(image.convert("RGB")))
             except OSError as error:
-                raise _damaged(self.folder, f"{path.name}: {error}") from error
+                raise _damaged(self.folder, f"{name}: {error}") from error
         if len({frame.shape for frame in frames}) > 1:
             raise _damaged(self.folder, "its frames have different sizes")
         return np.stack(frames)
+
+    def content(self, name: str) -> bytes:
+        """A file of the sample. `SceneError` where it is not what was written."""
+        try:
+            data = (self.folder / name).read_bytes()
+        except OSError as error:
+            raise _damaged(self.folder, f"{name}: {error.strerror}") from error
+        written = self.record.get("written", {}).get(name)  # older samples do not say
+        if written is not None and written != _written(data):
+            raise _damaged(self.folder, f"{name} is not what was written")
+        return data
+
+    def _arrays(self, name: str) -> dict[str, np.ndarray]:
+        import numpy as np
+
+        try:
+            with np.load(io.BytesIO(self.content(name)), allow_pickle=False) as stored:
+                return {array: stored[array] for array in stored.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise _damaged(self.folder, f"{name}: {error}") from error
 
 
 def read(folder: Path) -> Sample:
     """The sample in `folder`. `SceneError` when it is missing or damaged, `UserError` when a newer smx made it."""
     try:
         record = json.loads((folder / RECORD).read_bytes())
-        missing = [name for name in (*record["files"], CAMERAS) if not (folder / name).is_file()]
+        lacking = _lacking(folder, record)
         whole = len(record["files"]) == len(record["ids"]) == len(record["fill"]) == 2 * len(record["pairs"])
         schema = int(record["schema"])
     except FileNotFoundError:
@@ -174,8 +181,8 @@ def read(folder: Path) -> Sample:
         raise _damaged(folder, f"{RECORD}: {error!r}") from error
     if schema > SCHEMA:
         raise UserError(f"{folder / RECORD} has schema {schema}, this smx reads {SCHEMA}", "upgrade smx")
-    if missing:
-        raise _damaged(folder, f"{missing[0]} is missing")
+    if lacking:
+        raise _damaged(folder, lacking)
     if not whole:
         raise _damaged(folder, f"{RECORD} does not list as many frames as pairs")
     return Sample(folder, record)
@@ -193,12 +200,68 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a whole sample is there."""
+    """Whether a sample is there, and every file of it is what was written."""
+    return _whole_record(folder) is not None
+
+
+def is_kept(folder: Path, data: str) -> bool:
+    """Whether a whole sample is there that was made from files of this digest (`smx.digests.inputs_digest`).
+
+    Cameras are read, and what has changed since the sample was written; of other files, the size is looked at.
+    """
     try:
-        read(folder)
-    except SceneError:
+        sample = read(folder)
+        made = (folder / RECORD).stat().st_mtime_ns  # it was written last
+        for name in sample.record.get("written", ()):
+            if name == CAMERAS or (folder / name).stat().st_mtime_ns > made:
+                sample.content(name)
+    except (SceneError, OSError):
         return False
-    return True
+    return inputs_digest(sample.record.get("source", {}).get("inputs", {})) == data
+
+
+def make_room(folder: Path, same: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of the sample that is there, where it is whole and has these values; else None, and `folder` is free.
+
+    A whole sample with other values (made from other data) is set aside, hidden beside it: the run that made it stands
+    and finds it again. One that was set aside and has these values is put back. What is damaged is written over.
+    """
+    record = _whole_record(folder)
+    if record is not None:
+        if _has(record, same):
+            return record
+        aside = _aside(folder, {key: record.get(key) for key in same})
+        shutil.rmtree(aside, ignore_errors=True)  # the same sample, byte for byte
+        with contextlib.suppress(FileNotFoundError):  # another process is at it
+            folder.rename(aside)
+    aside = _aside(folder, same)
+    record = _whole_record(aside)
+    if record is None or not _has(record, same):
+        return None
+    try:
+        aside.rename(folder)
+    except OSError:  # another process was faster, or what is there is damaged
+        return None
+    return record
+
+
+def _whole_record(folder: Path) -> dict[str, Any] | None:
+    """`sample.json` of a sample all of whose files are as they were written."""
+    try:
+        sample = read(folder)
+        for name in sample.record.get("written", ()):
+            sample.content(name)
+    except SceneError:
+        return None
+    return sample.record
+
+
+def _has(record: Mapping[str, Any], same: Mapping[str, Any]) -> bool:
+    return all(record.get(key) == value for key, value in same.items())
+
+
+def _aside(folder: Path, same: Mapping[str, Any]) -> Path:
+    return folder.with_name(f".{folder.name}.{inputs_digest(same)[:16]}.aside")
 
 
 def write(
@@ -214,7 +277,8 @@ def write(
 ) -> Sample:
     """Write a sample, or adopt the complete one that is already there.
 
-    `record` needs `ids` (the order of the files); `files` and `schema` are added. `frames`: (id, uint8
+    `record` needs `ids` (the order of the files); added are `schema`, `files` and `written`: each file's size and
+    sha256. `frames`: (id, uint8
     [H, W, 3]) of every distinct id, in any order; each is written as it comes. `voxels`: `SceneView.seen(ids)`.
     """
     if is_complete(folder):
@@ -230,7 +294,8 @@ def write(
         _write_file(temporary / CAMERAS, _npz(w2c, K, metric, pose_enc))
         if voxels is not None:
             _write_file(temporary / VOXELS, _compressed(voxels))
-        whole = {"schema": SCHEMA, **record, "files": files}
+        written = {path.name: _written(path.read_bytes()) for path in sorted(temporary.iterdir())}
+        whole = {"schema": SCHEMA, **record, "files": files, "written": written}
         _write_file(temporary / RECORD, (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode())
         _sync(temporary)
         _move_into_place(temporary, folder)
@@ -283,6 +348,24 @@ def _safe(name: str, what: str, *, nested: bool) -> str:
             "use letters, digits, '-', '_' and '.'; no '..', leading '.' or control character",
         )
     return name
+
+
+def _lacking(folder: Path, record: Mapping[str, Any]) -> str:
+    """Which of its files is not there, or not of the size that was written; "" where all are."""
+    sizes = dict.fromkeys((*record["files"], CAMERAS)) | {n: w[0] for n, w in record.get("written", {}).items()}
+    for name, size in sizes.items():
+        try:
+            there = (folder / name).stat().st_size
+        except FileNotFoundError:
+            return f"{name} is missing"
+        if size not in (None, there):
+            return f"{name} has {there} bytes of {size}"
+    return ""
+
+
+def _written(data: bytes) -> list[Any]:
+    """[bytes, sha256]."""
+    return [len(data), hashlib.sha256(data).hexdigest()]
 
 
 def _damaged(folder: Path, why: str) -> SceneError:

@@ -373,7 +373,7 @@ def test_the_digest_is_of_the_data_and_not_of_its_place(tmp_path: Path) -> None:
     make_depth(one / "depth", ["0.png"])
     cameras_json(one, 2)
     (one / "readme.txt").write_text("a note")
-    two = tmp_path / "two" / "renamed"
+    two = tmp_path / "two" / "scene"
     shutil.copytree(one, two)
     dataset = Dataset()
     first = dataset.digest(one)
@@ -382,11 +382,12 @@ def test_the_digest_is_of_the_data_and_not_of_its_place(tmp_path: Path) -> None:
     (two / "readme.txt").write_text("another")
     assert dataset.digest(two) == first
     for change in ("cameras.json", "rgb/1.png", "depth/0.png"):
-        changed = Path(shutil.copytree(one, tmp_path / change.replace("/", "-")))
+        changed = Path(shutil.copytree(one, tmp_path / change.replace("/", "-") / "scene"))
         (changed / change).write_bytes((changed / change).read_bytes() + b" ")
         assert dataset.digest(changed) != first, change
     (two / "rgb" / "1.png").rename(two / "rgb" / "2.png")
     assert dataset.digest(two) != first
+    assert dataset.digest(shutil.copytree(one, tmp_path / "hall")) != first, "a sample names its scene"
 
 
 # --- the fixtures and VSI-Bench's layout --------------------------------------------------------------------

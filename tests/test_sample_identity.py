@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from smx import plugins
-from smx.errors import SceneError
 from smx.geometry.view import GeometryOptions
 from smx.node.sampling import make_sample
 from smx.spec import dataset_label
@@ -40,15 +39,25 @@ def test_the_same_sample_is_adopted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [{"frames": 14}, {"frames": 12, "identity": "abd"}])
-def test_a_sample_of_other_data_or_another_rule_is_neither_used_nor_overwritten(
+def test_a_sample_of_other_data_or_another_rule_is_set_aside_and_comes_back_when_it_is_asked_for(
     tmp_path: Path, other: dict[str, Any]
 ) -> None:
-    """Lost otherwise: two data sets with a scene of one name would silently share frames."""
+    """Lost otherwise: two data sets with a scene of one name would silently share frames, or one would lose its own."""
     sample(tmp_path / "s", frames=12)
-    before = {p.name: p.read_bytes() for p in (tmp_path / "s").iterdir()}
-    with pytest.raises(SceneError, match="made from other data; move it away"):
-        sample(tmp_path / "s", **other)
-    assert {p.name: p.read_bytes() for p in (tmp_path / "s").iterdir()} == before
+    before = contents(tmp_path / "s")
+    sample(tmp_path / "s", **other)
+    sample(tmp_path / "fresh", **other)
+    assert contents(tmp_path / "s") == contents(tmp_path / "fresh") != before
+    times = {p.stat().st_mtime_ns for p in tmp_path.glob(".s.*.aside/*")}
+    sample(tmp_path / "s", frames=12)
+    assert contents(tmp_path / "s") == before
+    assert {p.stat().st_mtime_ns for p in (tmp_path / "s").iterdir()} == times, "it was not made again"
+    sample(tmp_path / "s", **other)
+    assert contents(tmp_path / "s") == contents(tmp_path / "fresh")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_options_that_make_other_scenes_have_a_folder_of_their_own() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from smx import sampleset
 from smx.control.code_changes import before
 from smx.control.sync import run_of
 from smx.failures import clipped
@@ -89,7 +90,7 @@ def _decide(run: Run, registry: Registry, asked: bool, retry: bool) -> Decision:
         if not gone:
             n = len(run.items)
             return Decision(run, "skip", f"done, {n - len(todo)}/{n} items; --retry tries the {len(todo)} failed again")
-        because = _damage(outcome, gone) or f"{len(gone)} of its outputs are gone"
+        because = _damage(outcome, gone) or f"{len(gone)} of its outputs are gone, damaged or of other data"
         return Decision(run, "run", f"done before, but {because}", gone, tried)
     if row is None and (old := next(before(run, registry), None)):
         return Decision(run, "run", f"{old.change} since it ran", todo, tried, changed=True)
@@ -112,8 +113,8 @@ def _damage(outcome: Outcome, todo: Sequence[Item]) -> str:
 
 
 def _kept(run: Run, item: Item, done: object) -> bool:
-    """Whether an item's result is recorded and still there (samples may have been deleted by hand)."""
+    """Whether an item's result is recorded and still there, whole (samples are deleted and damaged by hand)."""
     assert hasattr(done, "__contains__")
     if item.id not in done:
         return False
-    return run.kind != "gen" or (run.sample_folder(item.id) / "sample.json").exists()
+    return run.kind != "gen" or sampleset.is_kept(run.sample_folder(item.id), item.data)

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -319,7 +319,7 @@ def _write(
             "plugin_folders": [str(folder) for folder in settings["plugin_folders"]],
             "submitter": settings["origin"]["submitter"],
             "provenance": {k: v for k, v in settings["origin"].items() if k != "submitter"},
-            "shards": [[{"id": i.id, "group": i.group} for i in part] for part in settings["parts"]],
+            "shards": [[asdict(i) for i in part] for part in settings["parts"]],
         },
     )
     return attempt

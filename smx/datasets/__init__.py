@@ -105,6 +105,14 @@ class BaseDataset(Options):
     def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
         """Identity of these scenes' data under `root` (None: of all), hex; cheap (names, sizes, heads and tails).
 
-        No path in it. Files of which more than the name and size counts go through `smx.digests.file_digest`, which
-        remembers them.
+        No path in it. Contents go through `smx.digests`, which remembers them: `whole_digest` for camera files,
+        `pictures_digest` for folders of pictures, `file_digest` for videos.
         """
+
+    def inputs(self, root: Path | None, scenes: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Scene -> file or folder below it -> digest, of everything that opening the scene may read.
+
+        It is recorded with each sample and compared before a sample is used again. Here: one digest for all of it.
+        A scene of which nothing depends on files is left out, or has nothing.
+        """
+        return {scene: {"data": self.digest(root, [scene])} for scene in scenes}

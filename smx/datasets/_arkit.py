@@ -14,7 +14,7 @@ from smx.datasets._files import IMAGES, Numbered
 from smx.datasets._frame_reader import ImageMedia, read_depth
 from smx.datasets._posed_scan import Rig, RigScene, resized_K
 from smx.datasets._poses import dropped_poses
-from smx.datasets._scan_folders import children
+from smx.datasets._scan_folders import ReadFiles, children, inputs_of
 from smx.errors import SceneError
 from smx.geometry.phone_poses import read_pincam, read_traj
 from smx.geometry.poses import Poses
@@ -49,12 +49,18 @@ def only_videos(root: Path, found: dict[str, Path]) -> dict[str, str]:
     return {place.name: videos[0].name for place in others if (videos := sorted(place.glob("*.mov")))}
 
 
-def files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(files whose contents identify the scene, files whose sizes do)."""
+def files(folder: Path) -> ReadFiles:
+    """What opening the walk in `folder` may read, but for `metadata.csv`."""
     cameras = ("lowres_wide", "vga_wide")
     places = [*cameras, *(f"{name}_intrinsics" for name in cameras), "lowres_depth"]
-    sized = [file for name in places for file in _listed(folder / name)]
-    return [folder / "lowres_wide.traj"], sized
+    many = [file for name in places for file in _listed(folder / name)]
+    return ReadFiles(whole=[folder / "lowres_wide.traj"], many=many)
+
+
+def inputs(scene: str, folder: Path, root: Path) -> dict[str, str]:
+    """File -> digest of one walk, and where `metadata.csv` says that its sky is."""
+    sky = sky_directions(root, folder).get(scene)
+    return inputs_of(files(folder), folder) | ({} if sky is None else {"metadata.csv: sky_direction": sky})
 
 
 class ArkitScene(RigScene):

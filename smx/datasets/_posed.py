@@ -24,8 +24,9 @@ from smx.datasets._poses import (
     pose_files,
     stated_intrinsics,
 )
+from smx.datasets._scan_folders import ReadFiles, digest_of, inputs_of
 from smx.datasets._turned_cameras import upright
-from smx.digests import file_digest, files_digest
+from smx.digests import files_digest, whole_digest
 from smx.errors import SceneError, UserError
 from smx.geometry.poses import Poses
 
@@ -43,7 +44,9 @@ def digest(root: Path) -> str:
     files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix in _ENDINGS and p.is_file())
     if not files:
         raise UserError(f"no camera file under {root}", f"--poses takes {LOOKED_FOR}")
-    return files_digest(files, root) if root.is_dir() else f"{root.suffix}{file_digest(root)}"
+    if root.is_file():
+        return f"{root.suffix}{whole_digest(root)}"
+    return digest_of({".": inputs_of(ReadFiles(whole=files), root)})
 
 
 def of_one_scene(root: Path) -> bool:

@@ -74,15 +74,16 @@ def pose_files(layout: SceneFiles, format: PoseFormat) -> tuple[str, list[Path]]
     raise SceneError(f"{layout.base}: no cameras of format {format!r}; looked for {', '.join(_PLACES[format])}")
 
 
-def beside(layout: SceneFiles, format: PoseFormat) -> list[Path]:
-    """Every file that `join` and `stated_intrinsics` read (and the depth camera's), for a digest."""
+def beside(layout: SceneFiles, format: PoseFormat) -> tuple[list[Path], list[Path]]:
+    """Every file that `join` and `stated_intrinsics` read (and the depth camera's), and those of one pose each."""
     if layout.base is None:
-        return []
+        return [], []
     name, files = pose_files(layout, format) or ("none", [])
     if name == "colmap":
         files = [files[0], *(files[0].with_name(other) for other in ("cameras.txt", "rigs.txt", "frames.txt"))]
     others = [_intrinsics_file(layout), layout.base / "intrinsic" / "intrinsic_depth.txt"]
-    return [file for file in (*files, *others) if file is not None and file.is_file()]
+    each = files if name == "posetxt" else []
+    return [file for file in (*files, *others) if file is not None and file not in each], each
 
 
 def join(layout: SceneFiles, media: Frames, format: PoseFormat, intrinsics: Sequence[float] | None) -> Joined | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from smx.digests import file_digest
+from smx.digests import file_digest, pictures_digest, whole_digest
 from smx.errors import UserError, unknown
 
 
@@ -39,16 +41,34 @@ def the_one(found: dict[str, Path], scene_id: str, looked_for: str) -> Path:
     return found[scene_id]
 
 
-def digest_of(
-    found: dict[str, Path], files: Callable[[Path], tuple[list[Path], list[Path]]], scenes: Sequence[str] | None
-) -> str:
-    """SHA-256 over the scenes' files, hex. `files` gives (files whose heads and tails count, whose sizes do)."""
-    hashed = hashlib.sha256()
-    for scene in sorted(found if scenes is None else set(scenes) & found.keys()):
-        whole, sized = files(found[scene])
-        listed = [(file, file_digest(file)) for file in whole if file.is_file()]
-        listed += [(file, str(file.stat().st_size)) for file in sized]
-        for file, identity in sorted(listed):
-            inside = file.relative_to(found[scene]).as_posix() if found[scene].is_dir() else file.suffix
-            hashed.update(f"{scene}\0{inside}\0{identity}\n".encode())
-    return hashed.hexdigest()
+class ReadFiles(NamedTuple):
+    """What opening a scene may read, by how much of it counts; files that are not there are left out."""
+
+    ends: Sequence[Path] = ()  # videos, streams of depth: both ends
+    whole: Sequence[Path] = ()  # cameras, poses, intrinsics: every byte
+    many: Sequence[Path] = ()  # pictures, depth maps, one pose a file: a folder at a time
+
+
+def inputs_of(files: ReadFiles, base: Path) -> dict[str, str]:
+    """File or folder, relative to `base` -> digest."""
+    name = _name_below(base)
+    inputs = {name(file): file_digest(file) for file in files.ends if file.is_file()}
+    inputs |= {name(file): whole_digest(file) for file in files.whole if file.is_file()}
+    folders: dict[Path, list[Path]] = {}
+    for file in files.many:
+        folders.setdefault(file.parent, []).append(file)
+    return inputs | {f"{name(folder)}/": pictures_digest(held) for folder, held in folders.items()}
+
+
+def folder_of(place: Path) -> Path:
+    """The folder of a scene that is one, or of its file."""
+    return place if place.is_dir() else place.parent
+
+
+def digest_of(inputs: Mapping[str, Mapping[str, str]]) -> str:
+    """SHA-256 over what `BaseDataset.inputs` names, hex."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _name_below(base: Path) -> Callable[[Path], str]:
+    return lambda path: path.relative_to(base).as_posix()

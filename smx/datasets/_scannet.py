@@ -13,7 +13,7 @@ from smx.datasets._files import IMAGES, Numbered, numbered
 from smx.datasets._frame_reader import ImageMedia, read_depth
 from smx.datasets._posed_scan import Rig, RigScene, resized_K
 from smx.datasets._poses import dropped_poses
-from smx.datasets._scan_folders import children
+from smx.datasets._scan_folders import ReadFiles, children
 from smx.datasets._sens import SensMedia
 from smx.errors import SceneError
 from smx.geometry import _parse as parse
@@ -57,14 +57,15 @@ def open_scene(scene_id: str, place: Path, prefer: Prefer) -> Scene:
     return ExportedScene(scene_id, place)
 
 
-def files(place: Path) -> tuple[list[Path], list[Path]]:
-    """(files whose contents identify the scene, files whose sizes do)."""
+def files(place: Path) -> ReadFiles:
+    """What opening the scan at `place` may read."""
     sens = _sens_of(place)
-    whole = [sens] if sens is not None else []
+    ends = [sens] if sens is not None else []
     if not place.is_dir():
-        return whole, []
-    whole += [place / name for names in _INTRINSICS.values() for name in names]
-    return whole, [file for name in ("color", "depth", "pose") for file in _listed(place / name)]
+        return ReadFiles(ends)
+    whole = [place / name for names in _INTRINSICS.values() for name in names]
+    many = [file for name in ("color", "depth", "pose") for file in _listed(place / name)]
+    return ReadFiles(ends, [*whole, place / f"{place.name}.txt"], many)
 
 
 class SensScene(RigScene):

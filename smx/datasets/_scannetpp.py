@@ -14,7 +14,7 @@ from smx.datasets._files import IMAGES, numbered, stem
 from smx.datasets._frame_reader import ImageMedia, Media, VideoMedia, read_depth
 from smx.datasets._posed_scan import Rig, RigScene, resized_K
 from smx.datasets._poses import dropped_poses
-from smx.datasets._scan_folders import children
+from smx.datasets._scan_folders import ReadFiles, children
 from smx.errors import SceneError
 from smx.geometry.phone_poses import read_iphone
 from smx.geometry.poses import Poses, read_colmap, read_nerfstudio
@@ -45,14 +45,15 @@ def open_scene(scene_id: str, folder: Path, camera: Camera, poses: PoseFile) -> 
     return DslrScene(scene_id, folder / "dslr") if camera == "dslr" else IphoneScene(scene_id, folder / "iphone", poses)
 
 
-def files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(files whose contents identify the scene, files whose sizes do)."""
+def files(folder: Path) -> ReadFiles:
+    """What opening the scene in `folder` may read."""
     iphone, dslr = folder / "iphone", folder / "dslr"
-    names = (*_VIDEOS, "depth.bin", "pose_intrinsic_imu.json", "colmap/cameras.txt", "colmap/images.txt")
-    whole = [iphone / name for name in (*names, "nerfstudio/transforms.json")]
+    colmap = (f"colmap/{name}.txt" for name in ("cameras", "images", "rigs", "frames"))
+    whole = [iphone / name for name in ("pose_intrinsic_imu.json", *colmap, "nerfstudio/transforms.json")]
     whole.append(dslr / "nerfstudio" / "transforms_undistorted.json")
     places = [iphone / "rgb", iphone / "depth", *(dslr / name for name in _UNDISTORTED)]
-    return whole, [file for place in places for file in _images(place)]
+    many = [file for place in places for file in _images(place)]
+    return ReadFiles([iphone / name for name in (*_VIDEOS, "depth.bin")], whole, many)
 
 
 class IphoneScene(RigScene):

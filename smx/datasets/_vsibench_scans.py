@@ -11,6 +11,7 @@ import numpy as np
 from smx.datasets import Cameras, Scene, _arkit, _scannet, _scannetpp
 from smx.datasets._frame_reader import VideoMedia
 from smx.datasets._posed_scan import resized_K
+from smx.datasets._scan_folders import folder_of, inputs_of
 from smx.errors import SceneError
 
 _CAMERAS: tuple[_arkit.Camera, ...] = ("vga_wide", "lowres_wide")
@@ -67,18 +68,22 @@ class JoinedScene(Scene):
         return [int(i) for i in self._original.frame_ids[list(ids)]]
 
 
-def original_files(scene_id: str, originals: Path) -> list[Path]:
-    """The files of a scene's original whose contents identify it; none where it is not there."""
+def original_inputs(scene_id: str, originals: Path) -> dict[str, str]:
+    """File -> digest of everything that a scene's original may be read from; nothing where it is not there."""
     kind, _, name = scene_id.partition("/")
     root = originals / kind
     if kind == "scannet" and name in (found := _scannet.find(root)):
-        return _scannet.files(found[name])[0]
+        return inputs_of(_scannet.files(found[name]), folder_of(found[name]))
     if kind == "scannetpp" and name in (found := _scannetpp.find(root, "iphone")):
-        return _scannetpp.files(found[name])[0]
+        return inputs_of(_scannetpp.files(found[name]), found[name])
     if kind == "arkitscenes":
         places = {found[name] for camera in _CAMERAS if name in (found := _arkit.find(root, camera))}
-        return [file for place in sorted(places) for file in _arkit.files(place)[0]]
-    return []
+        return {
+            f"{place.relative_to(root).as_posix()}/{file}": content
+            for place in sorted(places)
+            for file, content in _arkit.inputs(name, place, root).items()
+        }
+    return {}
 
 
 def _original(scene_id: str, originals: Path, frames: int) -> Scene:

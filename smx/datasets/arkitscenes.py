@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,16 +47,16 @@ class Dataset(BaseDataset):
         return ArkitScene(scene_id, folder, self.camera, self.upright, root)
 
     def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
-        """SHA-256 over trajectories, names and sizes of pictures, intrinsics and depth, and where the sky is."""
-        from smx.datasets._arkit import files, sky_directions
+        """SHA-256 over `inputs` of these scenes."""
+        return digest_of(self.inputs(root, sorted(self._find(root)) if scenes is None else scenes))
+
+    def inputs(self, root: Path | None, scenes: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Scene -> file -> digest."""
+        from smx.datasets._arkit import inputs
 
         found = self._find(root)
         assert root is not None
-        skies = [
-            (scene, sky_directions(root, found[scene]).get(scene))
-            for scene in sorted(found if scenes is None else set(scenes) & found.keys())
-        ]
-        return hashlib.sha256(f"{digest_of(found, files, scenes)}{skies}".encode()).hexdigest()
+        return {scene: inputs(scene, found[scene], root) for scene in scenes if scene in found}
 
     def _find(self, root: Path | None) -> dict[str, Path]:
         from smx.datasets._arkit import LOOKED_FOR, find

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -13,6 +12,7 @@ from pydantic import Field, PositiveFloat
 
 from smx.datasets import BaseDataset, Cameras, Scene
 from smx.datasets._files import LOOKED_FOR, NoScene, PoseFormat, Prefer, SceneFiles, find_scenes, look, numbered
+from smx.datasets._scan_folders import ReadFiles, digest_of, folder_of, inputs_of
 from smx.errors import SceneError, UserError, unknown
 
 if TYPE_CHECKING:
@@ -65,26 +65,14 @@ class Dataset(BaseDataset):
             raise SceneError(f"{found[scene_id]}: {reason}") from None
 
     def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
-        """SHA-256 over each scene's files: heads and tails of videos and camera files, names and sizes of images."""
-        from smx.digests import file_digest
+        """SHA-256 over `inputs` of these scenes."""
+        return digest_of(self.inputs(root, sorted(self._find(root)[0]) if scenes is None else scenes))
 
-        found, _ = self._find(root)
-        wanted = set(scenes or ())
-        hashed = hashlib.sha256()
-        for scene, path in found.items():
-            if scenes is not None and scene not in wanted:
-                continue
-            try:
-                layout = look(path, self.prefer)
-            except NoScene:  # an empty scene: it fails alone when it is opened
-                continue
-            name = "." if path == root else path.name
-            images = [(file, str(file.stat().st_size)) for file in (*layout.images, *layout.depth)]
-            whole = [(file, file_digest(file)) for file in _read_whole(layout, self.poses)]
-            for file, identity in sorted(images + whole):
-                inside = file.relative_to(path).as_posix() if path.is_dir() else file.suffix
-                hashed.update(f"{name}\0{inside}\0{identity}\n".encode())
-        return hashed.hexdigest()
+    def inputs(self, root: Path | None, scenes: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Scene -> file -> digest."""
+        one = scenes[0] if len(scenes) == 1 else None
+        found = find_scenes(root, self.prefer, one)[0] if root is not None else {}
+        return {scene: _inputs(found[scene], self) for scene in scenes if scene in found}
 
     def _find(self, root: Path | None) -> tuple[dict[str, Path], dict[str, str]]:
         """(scene id -> its folder or video, name -> why it was skipped), at least one scene."""
@@ -291,8 +279,21 @@ class FramesScene(Scene):
         return at
 
 
-def _read_whole(layout: SceneFiles, poses: PoseFormat) -> list[Path]:
-    """Files whose contents count: the video, the camera files, the intrinsics."""
-    from smx.datasets._poses import beside
+def _inputs(place: Path, options: Dataset) -> dict[str, str]:
+    """File -> digest of what opening the scene at `place` may read, and what is said of files that are not read."""
+    from smx.datasets._poses import beside, unread_cameras
 
-    return ([layout.video] if layout.video else []) + beside(layout, poses)
+    try:
+        layout = look(place, options.prefer)
+    except NoScene:  # an empty scene: it fails alone when it is opened
+        return {}
+    try:
+        cameras, many = beside(layout, options.poses)
+    except SceneError:  # of no such format: it fails alone, too
+        cameras, many = [], []
+    lists = [layout.base / name for name in ("rgb.txt", "depth.txt")] if layout.base else []  # whose depth is TUM's
+    files = ReadFiles(
+        [layout.video] if layout.video else [], [*cameras, *lists], [*layout.images, *layout.depth, *many]
+    )
+    unread = [*layout.unread, *(unread_cameras(layout) if not cameras and options.poses == "auto" else [])]
+    return inputs_of(files, folder_of(place)) | ({"unread": "; ".join(unread)} if unread else {})

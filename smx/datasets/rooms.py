@@ -53,6 +53,10 @@ class Dataset(BaseDataset):
         identity = json.dumps({"generator": GENERATOR, **self.model_dump()}, sort_keys=True)
         return hashlib.sha256(identity.encode()).hexdigest()
 
+    def inputs(self, root: Path | None, scenes: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Nothing is read: the options and the generator's version, which a run and a sample name, say all."""
+        return {}
+
 
 class _Rooms(Scene):
     def __init__(self, options: Dataset, scene_id: str) -> None:

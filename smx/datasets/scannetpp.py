@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from smx.datasets import BaseDataset, Scene
-from smx.datasets._scan_folders import digest_of, need_root, need_scenes, the_one
+from smx.datasets._scan_folders import digest_of, folder_of, inputs_of, need_root, need_scenes, the_one
 
 
 class Dataset(BaseDataset):
@@ -37,10 +37,15 @@ class Dataset(BaseDataset):
         return open_scene(scene_id, folder, self.camera, self.poses)
 
     def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
-        """SHA-256 over heads and tails of video, depth and camera files, names and sizes of pictures."""
+        """SHA-256 over `inputs` of these scenes."""
+        return digest_of(self.inputs(root, self.scenes(root) if scenes is None else scenes))
+
+    def inputs(self, root: Path | None, scenes: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Scene -> file -> digest."""
         from smx.datasets._scannetpp import files
 
-        return digest_of(self._find(root), files, scenes)
+        found = self._find(root)
+        return {scene: inputs_of(files(found[scene]), folder_of(found[scene])) for scene in scenes if scene in found}
 
     def _find(self, root: Path | None) -> dict[str, Path]:
         from smx.datasets._scannetpp import LOOKED_FOR, find

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from smx.datasets import BaseDataset, Scene
+from smx.datasets._scan_folders import ReadFiles, digest_of, inputs_of
 from smx.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -44,25 +44,22 @@ class Dataset(BaseDataset):
         return VideoScene(scene_id, videos[scene_id])
 
     def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
-        """SHA-256 over each scene's id and its video's size, first and last MiB."""
-        from smx.digests import file_digest
+        """SHA-256 over `inputs` of these scenes."""
+        return digest_of(self.inputs(root, sorted(_videos(root)) if scenes is None else scenes))
 
-        hashed = hashlib.sha256()
+    def inputs(self, root: Path | None, scenes: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Scene -> file -> digest: the video, and what cameras and depth of a joined scene come from."""
         videos = _videos(root)
-        for scene in sorted(videos if scenes is None else set(scenes) & videos.keys()):
-            path = videos[scene]
-            hashed.update(f"{scene}\0{file_digest(path)}\n".encode())
-            for file in self._originals(root, scene):
-                hashed.update(f"{scene}\0{file.name}\0{file_digest(file)}\n".encode())
-        return hashed.hexdigest()
+        return {scene: self._inputs(root, scene, videos[scene]) for scene in scenes if scene in videos}
 
-    def _originals(self, root: Path | None, scene: str) -> list[Path]:
-        """Files that cameras and depth of a joined scene come from."""
+    def _inputs(self, root: Path | None, scene: str, video: Path) -> dict[str, str]:
+        inputs = inputs_of(ReadFiles([video]), video.parent)
         if not self.joined or root is None:
-            return []
-        from smx.datasets._vsibench_scans import original_files
+            return inputs
+        from smx.datasets._vsibench_scans import original_inputs
 
-        return [file for file in original_files(scene, root / "originals") if file.is_file()]
+        original = original_inputs(scene, root / "originals")
+        return inputs | {f"originals/{name}": content for name, content in original.items()}
 
 
 class VideoScene(Scene):

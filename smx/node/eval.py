@@ -12,6 +12,7 @@ from typing import Any
 
 from smx import plugins, sampleset
 from smx.benches import BaseBench, Question
+from smx.digests import inputs_digest
 from smx.errors import SceneError
 from smx.models import AnswerCost, BaseVLM, Query, Reply, Runner, SceneInput
 from smx.node.frame_order import shown
@@ -98,11 +99,19 @@ def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool, made: Out
     place = sample_folder(root, spec, label, scene)
     if spec.imported and not place.is_dir():
         raise SceneError(f"scene {scene!r} is not among the frames imported as {spec.sampler!r} ({spec.frames} frames)")
-    sample = sampleset.read(place)
-    if cameras and sample.w2c is None:
+    retry = f"smx retry {shard.attempt.run.path.name}"
+    try:
+        sample = sampleset.read(place)
+        frames, w2c = sample.frames(), sample.w2c  # read, and found to be what was written
+    except SceneError as error:
+        raise SceneError(str(error) if spec.imported else f"{error}: {retry}") from error
+    of_data = inputs_digest(sample.record["source"].get("inputs", {}))
+    if made is not None and of_data != made.done[scene]["data"].get("inputs", ""):
+        raise SceneError(f"the sample of scene {scene!r} is of other data than this run's: {retry}")
+    if cameras and w2c is None:
         why = "".join(f"; {line}" for line in sample.record.get("warnings", ()) if line.startswith("cameras"))
         raise SceneError(f"scene {scene!r} has no cameras, which this model needs{why}")
-    return SceneInput(scene, sample.frames(), sample.timestamps, sample.w2c, sample.K, sample.duration)
+    return SceneInput(scene, frames, sample.timestamps, w2c, sample.K, sample.duration)
 
 
 def query(bench: BaseBench, question: Question) -> Query:

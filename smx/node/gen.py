@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins, sampleset
+from smx.digests import DIGESTS, digests_in, inputs_digest, remembering
 from smx.errors import SceneError
 from smx.node.geometry import source_of
 from smx.node.parallel import finished, workers_for
@@ -31,11 +32,19 @@ def work(shard: Shard) -> None:
     index = sampleset.set_folder(root, spec.sampler, spec.frames, identity[:8])
     label = dataset_label(spec.dataset, spec.dataset_options)
     geometry = source_of(spec.geometry, shard.path("poses") or shard.path("vggt"))
+    cache = shard.path("cache")
+    assert cache is not None
+    known = digests_in(cache / DIGESTS)
 
     def make(item: Item) -> tuple[dict[str, Any], float]:
         started = shard.begin(item.id)
+        with remembering(known):
+            inputs = dataset.inputs(shard.path("dataset"), [item.id]).get(item.id, {})
+        if item.data and inputs_digest(inputs) != item.data:
+            raise SceneError(f"files of scene {item.id!r} have changed since this run was planned: ask for it again")
         data = make_sample(
             dataset.open(shard.path("dataset"), item.id),
+            inputs=inputs,
             sampler_name=spec.sampler,
             sampler=sampler,
             n=spec.frames,
@@ -43,7 +52,7 @@ def work(shard: Shard) -> None:
             geometry=spec.geometry,
             folder=sampleset.folder(root, spec.sampler, spec.frames, identity[:8], label, item.id),
             image=spec.image_format,
-            cache=_cache(shard, item.id),
+            cache=_cache(shard, item, inputs),
             source_of=geometry,
             extra={"sample_set": identity, "dataset": label, "dataset_version": type(dataset).version},
         )
@@ -64,7 +73,7 @@ def work(shard: Shard) -> None:
             shard.succeed(item.id, data, time.perf_counter() - took / workers)
 
 
-def _cache(shard: Shard, scene: str) -> Path:
+def _cache(shard: Shard, item: Item, inputs: dict[str, str]) -> Path:
     """Where a scene's voxels are kept: named after everything they depend on."""
     spec, record = shard.spec, shard.attempt.run.spec
     assert isinstance(spec, GenSpec)
@@ -72,8 +81,8 @@ def _cache(shard: Shard, scene: str) -> Path:
         "dataset": spec.dataset,
         "options": spec.dataset_options,
         "version": record["plugins"][f"datasets/{spec.dataset}"],
-        "data": record["inputs"]["dataset"],
-        "scene": scene,
+        "data": inputs_digest(inputs) or record["inputs"]["dataset"],
+        "scene": item.id,
         "geometry": spec.geometry.model_dump(mode="json"),
         "voxels": VOXELS_VERSION,
     }

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from smx.datasets import Scene
+from smx.digests import checkpoint_digest
+from smx.errors import SceneError, UserError
 from smx.geometry.source import DepthSource, GeometrySource, SourceOf
 from smx.geometry.view import GeometryOptions
 
@@ -29,9 +31,11 @@ def _from_dataset(options: GeometryOptions, poses: Path | None) -> SourceOf:
 
 
 def _from_files(options: GeometryOptions, poses: Path | None) -> SourceOf:
-    from smx.datasets._posed import PosedScene
+    from smx.datasets._posed import PosedScene, digest
 
     assert poses is not None
+    if options.content is not None and digest(poses) != options.content:
+        raise UserError(f"camera files at {poses} have changed since this run was planned", "ask for it again")
 
     def make(scene: Scene, candidates: np.ndarray) -> GeometrySource:
         posed = PosedScene(scene, poses, options.poses, options.metric)
@@ -54,6 +58,8 @@ def _from_vggt(options: GeometryOptions, weights: Path | None) -> SourceOf:
 
         with loading:
             if not loaded:
+                if checkpoint_digest(weights) != options.content:
+                    raise SceneError(f"VGGT's weights at {weights} have changed since this run was planned")
                 device = "cuda" if torch.cuda.is_available() else "cpu"
                 loaded.append(Network(weights, options.points, options.precision, device))
         return loaded[0]

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from smx import sampleset
 from smx.atomic_io import write_atomic
 from smx.datasets import Scene
 from smx.datasets._prefetch import DecodedOnce
+from smx.digests import inputs_digest
 from smx.errors import SceneError
 from smx.geometry.source import CamerasLike, GeometrySource, NoGeometry, SourceOf
 from smx.geometry.view import GeometryOptions, SceneView, candidates_of
@@ -37,8 +39,12 @@ def make_sample(
     image: Literal["png", "jpg"] = "png",
     cache: Path | None = None,
     source_of: SourceOf = from_dataset,
+    inputs: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Write the sample of `scene` to `folder` and return its summary; a complete one that is there is adopted.
+    """Write the sample of `scene` to `folder` and return its summary; the same one that is there is adopted.
+
+    A sample of other data that is there is set aside, and comes back when it is asked for: `sampleset.make_room`.
+    `inputs`: file -> digest of what the scene is read from (`BaseDataset.inputs`); recorded in its source.
 
     `extra` is recorded as it is (dataset, fingerprint …) and must not change from one machine to another.
     `source_of` makes the scene's geometry from it and the raw ids of its candidates.
@@ -55,9 +61,12 @@ def make_sample(
         "fps": scene.fps,
         "width": scene.width,
         "height": scene.height,
+        **({"inputs": dict(inputs)} if inputs else {}),
+        **({"geometry": geometry.content} if geometry.content else {}),  # camera files or weights
     }
-    if sampleset.is_complete(folder):
-        return summary(_adopted(folder, source, extra))
+    there = sampleset.make_room(folder, json.loads(json.dumps({"source": source, **extra})))
+    if there is not None:
+        return summary(there)
     once = DecodedOnce(scene)
     needs = sampler.requires()
     warnings = list(scene.remarks())
@@ -98,15 +107,6 @@ def make_sample(
     return summary(record)
 
 
-def _adopted(folder: Path, source: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """The record of a sample that is there, made from the same frames by the same rule. `SceneError` otherwise."""
-    record = sampleset.read(folder).record
-    same = json.loads(json.dumps({"source": source, **extra}))
-    if any(record.get(key) != value for key, value in same.items()):
-        raise SceneError(f"{folder} holds a sample made from other data; move it away and this one takes its place")
-    return record
-
-
 def summary(record: dict[str, Any]) -> dict[str, Any]:
     """The few numbers of a sample that a run records for each scene. A frame paired with itself says nothing."""
     source = record["source"]
@@ -118,6 +118,7 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
         "overlap": round(float(np.mean(overlaps)), 6) if overlaps else None,
         "coverage": record["coverage"],
         **({"ends_early": [source["frames"], source["frames_declared"]]} if "frames_declared" in source else {}),
+        **({"inputs": inputs_digest(source["inputs"])} if "inputs" in source else {}),
         **({"doubt": doubt} if (doubt := record["geometry"].get("doubt")) else {}),
         **({"warnings": record["warnings"]} if record.get("warnings") else {}),
     }

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from smx import plugins
-from smx.atomic_io import read_json, write_json
+from smx.atomic_io import write_json
 from smx.benches import BaseBench, Question
 from smx.datasets import BaseDataset
-from smx.digests import remembering
+from smx.datasets._scan_folders import digest_of
+from smx.digests import DIGESTS, digests_in, remembering
 from smx.errors import UserError
 from smx.resolve.context import Context
 from smx.resolve.requests import Roots
@@ -50,7 +51,7 @@ class Data:
         self._remember = remember
         self._questions: dict[Any, list[Question]] = {}
         self._scenes: dict[Any, list[str]] = {}
-        self._digests: dict[Any, str] = {}
+        self._inputs: dict[Any, dict[str, dict[str, str]]] = {}
 
     # where
 
@@ -120,20 +121,25 @@ class Data:
         return self._scenes[key]
 
     def digest(self, name: str, dataset: BaseDataset, root: Path | None, scenes: Sequence[str]) -> str:
-        """Of these scenes alone: what is added beside them changes no run. Files are read once, not by each command."""
+        """Of these scenes alone: what is added beside them changes no run."""
+        read = self.inputs(name, dataset, root, scenes)
+        return digest_of(read) if read else dataset.digest(root, scenes)
+
+    def inputs(
+        self, name: str, dataset: BaseDataset, root: Path | None, scenes: Sequence[str]
+    ) -> dict[str, dict[str, str]]:
+        """`BaseDataset.inputs` of these scenes. Files are read once, not by each command."""
         key = (name, dataset, root, tuple(scenes))
-        if key not in self._digests:
-            place = self._context.workspace.cache / "digests.json"
-            known: dict[str, Any] = {}
-            with contextlib.suppress(UserError, OSError):  # damaged, or not ours to read: it is made again
-                known = read_json(place) or {}
+        if key not in self._inputs:
+            place = self._context.workspace.cache / DIGESTS
+            known = digests_in(place)
             before = dict(known)
             with remembering(known):
-                self._digests[key] = dataset.digest(root, scenes)
+                self._inputs[key] = dataset.inputs(root, scenes)
             if self._remember and known != before:
                 with contextlib.suppress(OSError):
                     write_json(place, known)
-        return self._digests[key]
+        return self._inputs[key]
 
     def questions(self, name: str, bench: BaseBench, root: Path | None) -> list[Question]:
         """What the bench asks, at least one. Those without ground truth are among them, and the user is told."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smx.datasets import BaseDataset
+from smx.digests import inputs_digest
 from smx.errors import UserError
 from smx.models import BaseVLM
 from smx.resolve.context import Context
@@ -46,7 +47,8 @@ class Frames:
             "vggt": places.vggt if spec.geometry.source == "vggt" else None,
         }
         digest = self._data.digest(spec.dataset, dataset, root, scenes)
-        items = tuple(Item(scene, scene) for scene in scenes)
+        read = self._data.inputs(spec.dataset, dataset, root, scenes)
+        items = tuple(Item(scene, scene, inputs_digest(read.get(scene, {}))) for scene in scenes)
         name = f"{spec.sampler}-{spec.frames}f-{spec.dataset}"
         return make_run(self._context.workspace.runs, spec, name, items, {"dataset": digest}, paths)
 
