@@ -61,7 +61,7 @@ def test_shipped_history_reads_as_the_notes_do(registry: Registry) -> None:
     assert one(registry, mark="lucky").ids == ["2892391", "2868429", "2867906"]
     dates = [row.date for row in rows(registry)[0]]
     assert dates == sorted(dates, reverse=True)
-    scores = registry.scores(imported=True, metric="all.micro", task="room_size_estimation", dataset="arkitscenes")
+    scores = registry.scores(origin=None, metric="all.micro", task="room_size_estimation", dataset="arkitscenes")
     assert {s.variant: s.value for s in scores} == {
         "spatialmllm": 0.5320000018676122,
         "qwen2_5vl": 0.29066666692495347,

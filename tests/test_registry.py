@@ -18,7 +18,7 @@ import pytest
 from smx.errors import UserError
 from smx.registry import connection
 from smx.registry.migrations import MIGRATIONS
-from smx.registry.rows import AttemptRow, CellScore, RunRow, ScoreRow, ShardRow, SubmissionRow
+from smx.registry.rows import AttemptRow, CellScore, RunRow, RunScore, ScoreRow, ShardRow, SubmissionRow
 from smx.registry.scores import score_rows
 from smx.registry.store import Registry
 from smx.spec import canonical
@@ -277,7 +277,7 @@ def test_looking_changes_no_byte_so_git_stays_clean(registry: Registry) -> None:
     before, stamp = registry.path.read_bytes(), registry.path.stat().st_mtime_ns
     with Registry.open(registry.path) as reader:
         reader.runs()
-        reader.scores(imported=True)
+        reader.scores(origin=None)
         reader.query("select * from ledger")
     assert (registry.path.read_bytes(), registry.path.stat().st_mtime_ns) == (before, stamp)
     assert [p.name for p in registry.path.parent.iterdir()] == ["registry.db"]
@@ -614,12 +614,16 @@ def test_the_score_table_of_the_report_and_of_plain_sql_are_the_same(registry: R
     def plain(where: str) -> list[CellScore]:
         return sorted(map(CellScore._make, registry.query(f"select {columns} from score_table where {where}")), key=str)
 
-    assert sorted(registry.scores(imported=True), key=str) == plain("true")
+    assert sorted(registry.scores(origin=None), key=str) == plain("true")
     assert len(plain("true")) == 5
     assert sorted(registry.scores(sampler="sa", metric="task"), key=str) == plain("sampler = 'sa' and metric = 'task'")
-    assert sorted(registry.scores(tag="paper", imported=True), key=str) == plain(f"fingerprint = '{C}'")
-    assert sorted(registry.scores(variant="past", imported=True), key=str) == plain("origin = 'imported'")
+    assert sorted(registry.scores(tag="paper", origin=None), key=str) == plain(f"fingerprint = '{C}'")
+    assert sorted(registry.scores(variant="past", origin="imported"), key=str) == plain("origin = 'imported'")
     assert registry.scores(sampler="uniform") == []
+    for row in registry.run_scores():
+        (cell,) = registry.scores(fingerprint=row.fingerprint, metric=row.metric, task=row.task)
+        assert row == RunScore(*(getattr(cell, name) for name in RunScore._fields))
+    assert len(registry.run_scores()) == len(plain("origin = 'run'")) == 4
 
 
 def test_an_excluded_attempt_counts_in_no_table_and_a_doubtful_one_says_so(registry: Registry) -> None:

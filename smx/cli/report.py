@@ -181,7 +181,7 @@ def _tables(query: Query, *, imported: bool, published: bool) -> list[Table]:
             from smx.control.sync import refresh
 
             refresh(place, registry, say)
-        asked = {run.bench for run in registry.runs(kind="eval") if run.bench}
+        asked = registry.benches()
         others_only = published and query.bench in BENCHES - asked  # nothing of ours yet, which is no mistake
         found = [] if others_only else tables(registry, query)
         found += imported_tables(registry, query) if imported else []

@@ -162,8 +162,27 @@ class NoteRow:
     created: str = field(default_factory=now)
 
 
+class RunScore(NamedTuple):
+    """A ScoreRow, and whether the attempt behind it is marked doubtful. A tuple, because there are many."""
+
+    fingerprint: str
+    bench: str
+    scorer: str
+    metric: str
+    value: float | None
+    n: int
+    task: str = ""
+    unparsed: int = 0
+    ci_low: float | None = None
+    ci_high: float | None = None
+    majority_score: float | None = None
+    majority_gain_low: float | None = None
+    majority_answer: str | None = None
+    doubtful: int = 0
+
+
 class CellScore(NamedTuple):
-    """One row of the view `score_table`: a number and its cell. A tuple, because there are many.
+    """One row of the view `score_table`: a number and its cell.
 
     `labels` is JSON text; `origin` is "run" or "imported" (then `fingerprint` is None).
     """

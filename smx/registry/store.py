@@ -19,11 +19,12 @@ from smx.registry.rows import (
     InputRow,
     NoteRow,
     RunRow,
+    RunScore,
     ScoreRow,
     ShardRow,
     SubmissionRow,
 )
-from smx.registry.scores import cell_scores
+from smx.registry.scores import cell_scores, run_scores
 from smx.registry.spec_columns import spec_columns
 from smx.registry.tables import Tables
 from smx.runfolder import now
@@ -93,6 +94,10 @@ class Registry(Tables):
     def counts(self) -> dict[tuple[str, str], int]:
         """How many runs there are of each (kind, state)."""
         return {(k, s): n for k, s, n in self.query("select kind, state, count(*) from runs group by kind, state")}
+
+    def benches(self) -> set[str]:
+        """Benches of which there is an eval run."""
+        return {bench for (bench,) in self.query("select distinct bench from runs where kind = 'eval'") if bench}
 
     # attempts
 
@@ -224,21 +229,19 @@ class Registry(Tables):
         fingerprint: Filter = None,
         tag: Filter = None,
         since: str | None = None,
-        imported: bool = False,
+        origin: Filter = "run",
     ) -> list[CellScore]:
-        """Scores that count, each with its cell. `imported`: the lab's past too.
+        """Scores that count, each with its cell. `origin`: "imported" for the lab's past, None for both.
 
         A run whose only done attempt is excluded has none.
         """
         cell = {"variant": variant, "sampler": sampler, "frames": frames, "dataset": dataset, "state": state}
-        return cell_scores(
-            self.query,
-            runs={**cell, "fingerprint": fingerprint},
-            scores={"bench": bench, "scorer": scorer, "metric": metric, "task": task},
-            tag=tag,
-            since=since,
-            imported=imported,
-        )
+        number = {"bench": bench, "scorer": scorer, "metric": metric, "task": task, "fingerprint": fingerprint}
+        return cell_scores(self.query, {**cell, **number}, tag=tag, since=since, origin=origin)
+
+    def run_scores(self, *, bench: Filter = None, metric: Filter = None) -> list[RunScore]:
+        """Scores of runs that count, without their cells: fast enough for a report over every run of a lab."""
+        return run_scores(self.query, {"bench": bench, "metric": metric})
 
     # what belongs to a run
 

@@ -28,9 +28,9 @@ def tables(registry: Registry, query: Query) -> list[Table]:
     """
     runs = registry.runs(kind="eval", bench=query.bench)
     if query.bench and not runs:
-        _refuse("bench", query.bench, {run.bench or "" for run in registry.runs(kind="eval")})
-    scores = registry.scores(bench=query.bench, metric=metric_names(query.metrics))
-    if not scores and query.metrics and (others := registry.scores(bench=query.bench)):
+        _refuse("bench", query.bench, registry.benches())
+    scores = registry.run_scores(bench=query.bench, metric=metric_names(query.metrics))
+    if not scores and query.metrics and (others := registry.run_scores(bench=query.bench)):
         _refuse("metric", ",".join(query.metrics), {score.metric for score in others})
     if query.scorer is None and "scorer" not in query.rows + query.cols:
         own = {bench: _own_scorer(bench) for bench in {score.bench for score in scores}}
@@ -80,8 +80,8 @@ def _own_scorer(bench: str) -> str | None:
 
 def imported_tables(registry: Registry, query: Query) -> list[Table]:
     """Tables of the lab's past, in the same cut."""
-    every = registry.scores(bench=query.bench, metric=metric_names(query.metrics), imported=True)
-    found = build(*as_runs(score for score in every if score.origin == "imported"), query)
+    past = registry.scores(bench=query.bench, metric=metric_names(query.metrics), origin="imported")
+    found = build(*as_runs(past), query)
     for table in found:
         table.imported = True
     return found

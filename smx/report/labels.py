@@ -33,14 +33,16 @@ class Input(NamedTuple):
     weights: str = ""
 
 
+_NOTHING = Input()
+
+
 class Known(NamedTuple):
-    """A run with all that tells it apart from others."""
+    """What runs that only seeds tell apart have in common, and what tells them apart from others."""
 
     model: str
     sampler: str | None
     bench: str
     alike: str  # equal for runs that only seeds tell apart
-    seeds: tuple[int, ...]  # of the run, and of the training of its weights
     spec: Mapping[str, Any]  # its spec's leaves by dotted key, and `recipe.*` of its training
 
 
@@ -51,30 +53,35 @@ def known_runs(
     axes: Collection[str] = (),
 ) -> dict[str, Known]:
     """Fingerprint -> what is known of each of `runs`. `axes`: keys of specs that the table shows anyway."""
-    apart: dict[str, Known] = {}
+    kinds: dict[tuple[Any, ...], Known] = {}
     leaves: dict[tuple[str, str], Mapping[str, Any]] = {}
+    kind_of = {}
     for run in runs:
-        given = inputs.get(run.fingerprint, Input())
-        trained = trainings.get(given.weights.removeprefix(_TRAINED))
+        given = inputs.get(run.fingerprint, _NOTHING)
+        trained = _training(given, trainings)
         weights = trained.seedless or trained.spec if trained else given.weights
         same = run.seedless or run.spec, weights
-        if same not in leaves:
-            leaves[same] = _leaves(run, trained, given.weights)
-        seeds = (run.seed, trained.seed) if trained else (run.seed,)
-        alike = f"{same[0]} {weights} {given.data}"
-        apart[run.fingerprint] = Known(
-            model_label(run), sampler_label(run), bench_label(run), alike, seeds, leaves[same]
-        )
-    models = _details(apart.values(), "model", axes)
-    samplers = _details(apart.values(), "sampler", axes)
-    named = {}
-    for fingerprint, one in apart.items():
+        kind = (*same, given.data, run.variant, run.sampler, run.bench, run.untrained)
+        if kind not in kinds:
+            if same not in leaves:
+                leaves[same] = _leaves(run, trained, given.weights)
+            alike = f"{same[0]} {weights} {given.data}"
+            kinds[kind] = Known(model_label(run), sampler_label(run), bench_label(run), alike, leaves[same])
+        kind_of[run.fingerprint] = kind
+    models = _details(kinds.values(), "model", axes)
+    samplers = _details(kinds.values(), "sampler", axes)
+    for kind, one in kinds.items():
         place = id(one.spec)
-        sampler = one.sampler + samplers.get((one.bench, one.sampler, place), "") if one.sampler else one.sampler
-        named[fingerprint] = one._replace(
-            model=_with(one.model, models.get((one.bench, one.model, place), "")), sampler=sampler
-        )
-    return named
+        model = _with(one.model, models.get((one.bench, one.model, place), ""))
+        sampler = one.sampler and one.sampler + samplers.get((one.bench, one.sampler, place), "")
+        kinds[kind] = one._replace(model=model, sampler=sampler)
+    return {fingerprint: kinds[kind] for fingerprint, kind in kind_of.items()}
+
+
+def seeds_of(run: RunRow, inputs: Mapping[str, Input], trainings: Mapping[str, RunRow]) -> tuple[int, ...]:
+    """Seeds of a run, and of the training of its weights."""
+    trained = _training(inputs.get(run.fingerprint, _NOTHING), trainings)
+    return (run.seed, trained.seed) if trained else (run.seed,)
 
 
 def value_of(known: Known, key: str) -> Any:
@@ -123,6 +130,10 @@ def words(value: Any) -> str:
 def _filters(where: str) -> tuple[str, ...]:
     fields = sorted(json.loads(where).items())
     return tuple(f"{key}={'|'.join([v] if isinstance(v, str) else map(str, v))}" for key, v in fields)
+
+
+def _training(given: Input, trainings: Mapping[str, RunRow]) -> RunRow | None:
+    return trainings.get(given.weights.removeprefix(_TRAINED)) if given.weights else None
 
 
 def _leaves(run: RunRow, trained: RunRow | None, weights: str) -> dict[str, Any]:

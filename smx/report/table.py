@@ -19,8 +19,8 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from smx.registry.rows import CellScore, RunRow
-from smx.report.labels import BASELINES, Input, Known, known_runs, require_keys, value_of, words
+from smx.registry.rows import CellScore, RunRow, RunScore
+from smx.report.labels import BASELINES, Input, Known, known_runs, require_keys, seeds_of, value_of, words
 from smx.report.query import AXES, BREAKDOWNS, Query, metric_names
 from smx.spec import flat
 from smx.states import RunState
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
     """One run in a cell. `state`: the run's own, or `unscored`, `excluded`, `no items` (none in its subset)."""
 
     run: RunRow
-    score: CellScore | None
+    score: RunScore | None
     state: str
     alike: str = ""  # equal for runs that only seeds tell apart
     seeds: tuple[int, ...] = ()
@@ -188,7 +188,7 @@ class Table:
 
 def build(
     runs: Iterable[RunRow],
-    scores: Iterable[CellScore],
+    scores: Iterable[RunScore],
     query: Query,
     excluded: Collection[str] = (),
     inputs: Mapping[str, Input] = MappingProxyType({}),
@@ -202,16 +202,17 @@ def build(
     fingerprint. `weak`: question types at which a run is no better than one constant answer. `UserError` for an
     axis or filter that no run's spec has.
     """
+    spec_axes = query.spec_axes
     asked = [run for run in runs if run.kind == "eval" and _is_wanted(run, query)]
-    about = known_runs(asked, inputs, trainings, query.spec_axes)
-    require_keys((*query.spec_axes, *query.spec_filters), about.values())
+    about = known_runs(asked, inputs, trainings, spec_axes)
+    require_keys((*spec_axes, *query.spec_filters), about.values())
     chosen = [run for run in asked if _has(about[run.fingerprint], query.spec_filters)]
     if query.spec_filters:
-        about = known_runs(chosen, inputs, trainings, query.spec_axes)
-    by_run: dict[str, dict[Slot, CellScore]] = {}
+        about = known_runs(chosen, inputs, trainings, spec_axes)
+    by_run: dict[str, dict[Slot, RunScore]] = {}
     for score in scores:
         if query.scorer in (None, score.scorer, score.scorer.split("@")[0]):
-            by_run.setdefault(score.fingerprint or "", {})[score.scorer, score.metric, score.task] = score
+            by_run.setdefault(score.fingerprint, {})[score.scorer, score.metric, score.task] = score
     benches = [about[run.fingerprint].bench for run in chosen]
     slots: dict[str, dict[Slot, None]] = {}
     for run, bench in zip(chosen, benches, strict=True):
@@ -220,19 +221,20 @@ def build(
     axes = query.rows + query.cols
     separate = ["bench", "scorer"] if query.breakdown else ["bench", "scorer", "metric"]
     apart = tuple(axis for axis in separate if axis not in axes)
-    every = AXES + query.spec_axes
+    every = AXES + spec_axes
     table_of = _picker(apart, every)
     tables: dict[Key, list[tuple[Key, Entry]]] = {}
     for run, bench in zip(chosen, benches, strict=True):
         own = by_run.get(run.fingerprint, {})
         known = about[run.fingerprint]
-        more = tuple([value_of(known, key) for key in query.spec_axes])
+        more = tuple([value_of(known, key) for key in spec_axes])
+        seeds = seeds_of(run, inputs, trainings)
         for slot in slots[bench] or [("", metrics[0], "")]:
             scorer, metric, task = slot
             found = own.get(slot)
             valued = found is not None and found.value is not None
             state = run.state if valued else _why_no_value(run, scorer, own, excluded)
-            entry = Entry(run, found, state, known.alike, known.seeds)
+            entry = Entry(run, found, state, known.alike, seeds)
             at = (known.model, known.sampler, run.frames, bench, scorer, metric, run.seed, task or metric, *more)
             tables.setdefault(table_of(at), []).append((at, entry))
     keys = sorted(tables, key=lambda key: _order(apart, key, metrics))
@@ -240,13 +242,13 @@ def build(
     return [replace(table, weak=weak) for table in made]
 
 
-def as_runs(scores: Iterable[CellScore]) -> tuple[list[RunRow], list[CellScore]]:
+def as_runs(scores: Iterable[CellScore]) -> tuple[list[RunRow], list[RunScore]]:
     """Imported scores in the shape of runs, so that they pivot like them. They have no run folder to show.
 
     Numbers of one cell over one set of questions make one run. Their question type is part of the subset.
     """
     runs: dict[str, RunRow] = {}
-    own: dict[tuple[str, str, str], CellScore] = {}
+    own: dict[tuple[str, str, str], RunScore] = {}
     for score in scores:
         subset = {"dataset": score.dataset, "question_type": score.task if score.metric not in BREAKDOWNS else None}
         where = {name: value for name, value in subset.items() if value}
@@ -260,7 +262,8 @@ def as_runs(scores: Iterable[CellScore]) -> tuple[list[RunRow], list[CellScore]]
             *(key, "eval", "", "", spec, *place), state=RunState.done, items=score.n, done=score.n, where_filter=only
         )
         scorer = score.scorer or "scorer not recorded"
-        own[key, score.metric, task] = score._replace(fingerprint=key, scorer=scorer, task=task)
+        number = RunScore(key, score.bench, scorer, score.metric, score.value, score.n, task, doubtful=score.doubtful)
+        own[key, score.metric, task] = number
     return list(runs.values()), list(own.values())
 
 
@@ -303,7 +306,7 @@ def _has(known: Known, filters: Mapping[str, tuple[str, ...]]) -> bool:
     return all(key in known.spec and words(known.spec[key]) in values for key, values in filters.items())
 
 
-def _why_no_value(run: RunRow, scorer: str, own: Mapping[Slot, CellScore], excluded: Collection[str]) -> str:
+def _why_no_value(run: RunRow, scorer: str, own: Mapping[Slot, RunScore], excluded: Collection[str]) -> str:
     if run.fingerprint in excluded:
         return "excluded"
     if any(slot[0] == scorer for slot in own):
