@@ -16,8 +16,6 @@ import smx
 # Requirements that no line of smx imports, and who needs them.
 UNIMPORTED = {
     "accelerate": "transformers' Trainer",
-    "jinja2": "the templates of reports",
-    "pandas": "notebooks that read what smx prints as csv",
 }
 PACKAGE = Path(smx.__file__).parent
 MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
