@@ -80,9 +80,10 @@ def _best_factor(frames: Moved, pairs: Sequence[tuple[int, int]], w2c: np.ndarra
 
 def _of_units(factor: float) -> str:
     times = 1 / factor
+    # The factor is found to a hundredth or two.
     usual = next((unit for unit in _UNITS if abs(times / unit - 1) < 0.03), None)
     if usual is None:
-        return f"depth ×{times:.3g} of what the cameras say: another unit, or poses without a scale?"
+        return f"depth ×{times:.2g} of what the cameras say: another unit, or poses without a scale?"
     return f"depth ×{usual:g}: {_UNITS[usual]}"
 
 
