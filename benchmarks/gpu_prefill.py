@@ -19,6 +19,7 @@ from transformers.cache_utils import DynamicCache
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
+from smx.models._vlm.decoding import Rule
 from smx.models._vlm.model import PositionedVLM
 from smx.models._vlm.pose_attention import PoseHooks
 from smx.models._vlm.position_ids import text_positions, video_positions
@@ -111,7 +112,7 @@ def measure(model: PositionedVLM, hooks: PoseHooks | None, inputs: dict[str, tor
         if cuda:
             torch.cuda.synchronize()
         start = time.perf_counter()
-        model.greedy(cache=cache, limit=limit, stops=frozenset(), **given)
+        model.greedy(cache=cache, rule=Rule(limit, frozenset()), **given)
         times.append(time.perf_counter() - start)  # its answer is on the CPU: all work is done
     peak = float(torch.cuda.max_memory_allocated()) if cuda else 0.0
     return {"prefill": times[0], "decode": times[1] - times[0], "peak": peak}

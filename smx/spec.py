@@ -26,6 +26,7 @@ SCHEMA = 1  # raise when a field changes its meaning: every fingerprint changes 
 Identities = Mapping[str, int | str]  # samplers/mine -> `plugins.identity`
 KINDS = ("gen", "train", "eval")
 FrameOrder = Literal["given", "reversed", "shuffled"]
+DecodingRule = Literal["greedy", "checkpoint"]
 
 
 class SampleSpec(Options):
@@ -97,7 +98,12 @@ class EvalSpec(LookSpec):
         "shared", description="plain: question by question, its video anew each time"
     )
     max_new_tokens: int = Field(16, ge=1, description="longest answer, in tokens")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    decoding: DecodingRule = Field(
+        "greedy", description="checkpoint: with the repetition penalty of its generation_config.json; the variant's"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="precision to compute in; checkpoints on a GPU: bfloat16"
+    )
 
 
 AnySpec = GenSpec | TrainSpec | EvalSpec
@@ -117,6 +123,7 @@ _LATER = {
     "input": "video",
     "frame_order": "given",
     "loop": "shared",
+    "decoding": "greedy",
 }
 
 
@@ -128,6 +135,7 @@ class Variant(Options):
     base: str = Field(description="base model; smx list models")
     description: str = Field("", description="one line for smx list models")
     checkpoint: str | None = Field(None, description="hub id or folder of the published weights")
+    decoding: DecodingRule = Field("greedy", description="how eval decodes; checkpoint: as published")
     stand_in: str | None = Field(None, description="variant that serves where nothing is configured at all")
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +22,14 @@ class Input(StrEnum):
 
     video = "video"
     frames = "frames"
+
+
+class Dtype(StrEnum):
+    """Precision that a model computes in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 class Order(StrEnum):
@@ -49,6 +57,9 @@ def evaluate(
         Input, typer.Option(help="frames: as a list of pictures, two a second, not a video with its times.")
     ] = Input.video,
     frame_order: Annotated[Order, typer.Option(help="Show pairs of frames in another order.")] = Order.given,
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="Precision. Default: bfloat16 for checkpoints on a GPU, else float32.")
+    ] = None,
     allow_position_mismatch: L.AllowMismatch = False,
     strict: L.Strict = False,
     seed: L.Seeds = "0",
@@ -83,6 +94,8 @@ def evaluate(
         given["blind"] = True
     if input is not Input.video:
         given["input"] = input.value
+    if dtype is not None:
+        given["dtype"] = dtype.value
     if frame_order is not Order.given:
         given["frame_order"] = frame_order.value
     given = L.changed(given, L.settings(set_))
@@ -108,10 +121,16 @@ def _say_scores(space: Workspace, done: Launch) -> None:
             averages = found["all"]
             if averages["micro"] is not None:
                 micro, macro = 100 * averages["micro"], 100 * averages["macro"]
-                counts = f"n {found['n']}/{row.items}, {found['unparsed']} unparsed"
+                counts = f"n {found['n']}/{row.items}, {found['unparsed']} unparsed{_cut(found)}"
                 mark = " (untrained)" if row.untrained else ""
                 name = f"{row.variant}{mark}{_among(row, done.runs)}"
                 out(f"          {name} {scorer}: all micro {micro:.1f}, macro {macro:.1f} ({counts})")
+
+
+def _cut(summary: Mapping[str, Any]) -> str:
+    """Answers that ended at `max_new_tokens`, from 1 % on."""
+    cut = summary.get("cut", 0)
+    return f", {cut} cut at max_new_tokens" if cut and 100 * cut >= summary["n"] else ""
 
 
 def _among(row: RunRow, rows: Sequence[RunRow]) -> str:

@@ -97,7 +97,12 @@ def launch(
     name, executor = executor_for(workspace, options.executor)
     if options.canary and not executor.canaries:
         raise UserError(f"executor {name} knows no --canary", "leave it away, or name one: --executor slurm")
-    resolver = Resolver(workspace, stand_ins=executor.stand_ins, remember=not options.dry_run)
+    resolver = Resolver(
+        workspace,
+        stand_ins=executor.stand_ins,
+        remember=not options.dry_run,
+        gpu=executor.gives_gpu("eval"),
+    )
     if not options.dry_run:
         workspace.require_writable()
     with contextlib.ExitStack() as stack:

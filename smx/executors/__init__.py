@@ -7,9 +7,11 @@ all it gets back later, by another process on another day.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,6 +79,14 @@ class BaseExecutor(Options):
         """
         return {}
 
+    def gives_gpu(self, kind: str) -> bool:
+        """Whether a run of this kind will find a GPU, known without asking it: for executors of this machine, its own.
+
+        Without torch, which the login node does not import: a driver's device file, no empty CUDA_VISIBLE_DEVICES, and
+        a torch that is not built for CPUs alone.
+        """
+        return gpu_here()
+
     def scaled_resources(self, kind: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
         """`wanted` (memory, time, nodes to exclude) as changes for another attempt at a run of this kind.
 
@@ -124,6 +134,20 @@ class BaseExecutor(Options):
     @abstractmethod
     def cancel(self, handles: Sequence[Mapping[str, Any]]) -> None:
         """Ask these to stop, dependants too. Already ended ones are left alone."""
+
+
+def gpu_here() -> bool:
+    """Whether torch would find a GPU on this machine, by its driver's device files."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    devices = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
+    return devices and not hidden and "+cpu" not in _version_of("torch")
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def start(code: Path | None, module: str) -> list[str]:

@@ -76,6 +76,10 @@ class Executor(Resources, BaseExecutor):
         asked = self.resources(kind, changes).model_dump(include=set(_ASKED))
         return {key: asked[key] for key in _ASKED if asked[key] is not None}
 
+    def gives_gpu(self, kind: str) -> bool:
+        """Where the site file asks for one."""
+        return self.resources(kind).gpus > 0
+
     def scaled_resources(self, kind: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
         site = self.resources(kind)
         base = {key: before[key] for key in wanted if key in before}

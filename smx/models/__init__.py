@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from smx.errors import UserError
 from smx.options import Options
 
 if TYPE_CHECKING:
@@ -60,11 +61,22 @@ class Reply:
     cost: AnswerCost | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How each token of an answer is chosen: the most likely one, after what a checkpoint asks for."""
+
+    # As in transformers: logits of ids that the prompt or the answer holds are divided by it, negative ones multiplied.
+    repetition_penalty: float = 1.0
+    stops: frozenset[int] | None = None  # ids that end an answer; None: those of the prompt's format
+    note: str = ""  # what else was asked for and comes to the same, in words
+
+
 class Runner(ABC):
     """A loaded model, on one device. Built by `Model.load`, used by eval."""
 
     untrained: bool = False  # weights are random: every table says so
     info: dict[str, Any]  # recorded with the run: effective temporal stride, attention, dtype, parameters …
+    decoding: Decoding = Decoding()  # set by eval before it asks: what `decoding: checkpoint` found
     share_prefix: bool = True  # False: every question by itself, its video computed again; the slow reference
 
     @abstractmethod
@@ -154,6 +166,17 @@ class BaseVLM(Options):
 
     def position_mismatch(self, checkpoint: Path) -> str:
         """How these differ from what `checkpoint` was trained with, in words; empty where nothing known does."""
+        return ""
+
+    def checkpoint_decoding(self, checkpoint: Path) -> Decoding:
+        """What `decoding: checkpoint` means for these weights. Without torch.
+
+        `UserError` where it cannot be done: answers would be drawn at random, or this base model knows no such thing.
+        """
+        raise UserError("this base model applies no generation_config.json", "ask it with --set decoding=greedy")
+
+    def left_out_by_greedy(self, checkpoint: Path) -> str:
+        """What the checkpoint's generation_config.json asks for and `decoding: greedy` does not do; empty: nothing."""
         return ""
 
     def check(self, checkpoint: Path | None) -> None:

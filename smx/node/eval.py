@@ -32,7 +32,7 @@ def work(shard: Shard) -> None:
     questions = {q.id: q for q in bench.questions(shard.path("bench"))}
     model: BaseVLM = Variant.model_validate(spec.variant).options()
     examples: list[tuple[Query, str]] = []
-    info = {}
+    info: dict[str, Any] = {}
     if model.needs_training_answers:
         found, info["answers_from"] = bench.baseline_answers(shard.path("bench"))
         examples = [(query(bench, q), q.truth) for q in found if q.truth]
@@ -43,6 +43,11 @@ def work(shard: Shard) -> None:
         dtype=spec.dtype,
         training=examples,
     )
+    if model.needs_frames:
+        info["decoding"] = spec.decoding
+    if spec.decoding == "checkpoint" and (folder := shard.path("checkpoint")) is not None:
+        runner.decoding = model.checkpoint_decoding(folder)
+        info["repetition_penalty"] = runner.decoding.repetition_penalty
     runner.share_prefix = spec.loop == "shared"
     if not runner.share_prefix:
         info["questions"] = "one by one"
@@ -170,7 +175,7 @@ class _Asking:
                 started = time.perf_counter() - outcome.cost.seconds - waited / len(questions)
                 self._say_halved(outcome.cost)
             try:
-                data = _record(self.bench, question, outcome)
+                data = _record(self.bench, question, outcome, spec.max_new_tokens)
             except Exception as error:  # noqa: BLE001 - what cannot be scored is an error, not a wrong answer
                 self.shard.fail(question.id, error)
             else:
@@ -188,8 +193,8 @@ def _used(cost: AnswerCost) -> dict[str, Any]:
     return {"together": cost.together, "peak_memory": cost.peak_memory, **halved}
 
 
-def _record(bench: BaseBench, question: Question, reply: Reply) -> dict[str, Any]:
-    """Everything a scorer needs, so that a new one never needs the model again."""
+def _record(bench: BaseBench, question: Question, reply: Reply, longest: int) -> dict[str, Any]:
+    """Everything a scorer needs, so that a new one never needs the model again; `longest`: most tokens of an answer."""
     verdicts = {name: bench.judge(question, reply.text, name) for name in bench.scorers}
     return {
         "dataset": question.dataset,
@@ -204,4 +209,5 @@ def _record(bench: BaseBench, question: Question, reply: Reply) -> dict[str, Any
         "scores": {name: {"parsed": v.parsed, "score": v.score} for name, v in verdicts.items()},
         "prompt_tokens": reply.prompt_tokens,
         "new_tokens": reply.new_tokens,
+        "cut": reply.new_tokens >= longest,
     }

@@ -138,6 +138,8 @@ def _training(given: Input, trainings: Mapping[str, RunRow]) -> RunRow | None:
 
 def _leaves(run: RunRow, trained: RunRow | None, weights: str) -> dict[str, Any]:
     own = flat(json.loads(run.spec))
+    if run.kind == "eval":
+        own.setdefault("decoding", "greedy")  # as all did before there was a choice
     leaves = {k: v for k, v in own.items() if k not in _ELSEWHERE and not k.startswith("bench_options.where")}
     if trained:
         learned = flat(json.loads(trained.spec))

@@ -20,6 +20,7 @@ from smx.resolve.context import Context
 from smx.resolve.data import AskedScenes, Data, bench_of
 from smx.resolve.external_frames import imported_words, refuse_as_sampler
 from smx.resolve.frames import Frames
+from smx.resolve.inference import settle
 from smx.resolve.requests import PLACES, Roots, check_types, split
 from smx.resolve.runs import make_run, run_path, unique
 from smx.resolve.weights import (
@@ -42,12 +43,17 @@ __all__ = ["PLACES", "Resolver", "run_path", "unique"]
 class Resolver:
     """Resolves requests against one workspace. Questions and scene lists are read once."""
 
-    def __init__(self, workspace: Workspace, *, stand_ins: bool = True, remember: bool = False) -> None:
-        """`stand_ins`: False on SLURM. `remember`: keep digests of files in the workspace's cache."""
+    def __init__(
+        self, workspace: Workspace, *, stand_ins: bool = True, remember: bool = False, gpu: bool = False
+    ) -> None:
+        """`stand_ins`: False on SLURM. `remember`: keep digests of files in the workspace's cache.
+
+        `gpu`: whether evaluations get one.
+        """
         self.trained: Mapping[str, Run] = {}  # runs of kind train, done or still to be made, that a checkpoint may name
         self.said: list[str] = []  # lines for the user: which stand-in serves for what
         self._workspace = workspace
-        self._context = Context(workspace, stand_ins, self.said)
+        self._context = Context(workspace, stand_ins, gpu, self.said)
         self._data = Data(self._context, remember=remember)
         self._frames = Frames(self._context, self._data)
 
@@ -71,6 +77,8 @@ class Resolver:
         spec = self._train_spec(values, chosen, model)
         model.check(weights.folder)
         say_positions(self._context, spec.model, model, weights)
+        if never_saw_poses(model, weights):
+            self._context.say(f"The weights {spec.model} starts from never saw poses, as far as is known.")
         lessons = [self._lesson(spec, model, name, places) for name in spec.data]
         gens = [gen for lesson in lessons for gen in lesson.gens]
         inputs, paths = dict(weights.digests), {"checkpoint": weights.folder}
@@ -102,6 +110,7 @@ class Resolver:
         weights = weights_of(self._context, self.trained, chosen, places)
         model = with_weights(chosen, weights)
         sees = model.needs_frames and not values.get("blind")
+        values |= settle(self._context, values, chosen, model, weights)
         spec = self._eval_spec(values, chosen, model, sees)
         if weights.folder is None or weights.folder.is_dir() or not weights.needs:  # else it is still to be trained
             model.check(weights.folder)
@@ -170,7 +179,7 @@ class Resolver:
             values |= {"sampler": "none", "frames": 0, "sampler_options": {}, "geometry": {}}
             values = {k: v for k, v in values.items() if k not in ("input", "frame_order")}
         if not model.needs_frames:
-            values = {k: v for k, v in values.items() if k not in ("blind", "loop")}
+            values = {k: v for k, v in values.items() if k not in ("blind", "loop", "decoding", "dtype")}
         values["imported"] = sees and self._frames.imports.named(values.get("sampler", "uniform"))
         spec = build("eval", values)
         assert isinstance(spec, EvalSpec)

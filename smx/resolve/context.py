@@ -15,6 +15,7 @@ class Context:
 
     workspace: Workspace
     stand_ins: bool = True  # False on SLURM
+    gpu: bool = False  # whether evaluations get one
     said: list[str] = field(default_factory=list)
 
     @property

@@ -81,6 +81,7 @@ def _scores(spec: EvalSpec, outcome: Outcome, run: RunFolder) -> dict[str, Any]:
             doubt = uncertainty(bench, scored, scorer)
         found[bench.scorer_id(scorer)] = {
             **bench.summarize(scored),
+            "cut": sum(data["new_tokens"] >= spec.max_new_tokens for data in records.values()),
             **doubt,
             "counts": counts(scored, bench.tasks(), bench.averages()),
         }

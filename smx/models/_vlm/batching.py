@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from smx.models._vlm.numerics import not_finite
+from smx.models._vlm.decoding import Answers, Rule
 
 if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
@@ -28,46 +28,22 @@ SHARED = -1  # owner of keys that every question sees
 ROW = 256
 
 
-class Answers:
-    """What is said to each of several questions, and which of them go on."""
-
-    def __init__(self, questions: int, limit: int, stops: frozenset[int]) -> None:
-        self.said: list[list[int]] = [[] for _ in range(questions)]
-        self.going = list(range(questions))
-        self._limit, self._stops = limit, stops
-
-    def add(self, logits: Tensor) -> None:
-        """Take the most likely id of each row [those going, vocabulary]; who has ended goes on no more."""
-        if not torch.isfinite(logits).all():
-            raise not_finite(len(self.said[self.going[0]]))
-        going = []
-        for question, token in zip(self.going, logits.argmax(-1).tolist(), strict=True):
-            if token not in self._stops:
-                self.said[question].append(token)
-                if len(self.said[question]) < self._limit:
-                    going.append(question)
-        self.going = going
-
-    def last(self) -> list[int]:
-        """The newest id of each question that goes on."""
-        return [self.said[question][-1] for question in self.going]
-
-
 @torch.inference_mode()
 def packed(
     model: PositionedVLM,
     cache: DynamicCache,
     start: int,
     questions: list[list[int]],
-    limit: int,
-    stops: frozenset[int],
+    rule: Rule,
+    shared: list[int],
 ) -> list[list[int]]:
     """Greedy ids for each of `questions`, which begin at position `start` behind what `cache` [1, …] holds.
 
-    `cache` is added to. `FloatingPointError` where logits are not finite: as a masked value that is no number still
-    makes every sum over it none, it cannot be said here which question is to blame.
+    `shared`: the ids of what it holds, the beginning of every question's prompt. `cache` is added to.
+    `FloatingPointError` where logits are not finite: as a masked value that is no number still makes every sum over it
+    none, it cannot be said here which question is to blame.
     """
-    answers, device = Answers(len(questions), limit, stops), model.device
+    answers, device = Answers([shared + ids for ids in questions], rule), model.device
     held = cache.get_seq_length()
     logits, new = [], []
     for row in _rows(questions, max(ROW, held // 2)):
@@ -98,12 +74,12 @@ def padded(
     cache: DynamicCache,
     start: int,
     questions: list[list[int]],
-    limit: int,
-    stops: frozenset[int],
+    rule: Rule,
+    shared: list[int],
     pad: int,
 ) -> list[list[int]]:
     """The same with a row for each question, padded with `pad` between the video and the question."""
-    answers, device, rows = Answers(len(questions), limit, stops), model.device, len(questions)
+    answers, device, rows = Answers([shared + ids for ids in questions], rule), model.device, len(questions)
     held = cache.get_seq_length()
     for layer in cache.layers:
         layer.keys = layer.keys.expand(rows, *layer.keys.shape[1:])

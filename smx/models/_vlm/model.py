@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from smx.models._vlm.numerics import not_finite
+from smx.models._vlm.decoding import Answers, Rule
 from smx.models._vlm.pose_attention import KEYWORD, PoseHooks, token_transforms
 
 IGNORED = -100  # label of tokens that carry no loss
@@ -79,35 +79,29 @@ class PositionedVLM(nn.Module):
         input_ids: Tensor,
         position_ids: Tensor,
         cache: DynamicCache,
-        limit: int,
-        stops: frozenset[int],
+        rule: Rule,
         mask: Tensor | None = None,
         **video: Tensor,
     ) -> list[list[int]]:
-        """The most likely ids after each row of `input_ids` [B, L], until one of `stops` (left out) or `limit`.
+        """The most likely ids after each row of `input_ids` [B, L], its whole prompt, as `rule` has it.
 
-        Rows follow what `cache` holds and are added to it. Shorter rows are padded on the left, which `mask` [B, held
-        + L] says (0: padding). Hooks are on for the first step where there is video, and off for all others.
-        `FloatingPointError` where logits are not finite.
+        Rows are added to `cache`, which is empty. Shorter ones are padded on the left, which `mask` [B, L] says (0:
+        padding). Hooks are on for the first step where there is video, and off for all others. `FloatingPointError`
+        where logits are not finite.
         """
-        said: list[list[int]] = [[] for _ in input_ids]
-        going = set(range(len(said)))
-        for _ in range(limit):
+        kept = torch.ones_like(input_ids, dtype=torch.bool) if mask is None else mask.bool()
+        answers = Answers([row[own].tolist() for row, own in zip(input_ids, kept, strict=True)], rule)
+        while True:
             with self.hooks if self.hooks is not None and video else nullcontext():
                 logits = self.next_logits(input_ids, position_ids, cache, attention_mask=mask, **video)
-            if not torch.isfinite(logits[sorted(going)]).all():
-                raise not_finite(max(map(len, said)))
-            tokens = logits.argmax(-1)
-            for row, token in enumerate(tokens.tolist()):
-                if row in going and token in stops:
-                    going.discard(row)
-                elif row in going:
-                    said[row].append(token)
-            if not going:
-                break
-            input_ids, position_ids, video = tokens[:, None], position_ids[..., -1:] + 1, {}
+            going = answers.going
+            answers.add(logits[going])
+            if not answers.going:
+                return answers.said
+            newest = logits.argmax(-1)  # those that ended go on with nobody listening
+            newest[answers.going] = torch.tensor(answers.last(), device=newest.device)
+            input_ids, position_ids, video = newest[:, None], position_ids[..., -1:] + 1, {}
             mask = None if mask is None else torch.cat((mask, mask.new_ones(len(mask), 1)), dim=1)
-        return said
 
     def hidden(
         self,

@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from smx.models import BaseVLM
+from smx.models import BaseVLM, Decoding
+from smx.models._vlm import generation_config
 from smx.models._vlm.checkpoint_json import memory, tokens_per_second
 from smx.models._vlm.position_options import Pose, Rope
 from smx.tokens import FRAME_PIXELS, PATCH
@@ -56,6 +57,14 @@ class VisionOptions(BaseVLM):
             return ""
         before = " and ".join(f"{name} {trained[name]}" for name in other)
         return f"was trained with {before}, this variant would run it with {' and '.join(str(ours[n]) for n in other)}"
+
+    def checkpoint_decoding(self, checkpoint: Path) -> Decoding:
+        """Of its generation_config.json."""
+        return generation_config.decoding_of(checkpoint)
+
+    def left_out_by_greedy(self, checkpoint: Path) -> str:
+        """Of its generation_config.json."""
+        return generation_config.left_out(checkpoint)
 
     def adds_bias(self) -> bool:
         """Whether attention needs a bias on its logits, which flash attention cannot take."""

@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from smx.models import AnswerCost, Query, Reply, SceneInput, TrainableRunner
 from smx.models._vlm.batching import fork, packed, padded
 from smx.models._vlm.checkpoint_json import MEMORY
+from smx.models._vlm.decoding import Rule
 from smx.models._vlm.device_memory import Watch, out_of_memory
 from smx.models._vlm.model import IGNORED, PositionedVLM
 from smx.models._vlm.options import QwenOptions, VisionOptions
@@ -131,8 +132,7 @@ class VideoRunner(TrainableRunner):
             ids.to(self.model.device),
             where.to(self.model.device),
             DynamicCache(config=self.model.vlm.config.text_config),
-            max_new_tokens,
-            self.prompts.stops,
+            self._rule(max_new_tokens),
             mask.to(self.model.device),
             **{key: value.to(self.model.device) for key, value in video.items()},
         )
@@ -274,9 +274,13 @@ class VideoRunner(TrainableRunner):
             return list(self.answer_together([(scene, query) for query in batch], limit))
         cache, clip = self._prefix_of(scene)
         questions = [self.prompts.question(query.text) for query in batch]
-        asked = (self.model, cache, clip.next_position, questions, limit, self.prompts.stops)
+        asked = (self.model, cache, clip.next_position, questions, self._rule(limit), clip.ids)
         said = packed(*asked) if self.model.takes_block_mask else padded(*asked, self.prompts.pad)
         return [self._reply(len(clip.ids) + len(ids), each) for ids, each in zip(questions, said, strict=True)]
+
+    def _rule(self, limit: int) -> Rule:
+        stops = self.prompts.stops if self.decoding.stops is None else self.decoding.stops
+        return Rule(limit, stops, self.decoding.repetition_penalty)
 
     def _reply(self, prompt: int, said: list[int]) -> Reply:
         return Reply(self.prompts.decode(said), prompt, len(said))
