@@ -69,8 +69,9 @@ def submit(
     name, driver = executor
     starting = [d for d in decisions if d.action == "run"]
     workspace.require_writable(*(d.run.folder / "attempts" for d in starting))
+    asked = {kind: driver.requested_resources(kind, resources) for kind in {d.run.kind for d in starting}}
     for decision in starting:
-        _require_shares(decision.run, driver.requested_resources(decision.run.kind, resources))
+        _require_shares(decision.run, asked[decision.run.kind])
     submission = uuid.uuid4().hex[:12]
     code = snapshot(workspace) if starting and not driver.in_process else None
     origin = {**provenance(), "snapshot": code.digest if code else None, "submitter": this_process()}
@@ -105,7 +106,7 @@ def submit(
         settings["plugin_folders"] = code.plugin_folders if code else plugins.folders()
         settings |= {"canary": _named(first.get(decision.run.kind), reserved)}
         settings |= {"parts": _parts(decision, shards, first), "given": dict(resources or {})}
-        settings |= {"resources": driver.requested_resources(decision.run.kind, resources)}
+        settings |= {"resources": asked[decision.run.kind]}
         plans.append((decision, settings, stamps))
     with ThreadPoolExecutor(WRITERS) as pool:
         written = pool.map(lambda plan: _write(plan[0], plan[1], plan[2], max_failed), plans)
