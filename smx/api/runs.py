@@ -16,6 +16,7 @@ from smx.errors import UserError, unknown
 from smx.monitor import why as whys
 from smx.registry.rows import RunRow
 from smx.runfolder import RunFolder
+from smx.states import RunState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,8 +96,9 @@ class LabRun:
         row = self.row
         about = [("kind", row.kind), ("state", state_text(row.state)), ("items", _items(row))]
         axes = [("model", row.variant), ("sampler", row.sampler), ("frames", row.frames), ("bench", row.bench)]
-        shown = [pair for pair in (*about, *axes, ("folder", self.folder)) if pair[1] is not None]
-        return html_table([], shown, row.title) + _scores_html((self.result or {}).get("scores") or {})
+        folder = self._access.workspace.runs / row.folder  # of this row: every property looks at the registry again
+        shown = [pair for pair in (*about, *axes, ("folder", folder)) if pair[1] is not None]
+        return html_table([], shown, row.title) + _scores_html((RunFolder(folder).result() or {}).get("scores") or {})
 
 
 class Runs(Sequence[LabRun]):
@@ -123,12 +125,10 @@ class Runs(Sequence[LabRun]):
         fitting = [own for own in self._by_values if own and set(own) <= set(values)]
         if isinstance(at, tuple) and len(fitting) == 1:
             return LabRun(self._access, self._by_values[fitting[0]])
-        if isinstance(at, int):
+        if isinstance(at, int | slice):
             return list(self)[at]
-        if isinstance(at, slice):
-            return list(self)[at]
-        there = [", ".join(map(repr, own)) for own in self._by_values]
-        raise unknown(f"run of {', '.join(self.keys) or 'this launch'}", ", ".join(map(repr, values)), there)
+        valid = [", ".join(map(repr, own)) for own in self._by_values]
+        raise unknown(f"run of {', '.join(self.keys) or 'this launch'}", ", ".join(map(repr, values)), valid)
 
     def wait(self) -> Runs:
         """Return once all have ended."""
@@ -147,7 +147,7 @@ class Runs(Sequence[LabRun]):
 
     def why(self) -> Text:
         """Of each that is not done: why it waits, or how it failed."""
-        return Text("\n\n".join(run.why() for run in self if run.state != "done") or "all are done")
+        return Text("\n\n".join(run.why() for run in self if run.state != RunState.done) or "all are done")
 
     def scores(self) -> pd.DataFrame:
         """Their scores, as rows of `Lab.scores`."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from smx.api.frames import frame
 from smx.report.formats import render
 from smx.report.page import Style
 from smx.report.table import Table
@@ -61,12 +62,10 @@ class ScoreTable:
         return render(self.tables, "html", self._style)
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a cell, scores in 0..1, unrounded: as `smx report --format json`."""
-        import pandas
-
+        """A row a cell, scores in 0..1, unrounded: as `smx report --format json`. `UserError` without pandas."""
         tables = json.loads(render(self.tables, "json", self._style))["tables"]
         shared = [{k: v for k, v in table.items() if k not in ("rows", "cols", "cells", "sources")} for table in tables]
-        return pandas.DataFrame([{**own, **cell} for own, t in zip(shared, tables, strict=True) for cell in t["cells"]])
+        return frame([{**own, **cell} for own, t in zip(shared, tables, strict=True) for cell in t["cells"]])
 
     def __str__(self) -> str:
         return render(self.tables, "table", self._style) or "no scores yet"
@@ -109,10 +108,11 @@ class SampleView:
 
         from PIL import Image
 
+        png = self._repr_png_()
         # The sheet is made for a projector: half of its size is what a notebook has room for.
-        with Image.open(io.BytesIO(self._repr_png_())) as sheet:
+        with Image.open(io.BytesIO(png)) as sheet:
             width = sheet.width // 2
-        data = base64.b64encode(self._repr_png_()).decode()
+        data = base64.b64encode(png).decode()
         return f'<img alt="{escape(repr(self))}" width="{width}" src="data:image/png;base64,{data}">'
 
 

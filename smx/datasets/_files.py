@@ -179,24 +179,24 @@ def numbered(files: Iterable[Path]) -> Numbered:
     seconds = [re.fullmatch(r"(?:.*[^\d.])?(\d+\.\d+)", file.stem) for file in listed]
     if listed and all(seconds):
         return _by_time(listed, [float(match[1]) for match in seconds if match])
-    found = {file: tuple(map(int, re.findall(r"\d+", stem(file.name)))) for file in listed}
-    without = [file for file, numbers in found.items() if not numbers]
+    numbers_of = {file: tuple(map(int, re.findall(r"\d+", stem(file.name)))) for file in listed}
+    without = [file for file, numbers in numbers_of.items() if not numbers]
     if without and len(without) < len(listed):
         raise SceneError(f"{without[0]}: no frame number in this name, while others have one")
     if without or not listed:
         return Numbered(tuple(listed), tuple(range(len(listed))), by_place=True)
-    if len({len(numbers) for numbers in found.values()}) > 1:
-        return _by_number({file: numbers[-1] for file, numbers in found.items()})
-    differ = [at for at, column in enumerate(zip(*found.values(), strict=True)) if len(set(column)) > 1]
+    if len({len(numbers) for numbers in numbers_of.values()}) > 1:
+        return _by_number({file: numbers[-1] for file, numbers in numbers_of.items()})
+    differ = [at for at, column in enumerate(zip(*numbers_of.values(), strict=True)) if len(set(column)) > 1]
     if len(differ) <= 1:
         at = differ[0] if differ else -1
-        return _by_number({file: numbers[at] for file, numbers in found.items()})
-    order = sorted(listed, key=lambda file: found[file])
-    for one, two in pairwise(order):
-        if found[one] == found[two]:
-            raise SceneError(f"{two}: frame number {found[two][-1]} again, as {one.name}")
-    if all(found[one][-1] < found[two][-1] for one, two in pairwise(order)):
-        return _by_number({file: found[file][-1] for file in order})
+        return _by_number({file: numbers[at] for file, numbers in numbers_of.items()})
+    order = sorted(listed, key=lambda file: numbers_of[file])
+    for first, second in pairwise(order):
+        if numbers_of[first] == numbers_of[second]:
+            raise SceneError(f"{second}: frame number {numbers_of[second][-1]} again, as {first.name}")
+    if all(numbers_of[first][-1] < numbers_of[second][-1] for first, second in pairwise(order)):
+        return _by_number({file: numbers_of[file][-1] for file in order})
     return Numbered(tuple(order), tuple(range(len(order))), by_place=True)
 
 
@@ -204,8 +204,8 @@ def _by_time(files: list[Path], seconds: list[float]) -> Numbered:
     pairs = sorted(zip(seconds, files, strict=True))
     for (a, first), (b, second) in pairwise(pairs):
         if a == b:
-            said = re.findall(r"\d+\.\d+", second.stem)[-1]
-            raise SceneError(f"{second}: timestamp {said} again, as {first.name}")
+            timestamp = re.findall(r"\d+\.\d+", second.stem)[-1]
+            raise SceneError(f"{second}: timestamp {timestamp} again, as {first.name}")
     times = tuple(time for time, _ in pairs)
     return Numbered(tuple(file for _, file in pairs), tuple(range(len(pairs))), times, by_place=True)
 

@@ -135,14 +135,14 @@ _ORIENTATION = 0x0112
 
 
 def _quarters(path: Path) -> int:
-    if path.suffix.lower() == ".bmp":
+    if path.suffix.lower() == ".bmp":  # a format without tags
         return 0
     try:
         with Image.open(path) as image:
-            said = image.getexif().get(_ORIENTATION, 1)
+            orientation = image.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 0  # broken, which is said when it is asked for
-    return _TURNS.get(said, -1 if said in (2, 4, 5, 7) else 0)
+    return _TURNS.get(orientation, -1 if orientation in (2, 4, 5, 7) else 0)
 
 
 def read_depth(path: Path, scale: float) -> np.ndarray:
@@ -155,5 +155,5 @@ def read_depth(path: Path, scale: float) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         raise SceneError(f"{path}: cannot be read as a depth map ({error})") from None
     metres: np.ndarray = raw.astype(np.float32) / np.float32(scale)
-    metres[(raw <= 0) | (raw >= 65535)] = np.nan
+    metres[(raw <= 0) | (raw >= 65535)] = np.nan  # 7-Scenes writes 65535 where nothing was measured
     return metres

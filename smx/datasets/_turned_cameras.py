@@ -62,7 +62,8 @@ def _for_the_stored(K: np.ndarray, size: Size | None, stored: Size, shown: Size)
         return True
     if size is not None:
         return not _alike(size, shown)
-    off = [np.abs(2 * K[:, :2, 2] / np.array(one) - 1).max() for one in (stored, shown)]
+    # A principal point is near the middle: of which of the two sizes, and by how much of it, is it off?
+    off = [np.abs(2 * K[:, :2, 2] / np.array(each) - 1).max() for each in (stored, shown)]
     return bool(off[0] <= off[1])
 
 
