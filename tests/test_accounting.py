@@ -11,7 +11,7 @@ from support.commands import data, smx
 
 from smx import plugins
 from smx.atomic_io import write_json
-from smx.control.sync import ask_all, rebuild
+from smx.control.rebuild import ask_all, ingest_all
 from smx.errors import UserError
 from smx.executors.slurm import Executor
 from smx.node.resource_usage import Meter, _visible
@@ -209,7 +209,7 @@ def test_what_the_scheduler_said_of_an_ended_job_outlives_its_memory(tmp_path: P
     said = {"word": "ended", "where": "n1", "reason": "", "record": record}
     write_json(attempt.path / "scheduler.json", {"shards": [said]})
     with rebuilding(space.registry) as registry:
-        rebuild(space, registry, ask_all(space))
+        ingest_all(space, registry, ask_all(space))
     with Registry.open(space.registry) as registry:
         (row,) = registry.attempts()
     assert row.state == "failed"

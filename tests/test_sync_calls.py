@@ -11,9 +11,10 @@ import pytest
 from support.commands import smx
 
 from smx.control.plan import decide
+from smx.control.rebuild import ask_all, ingest_all
 from smx.control.reservations import run_row
 from smx.control.submit import Started, submit
-from smx.control.sync import ask_all, rebuild, sync
+from smx.control.sync import sync
 from smx.errors import UserError
 from smx.executors import Job
 from smx.executors.slurm import Executor
@@ -149,7 +150,7 @@ def test_each_source_is_asked_once_and_what_is_down_is_said(space: Workspace, tm
 
     cluster.answers("sacct", "")  # weeks later it has forgotten
     with Registry.open(tmp_path / "rebuilt.db") as registry:
-        rebuild(space, registry, ask_all(space))
+        ingest_all(space, registry, ask_all(space))
         assert registry.attempts() == before
     assert (cluster.calls("squeue"), cluster.calls("sacct")) == (0, 0), "what SLURM said of ended jobs was kept"
 

@@ -105,37 +105,27 @@ def rebuild() -> None:
 
     Example: smx db rebuild
     """
-    from smx.control.sync import ask_all, fold_in
-    from smx.control.sync import rebuild as take_in_all
-    from smx.registry.export import rebuilding, restore
-    from smx.runfolder import RunFolder, run_folders
+    from smx.control.rebuild import rebuild as make_again
 
     place = workspace()
     place.require_writable()
     place.share()
     replaced = place.registry.exists()
-    said = ask_all(place)  # before the registry is locked: a scheduler may take its time to answer
-    with rebuilding(place.registry) as registry:
-        left_out = take_in_all(place, registry, said)
-        for attempt in restore(registry, place.experiments):
-            run = registry.run(attempt.fingerprint)
-            assert run is not None
-            fold_in(place, registry, RunFolder(place.runs / run.folder), attempt, said)
-        runs, attempts, imports, notes = (registry.size(table) for table in ("runs", "attempts", "imports", "notes"))
-    made = f"{counted(runs, 'run')}, {counted(attempts, 'attempt')}"
-    kept = f"{counted(imports, 'imported entry/imported entries')}, {counted(notes, 'note')}"
+    rebuilt = make_again(place)
+    sizes = rebuilt.sizes
+    made = f"{counted(sizes['runs'], 'run')}, {counted(sizes['attempts'], 'attempt')}"
+    kept = f"{counted(sizes['imports'], 'imported entry/imported entries')}, {counted(sizes['notes'], 'note')}"
     say(f"{place.registry}: {made}, {kept}.")
     if replaced:
         say(f"The old one is {place.registry}.bak.")
-    taken_in = (folder for folder in run_folders(place.runs) if folder.path not in left_out)
-    done_without = [line for folder in taken_in for line in folder.damage()]
-    for folder, problem in left_out.items():
+    for folder, problem in rebuilt.left_out.items():
         say(f"left out: {folder.relative_to(place.runs)}: {problem}")
-    for line in done_without:
+    for line in rebuilt.damage:
         say(f"done without: {line}")
-    if left_out:
-        say(f"{counted(len(left_out), 'run')} left out: put those files back from a copy, then smx db rebuild again.")
-    if left_out or done_without:
+    if rebuilt.left_out:
+        number = counted(len(rebuilt.left_out), "run")
+        say(f"{number} left out: put those files back from a copy, then smx db rebuild again.")
+    if rebuilt.left_out or rebuilt.damage:
         raise typer.Exit(1)
 
 

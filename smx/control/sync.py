@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,22 +11,17 @@ from smx.control import hooks
 from smx.control.attempt_state import observe, run_changes
 from smx.control.attempt_view import AttemptView, Observation, row_of
 from smx.control.circuit_breaker import brake
-from smx.control.poll import ask, kept_facts
+from smx.control.poll import ask
 from smx.control.reservations import WRITERS, run_row
-from smx.errors import UserError, no_space
 from smx.executors import ShardStatus
 from smx.processes import is_alive
 from smx.registry.rows import AttemptRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
-from smx.results.derive import derive
 from smx.run import Item, Run
-from smx.runfolder import RunFolder, run_folders
+from smx.runfolder import RunFolder
 from smx.spec import SPECS, AnySpec
 from smx.states import LIVE, ShardState
 from smx.workspace import Workspace
-
-# What reading a run folder that somebody damaged ends with: no JSON, other JSON than was written, nobody's to read.
-_DAMAGE = (UserError, LookupError, TypeError, ValueError, OSError)
 
 
 def refresh(workspace: Workspace, registry: Registry, say: Callable[[str], None]) -> None:
@@ -87,41 +80,9 @@ def ingest_unknown(workspace: Workspace, registry: Registry, runs: Iterable[Run]
         ingest(workspace, registry, folder, facts)
 
 
-def ask_all(workspace: Workspace) -> dict[Path, Sequence[ShardStatus]]:
-    """What executors say of every attempt that has not ended by its own word, for `rebuild`; each is asked once."""
-    views = []
-    for run in run_folders(workspace.runs):
-        with contextlib.suppress(*_DAMAGE):  # `rebuild` names it
-            of_run = [AttemptView(attempt, row_of(attempt)) for attempt in run.attempts()]
-            for view in of_run:
-                kept_facts(view.folder)
-            views += of_run
-    return ask(workspace, views)
-
-
 def ask_one(workspace: Workspace, run: RunFolder, row: AttemptRow) -> dict[Path, Sequence[ShardStatus]]:
-    """The same of one attempt, for `fold_in` within a transaction."""
+    """What executors say of one attempt, for `fold_in` within a transaction."""
     return ask(workspace, [AttemptView(run.attempt(row.attempt), row)])
-
-
-def rebuild(workspace: Workspace, registry: Registry, facts: Mapping[Path, Sequence[ShardStatus]]) -> dict[Path, str]:
-    """Fold every run folder into an (empty) registry; returns those left out, with what is wrong with each.
-
-    What a run scored is derived from its items again: a scorer may be another since. `facts`: of `ask_all`.
-    """
-    left_out = {}
-    for run in run_folders(workspace.runs):
-        try:
-            if (run.path / "result.json").exists():
-                with contextlib.suppress(UserError):  # a bench that is gone since: what it scored stays
-                    derive(run)
-            ingest(workspace, registry, run, facts)
-        except _DAMAGE as error:
-            if no_space(error) or isinstance(error.__cause__, sqlite3.Error):
-                raise  # a matter of the registry, not of this run
-            plain = error.message if isinstance(error, UserError) else ""
-            left_out[run.path] = plain or f"it does not hold what it should ({error!r})"
-    return left_out
 
 
 def ingest(
