@@ -17,7 +17,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One spec of kind gen, train or eval: one cell of a table."""
+    """One spec of kind gen, train or eval, and how it stands."""
 
     fingerprint: str
     kind: str
@@ -37,12 +37,6 @@ class RunRow:
     failed: int = 0
     created: str = field(default_factory=now)
     updated: str = field(default_factory=now)
-
-    @property
-    def title(self) -> str:
-        """How people see it, and its folder's name: name and eight digits."""
-        return self.folder.split("/", 1)[1]
-
     # What kind of run it is; `Registry.add_run` reads it from the spec: see `smx.registry.spec_columns`.
     blind: bool = False
     input: str | None = None
@@ -53,6 +47,11 @@ class RunRow:
     where_filter: str | None = None  # canonical JSON; None: all questions of the bench or subset
     question_file: str | None = None
     seedless: str | None = None
+
+    @property
+    def title(self) -> str:
+        """How people see it, and its folder's name: name and eight digits."""
+        return self.folder.split("/", 1)[1]
 
     @property
     def untrained(self) -> bool:
