@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from smx.failures import KINDS, Kind, classify, fingerprint, group, headline, read_log, refused
+from smx.failures import KINDS, Kind, classify, group, group_key, headline, read_log, refused
 from smx.monitor import why
 from smx.node.shard import describe
 
@@ -250,12 +250,10 @@ def test_equal_failures_are_one_group_whatever_their_numbers_and_paths() -> None
 
 def test_different_failures_stay_apart() -> None:
     """Retrying one cause must not sweep up another."""
-    assert fingerprint("python", "x", "KeyError", "vit.forward") != fingerprint(
-        "python", "x", "KeyError", "vit.attend_2"
-    )
-    assert fingerprint("python", "x", "KeyError", "a.b") != fingerprint("python", "x", "ValueError", "a.b")
-    assert fingerprint("lost", "no /a/b/1.png in 3 s") == fingerprint("lost", "no /c/d/22.png in 4.5 s")
-    assert fingerprint("lost", "it was killed") != fingerprint("lost", "it vanished")
+    assert group_key("python", "x", "KeyError", "vit.forward") != group_key("python", "x", "KeyError", "vit.attend_2")
+    assert group_key("python", "x", "KeyError", "a.b") != group_key("python", "x", "ValueError", "a.b")
+    assert group_key("lost", "no /a/b/1.png in 3 s") == group_key("lost", "no /c/d/22.png in 4.5 s")
+    assert group_key("lost", "it was killed") != group_key("lost", "it vanished")
 
 
 def test_items_and_jobs_speak_of_failures_alike() -> None:

@@ -11,7 +11,7 @@ from smx import sampleset
 from smx.api.access import Access
 from smx.errors import SceneError, UserError, unknown
 from smx.monitor import items as item_views
-from smx.registry.rows import CellScore, RunRow
+from smx.registry.rows import CellScore, RunRow, excluded_attempts
 from smx.runfolder import RunFolder
 from smx.samples.lookup import find_sets
 from smx.spec import KINDS, flat
@@ -64,7 +64,7 @@ def items_frame(access: Access, fingerprint: str, where: str | Sequence[str] = (
     with access.registry() as registry:
         row = registry.run(fingerprint)
         assert row is not None
-        excluded = frozenset(a.attempt for a in registry.attempts(fingerprint) if a.mark == "excluded")
+        excluded = excluded_attempts(registry.attempts(fingerprint))
     folder = RunFolder(access.workspace.runs / row.folder)
     words = [where] if isinstance(where, str) and where else list(where)
     table = frame(item_views.items(folder, excluded, words))

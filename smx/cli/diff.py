@@ -21,15 +21,14 @@ def diff(
     from smx.cli._common import out, out_json, registry_as_it_is, workspace
     from smx.cli._following import refresh, width
     from smx.monitor import diff as compare
+    from smx.registry.rows import excluded_attempts
     from smx.runfolder import RunFolder
 
     space = workspace()
     with registry_as_it_is(space) as registry:
         refresh(space, registry)
         rows = [registry.find(name) for name in (a, b)]
-        excluded = [
-            frozenset(t.attempt for t in registry.attempts(row.fingerprint) if t.mark == "excluded") for row in rows
-        ]
+        excluded = [excluded_attempts(registry.attempts(row.fingerprint)) for row in rows]
     folders = [RunFolder(space.runs / row.folder) for row in rows]
     found = compare.compare(folders[0], folders[1], (excluded[0], excluded[1]))
     if as_json:

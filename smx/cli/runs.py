@@ -80,6 +80,7 @@ def show(
     """
     from smx.cli._common import out, out_json, registry_as_it_is, say, workspace
     from smx.control.sync import refresh
+    from smx.registry.rows import excluded_attempts
     from smx.runfolder import RunFolder
 
     space = workspace()
@@ -91,8 +92,7 @@ def show(
         notes, tags = registry.notes(row.fingerprint), registry.tags(row.fingerprint)
     folder = RunFolder(space.runs / row.folder)
     if items or where or scorer:
-        excluded = frozenset(a.attempt for a in attempts if a.mark == "excluded")
-        _say_items(folder, excluded, where or (), scorer, limit, as_json)
+        _say_items(folder, excluded_attempts(attempts), where or (), scorer, limit, as_json)
         return
     result = folder.result()
     if as_json:

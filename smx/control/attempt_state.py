@@ -14,7 +14,7 @@ from smx.control.failure_cause import failure_of
 from smx.control.poll import keep_facts
 from smx.errors import UserError
 from smx.executors import ShardStatus
-from smx.registry.rows import AttemptRow, ShardRow
+from smx.registry.rows import AttemptRow, ShardRow, excluded_attempts
 from smx.registry.scores import score_rows
 from smx.results.derive import derive
 from smx.results.usage import usage
@@ -99,7 +99,7 @@ def _concluded(
     run = run_changes(view.folder.run, attempts)
     scores = None
     if run["done"] and not any(row.live for row in attempts):
-        excluded = frozenset(row.attempt for row in attempts if row.mark == "excluded")
+        excluded = excluded_attempts(attempts)
         result = _current_result(view.folder.run, excluded, run["done"], run["failed"])
         if "scores" in result:
             scores = score_rows(view.row.fingerprint, view.folder.run.spec["spec"]["bench"], result["scores"])
@@ -191,7 +191,7 @@ def _last_sign(attempt: AttemptFolder) -> str:
 
 def run_changes(run: RunFolder, rows: Sequence[AttemptRow]) -> dict[str, Any]:
     """The run's state and counts from all its attempts."""
-    excluded = frozenset(r.attempt for r in rows if r.mark == "excluded")
+    excluded = excluded_attempts(rows)
     outcome = run.outcome(excluded)
     planned = [run.attempt(r.attempt) for r in rows if run.attempt(r.attempt).planned]
     of = max((a.plan["of"] for a in planned), default=0)

@@ -20,7 +20,7 @@ from smx.control.wait import wait_for
 from smx.errors import UserError
 from smx.executors import BaseExecutor
 from smx.registry.reading import registry_as_it_is
-from smx.registry.rows import RunRow
+from smx.registry.rows import RunRow, excluded_attempts
 from smx.registry.store import Registry
 from smx.resolve import Resolver, unique
 from smx.results.derive import derive
@@ -262,6 +262,5 @@ def _mend_results(registry: Registry, runs: Sequence[Run], listener: Listener) -
         try:
             folder.result()
         except UserError as damaged:
-            excluded = (a.attempt for a in registry.attempts(run.fingerprint) if a.mark == "excluded")
-            derive(folder, frozenset(excluded))
+            derive(folder, excluded_attempts(registry.attempts(run.fingerprint)))
             listener.say(f"{damaged.message}: made again from its items")

@@ -9,7 +9,7 @@ from typing import Literal
 from smx.control.sync import ask_one, fold_in
 from smx.errors import UserError
 from smx.registry.export import append_mark
-from smx.registry.rows import AttemptRow, RunRow
+from smx.registry.rows import AttemptRow, RunRow, excluded_attempts
 from smx.registry.store import Registry
 from smx.results.derive import derive
 from smx.runfolder import RunFolder
@@ -39,7 +39,7 @@ def mark(
         answers = ask_one(workspace, folder, chosen)
         with registry.transaction():
             registry.set_mark(row.fingerprint, chosen.attempt, as_what)
-            without = frozenset(a.attempt for a in registry.attempts(row.fingerprint) if a.mark == "excluded")
+            without = excluded_attempts(registry.attempts(row.fingerprint))
             if folder.outcome(without).done:
                 derive(folder, without)  # the items that count are others now, even where they are as many
             fold_in(workspace, registry, folder, replace(chosen, mark=as_what), answers)
@@ -53,5 +53,5 @@ def _meant(attempts: Sequence[AttemptRow], as_what: str | None) -> int:
     if as_what is None:
         fitting = [a for a in attempts if a.mark]
     else:
-        fitting = [a for a in attempts if a.state == AttemptState.done and a.mark != "excluded"]
+        fitting = [a for a in attempts if a.state == AttemptState.done and not a.excluded]
     return (fitting or list(attempts))[-1].attempt

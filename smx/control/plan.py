@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from smx import sampleset
 from smx.control.code_changes import before
 from smx.control.sync import run_of
 from smx.failures import clipped
+from smx.registry.rows import excluded_attempts
 from smx.registry.store import Registry
 from smx.run import Item, Run
 from smx.runfolder import Outcome, RunFolder
@@ -69,8 +70,8 @@ def _decide(run: Run, registry: Registry, asked: bool, retry: bool) -> Decision:
         job = f" job {live[-1].job}" if live[-1].job else ""
         reason = f"in flight: attempt {live[-1].attempt} ({live[-1].state}, {live[-1].executor}{job})"
         return Decision(run, "wait", reason)
-    excluded = [a.attempt for a in attempts if a.mark == "excluded"]
-    outcome = RunFolder(run.folder).outcome(frozenset(excluded))
+    excluded = excluded_attempts(attempts)
+    outcome = RunFolder(run.folder).outcome(excluded)
     done = outcome.done.keys()
     todo = tuple(item for item in run.items if not _kept(run, item, done))
     if not todo:
@@ -81,7 +82,7 @@ def _decide(run: Run, registry: Registry, asked: bool, retry: bool) -> Decision:
         row.state == RunState.done or (row.state == RunState.failed and not asked and bool(done))
     )
     if excluded and not done:
-        number = ", ".join(map(str, excluded))
+        number = ", ".join(map(str, sorted(excluded)))
         return Decision(
             run, "run", f"attempt {number} is excluded: {len(todo)} of {len(run.items)} items left", todo, tried
         )
@@ -112,9 +113,8 @@ def _damage(outcome: Outcome, todo: Sequence[Item]) -> str:
     return f"{outcome.damage[0]}{more}: done again"
 
 
-def _kept(run: Run, item: Item, done: object) -> bool:
+def _kept(run: Run, item: Item, done: Container[str]) -> bool:
     """Whether an item's result is recorded and still there, whole (samples are deleted and damaged by hand)."""
-    assert hasattr(done, "__contains__")
     if item.id not in done:
         return False
     return run.kind != "gen" or sampleset.is_kept(run.sample_folder(item.id), item.data)

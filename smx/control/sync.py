@@ -15,12 +15,12 @@ from smx.control.poll import ask
 from smx.control.reservations import WRITERS, run_row
 from smx.executors import ShardStatus
 from smx.processes import is_alive
+from smx.registry.live_queries import live_attempts, live_folders, lost_shards
 from smx.registry.rows import AttemptRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
 from smx.run import Item, Run
 from smx.runfolder import RunFolder
 from smx.spec import SPECS, AnySpec
-from smx.states import LIVE, ShardState
 from smx.workspace import Workspace
 
 
@@ -49,7 +49,7 @@ def sync(workspace: Workspace, registry: Registry, executors: Collection[str] | 
     facts = ask(workspace, views, ended=True)
     seen = _observed(views, facts)
     with registry.transaction():
-        live = set(registry.query(f"select fingerprint, attempt from attempts where state in {LIVE}"))
+        live = live_attempts(registry)  # another command may have concluded some since they were read
         for view, found in zip(views, seen, strict=True):
             if (view.row.fingerprint, view.row.attempt) in live:
                 _keep(registry, view, found)
@@ -158,8 +158,7 @@ def _observed(views: Sequence[AttemptView], facts: Mapping[Path, Sequence[ShardS
 def _live(workspace: Workspace, registry: Registry, executors: Collection[str] | None) -> list[AttemptView]:
     """Every live attempt, or those of these executors."""
     rows = [row for row in registry.attempts(live=True) if executors is None or row.executor in executors]
-    of_live = f"fingerprint in (select fingerprint from attempts where state in {LIVE})"
-    folders = dict(registry.query(f"select fingerprint, folder from runs where {of_live}"))
+    folders = live_folders(registry)
     shards: dict[tuple[str, int], list[ShardRow]] = {}
     for shard in registry.live_shards():
         shards.setdefault((shard.fingerprint, shard.attempt), []).append(shard)
@@ -176,16 +175,12 @@ def _live(workspace: Workspace, registry: Registry, executors: Collection[str] |
 
 def _returned(workspace: Workspace, registry: Registry) -> list[tuple[RunFolder, AttemptRow]]:
     """Attempts called lost, of which a shard went on all the same and has ended by its own word since."""
-    columns = "shards.fingerprint, shards.attempt, shard, folder"
-    lost = registry.query(
-        f"select {columns} from shards join runs using (fingerprint) where shards.state = {ShardState.lost!r}"
-    )
     back = {}
-    for fingerprint, attempt, shard, folder in lost:
+    for fingerprint, attempt, shard, folder in lost_shards(registry):
         run = RunFolder(workspace.runs / folder)
         if run.attempt(attempt).shard(shard).exit() is not None:
             back[fingerprint, attempt] = run
-    return [(run, row) for (of, n), run in back.items() for row in registry.attempts(of) if row.attempt == n]
+    return [(run, row) for (of, number), run in back.items() for row in registry.attempts(of) if row.attempt == number]
 
 
 def _keep(registry: Registry, view: AttemptView, observation: Observation | None) -> None:

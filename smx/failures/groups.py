@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from smx.failures.kinds import fingerprint
+from smx.failures.kinds import group_key
 
 
 @dataclass
@@ -35,7 +35,7 @@ def group(failures: Iterable[tuple[str, Mapping[str, Any]]]) -> list[FailureGrou
     found: dict[str, FailureGroup] = {}
     for name, failure in failures:
         where, type_ = failure.get("where", ""), failure.get("type", "")
-        key = failure.get("group") or fingerprint(failure["kind"], failure["line"], type_, where)
+        key = failure.get("group") or group_key(failure["kind"], failure["line"], type_, where)
         entry = found.setdefault(key, FailureGroup(0, failure["kind"], failure["line"], where, key=key))
         entry.count += 1
         entry.names.append(name)

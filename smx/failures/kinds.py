@@ -160,11 +160,11 @@ class Failure:
     evidence: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """As it is kept: its fields and `group`, the fingerprint."""
+        """As it is kept: its fields and `group`, its key."""
         return {
             **asdict(self),
             "evidence": list(self.evidence),
-            "group": fingerprint(self.kind, self.line, self.type, self.where),
+            "group": group_key(self.kind, self.line, self.type, self.where),
         }
 
 
@@ -184,7 +184,7 @@ def kind_of_state(state: str) -> tuple[str, str]:
     return next(((name, kind.states[state]) for name, kind in KINDS.items() if state in kind.states), ("lost", ""))
 
 
-def fingerprint(kind: str, line: str, type_: str = "", where: str = "") -> str:
+def group_key(kind: str, line: str, type_: str = "", where: str = "") -> str:
     """Equal for failures that are the same one: kind, exception type and place; numbers and paths do not count."""
     return "|".join((kind, type_, where) if type_ else (kind, "", masked(line)))
 

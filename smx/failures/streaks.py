@@ -17,7 +17,7 @@ class Streak:
     count: int
     kind: str
     line: str
-    group: str  # the fingerprint they share
+    group: str  # the key they share, `group_key`
 
 
 def streak(ends: Iterable[tuple[str, Mapping[str, Any] | None]]) -> Streak | None:

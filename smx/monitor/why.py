@@ -9,7 +9,7 @@ from typing import Any
 from smx.failures import KINDS, group
 from smx.monitor.status import ago, clip_end, local, now, progress
 from smx.registry import live_queries
-from smx.registry.rows import RunRow
+from smx.registry.rows import RunRow, excluded_attempts
 from smx.registry.store import Registry
 from smx.runfolder import RunFolder
 from smx.states import LIVE, AttemptState, RunState
@@ -34,9 +34,8 @@ def explain(registry: Registry, runs: Path, row: RunRow) -> dict[str, Any]:
         "since": newest.started or newest.created,
         "ended": newest.ended,
     }
-    excluded = [a.attempt for a in attempts if a.mark == "excluded"]
-    if excluded:
-        found["excluded"] = excluded
+    if excluded := excluded_attempts(attempts):
+        found["excluded"] = sorted(excluded)
     if row.state in LIVE:
         return {**found, **_live(registry, runs, row)}
     if newest.failure and row.state != RunState.done:

@@ -11,7 +11,7 @@ from typing import Any
 
 from smx.atomic_io import write_json
 from smx.errors import SceneError, UserError, no_space
-from smx.failures import fingerprint, kind_of_exception
+from smx.failures import group_key, kind_of_exception
 from smx.processes import this_process
 from smx.run import Item
 from smx.runfolder import AttemptFolder, ShardFolder, now, probe
@@ -92,6 +92,6 @@ def describe(error: BaseException) -> dict[str, Any]:
     where = f"{Path(own[-1].filename).stem}.{own[-1].name}" if own else ""
     first = (str(error).strip() or "no message").splitlines()[0]
     line = first if isinstance(error, (SceneError, UserError)) else f"{name}: {first}"
-    group = fingerprint(kind, line, name, where)
+    group = group_key(kind, line, name, where)
     trace = "".join(traceback.format_exception(error))
     return {"kind": kind, "type": name, "line": line, "where": where, "group": group, "traceback": trace}

@@ -10,7 +10,7 @@ from smx.failures import FailureGroup
 from smx.registry.filters import of_runs
 from smx.registry.store import Registry
 from smx.slurm.limits import hosts
-from smx.states import LIVE, RunState
+from smx.states import LIVE, RunState, ShardState
 
 HELD = "held: "  # how the reason of an attempt begins that smx itself held, because others failed
 BAD_DAYS = 14  # a node's failures are remembered for so long
@@ -76,6 +76,25 @@ def live(registry: Registry, filters: dict[str, Any]) -> list[LiveRow]:
         where a.state in {LIVE} and r.fingerprint in (select fingerprint from runs {where.sql})
         order by a.created, a.fingerprint"""
     return [LiveRow(*row) for row in registry.query(sql, where.values)]
+
+
+def live_attempts(registry: Registry) -> set[tuple[str, int]]:
+    """(fingerprint, number) of every live attempt: read under the write lock, so nothing more than that."""
+    return set(registry.query(f"select fingerprint, attempt from attempts where state in {LIVE}"))
+
+
+def live_folders(registry: Registry) -> dict[str, str]:
+    """Fingerprint -> folder of every run with a live attempt."""
+    of_live = f"fingerprint in (select fingerprint from attempts where state in {LIVE})"
+    return dict(registry.query(f"select fingerprint, folder from runs where {of_live}"))
+
+
+def lost_shards(registry: Registry) -> list[tuple[str, int, int, str]]:
+    """(fingerprint, attempt, shard, the run's folder) of every shard that is called lost."""
+    columns = "shards.fingerprint, shards.attempt, shard, folder"
+    lost = f"shards.state = {ShardState.lost!r}"
+    rows = registry.query(f"select {columns} from shards join runs using (fingerprint) where {lost}")
+    return [(fingerprint, attempt, shard, folder) for fingerprint, attempt, shard, folder in rows]
 
 
 def failures(registry: Registry, filters: dict[str, Any]) -> list[FailureGroup]:

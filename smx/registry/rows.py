@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar
 
@@ -107,6 +107,16 @@ class AttemptRow:
     def bad(self) -> bool:
         """Whether it ended and did not do its work, by its state or because too many of its items failed."""
         return self.state in BAD or (self.state == AttemptState.done and self.failure is not None)
+
+    @property
+    def excluded(self) -> bool:
+        """Whether somebody marked it so: its items count in nothing."""
+        return self.mark == "excluded"
+
+
+def excluded_attempts(attempts: Iterable[AttemptRow]) -> frozenset[int]:
+    """Numbers of those attempts at one run whose items count in nothing."""
+    return frozenset(row.attempt for row in attempts if row.excluded)
 
 
 @dataclass(frozen=True, slots=True)

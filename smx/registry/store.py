@@ -286,7 +286,7 @@ class Registry(Tables):
 
     def _state_without_live(self, fingerprint: str) -> str:
         """How a run stands by its other attempts, until the next sync looks at its items."""
-        attempts = [a for a in self.attempts(fingerprint) if a.live or a.mark != "excluded"]
+        attempts = [a for a in self.attempts(fingerprint) if a.live or not a.excluded]
         row = self.run(fingerprint)
         assert row is not None
         return run_state(

@@ -44,7 +44,7 @@ def tables(registry: Registry, query: Query) -> list[Table]:
     scored = {score.fingerprint for score in scores}
     scoreless = [run for run in runs if run.fingerprint not in scored]
     silent = [run.fingerprint for run in scoreless if run.state in (RunState.done, RunState.new)]
-    excluded = {f for f in silent if any(attempt.mark == "excluded" for attempt in registry.attempts(f))}
+    excluded = {f for f in silent if any(attempt.excluded for attempt in registry.attempts(f))}
     weak = _weak(registry) if len(runs) <= _FEW else {}
     trainings = {run.fingerprint: run for run in registry.runs(kind="train")}
     return build(runs, scores, query, excluded, _inputs(registry), trainings, weak)

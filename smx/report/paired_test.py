@@ -14,7 +14,7 @@ from smx import plugins
 from smx.benches import BaseBench, Question, Verdict
 from smx.benches._intervals import DRAWS, EXACT, POWER, compare, holm, least_p, metric_of, scenes_needed
 from smx.errors import UserError, unknown
-from smx.registry.rows import RunRow
+from smx.registry.rows import RunRow, excluded_attempts
 from smx.registry.store import Registry
 from smx.report.labels import bench_label, model_label
 from smx.results.derive import question_of
@@ -154,7 +154,7 @@ def _asked(bench: BaseBench, questions: Sequence[Question], metric: tuple[str, s
 
 
 def _answers(registry: Registry, runs: Path, run: RunRow) -> Mapping[str, Mapping[str, Any]]:
-    excluded = frozenset(row.attempt for row in registry.attempts(run.fingerprint) if row.mark == "excluded")
+    excluded = excluded_attempts(registry.attempts(run.fingerprint))
     done = RunFolder(runs / run.folder).outcome(excluded).done
     return {item: record["data"] for item, record in done.items()}
 

@@ -11,6 +11,7 @@ from smx import plugins, sampleset
 from smx.benches import BaseBench
 from smx.errors import UserError
 from smx.monitor.items import items
+from smx.registry.rows import excluded_attempts
 from smx.registry.store import Registry
 from smx.runfolder import RunFolder
 from smx.samples.drawing import mixed
@@ -33,7 +34,7 @@ def answered(registry: Registry, space: Workspace, sample: Path, runs: Sequence[
             raise UserError(f"{name!r} is a {row.kind} run and has no answers", "smx ls --kind eval")
         folder = RunFolder(space.runs / row.folder)
         scene = _scene(space, folder, sample)
-        excluded = frozenset(a.attempt for a in registry.attempts(row.fingerprint) if a.mark == "excluded")
+        excluded = excluded_attempts(registry.attempts(row.fingerprint))
         own = {entry["item"]: entry for entry in items(folder, excluded, ["done"]) if entry["scene"] == scene}
         if not own:
             raise UserError(f"{folder.path.name} has no answer about {scene}", f"smx show {folder.path.name} --items")

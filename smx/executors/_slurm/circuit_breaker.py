@@ -15,7 +15,7 @@ from typing import Any
 from smx.atomic_io import load_json, read_json, write_json
 from smx.executors import ShardOutcome
 from smx.executors._slurm.commands import Answer, ask
-from smx.failures import Streak, fingerprint, streak
+from smx.failures import Streak, group_key, streak
 from smx.runfolder import AttemptFolder, ShardFolder, now
 
 
@@ -85,7 +85,7 @@ def _failure(shard: ShardFolder, end: Mapping[str, Any]) -> dict[str, Any] | Non
         return None
     if end.get("kind") != "items":
         line = str(end.get("line", ""))
-        group = end.get("group") or fingerprint(str(end["kind"]), line, str(end.get("type", "")))
+        group = end.get("group") or group_key(str(end["kind"]), line, str(end.get("type", "")))
         return {"kind": end["kind"], "line": line, "group": group}
     records = list(shard.items())
     errors = [record["error"] for record in records if not record["ok"]]
