@@ -84,8 +84,8 @@ def samples_frame(access: Access, sampler: str | None, frames: int | None, datas
     sets = find_sets(root, f"{sampler}/{frames}") if sampler and frames else [root]
     rows = [row for folder in sets for row in _samples_below(access, folder, sampler, frames, dataset)]
     if not rows and (sampler or frames or dataset):
-        asked = f"{sampler or 'any sampler'} at {frames or 'any'} frames"
-        raise UserError(f"no sample of {asked} is under {root}", _GEN)
+        what = f"{sampler or 'any sampler'} at {frames or 'any'} frames"
+        raise UserError(f"no sample of {what} is under {root}", _GEN)
     return frame(rows, _SAMPLE_COLUMNS)
 
 
@@ -101,21 +101,21 @@ def frame(rows: Sequence[Any], columns: Sequence[str] | None = None) -> pd.DataF
 def _samples_below(
     access: Access, folder: Path, sampler: str | None, frames: int | None, dataset: str | None
 ) -> Iterator[dict[str, Any]]:
-    for place in sampleset.samples(folder):
+    for sample in sampleset.samples(folder):
         try:
-            record = sampleset.read_record(place)
+            record = sampleset.read_record(sample)
         except SceneError as error:
             access.listener.say(f"left out: {error}")
             continue
-        wanted = {"sampler": sampler, "dataset": dataset}
-        if any(value is not None and record.get(key) != value for key, value in wanted.items()):
+        filters = {"sampler": sampler, "dataset": dataset}
+        if any(value is not None and record.get(key) != value for key, value in filters.items()):
             continue
         ids, pairs = record.get("ids", []), record.get("pairs", [])
         if frames is not None and len(ids) != frames:
             continue
         overlaps = [p["overlap"] for p in pairs if p["overlap"] is not None and p["ids"][0] != p["ids"][1]]
         root = access.workspace.samples
-        whole = place.relative_to(root) if place.is_relative_to(root) else place
+        whole = sample.relative_to(root) if sample.is_relative_to(root) else sample
         yield {
             "set": "/".join(whole.parts[:2]),
             **{key: record.get(key) for key in ("dataset", "scene", "sampler", "seed", "coverage")},
@@ -130,9 +130,9 @@ def _checked(filters: Mapping[str, Any], valid: Sequence[str]) -> dict[str, Any]
         if key not in valid:
             raise unknown("filter", key, valid)
         choices = _CHOICES.get(key, ())
-        for one in listed(value) if choices else ():
-            if one not in choices:
-                raise unknown(key, str(one), choices)
+        for choice in listed(value) if choices else ():
+            if choice not in choices:
+                raise unknown(key, str(choice), choices)
     return {("variant" if key == "model" else key): value for key, value in filters.items() if value is not None}
 
 

@@ -145,12 +145,13 @@ def _grid(kind: str, keys: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tup
     for key, values in several.items():
         if not values:
             raise UserError(f"{key} is an empty list: that makes no runs", f'for example {key}=["…"]')
-    rest = {key: value for key, value in keys.items() if key not in several}
+    single = {key: value for key, value in keys.items() if key not in several}
     combinations = itertools.product(*several.values())
-    made = [
-        (values, {"kind": kind, **nest({**rest, **dict(zip(several, values, strict=True))})}) for values in combinations
+    requests = [
+        (values, {"kind": kind, **nest({**single, **dict(zip(several, values, strict=True))})})
+        for values in combinations
     ]
-    return tuple(several), made
+    return tuple(several), requests
 
 
 def _varies(key: str, value: object) -> bool:

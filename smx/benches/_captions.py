@@ -29,9 +29,9 @@ def scanqa(answers: Answers) -> dict[str, float | None]:
             "install a Java runtime; --scorer spatial-mllm needs it for METEOR alone",
         )
     truths = {str(k): [{"caption": truth} for truth in right] for k, (right, _) in enumerate(answers)}
-    said = {str(k): [{"caption": text}] for k, (_, text) in enumerate(answers)}
+    texts = {str(k): [{"caption": text}] for k, (_, text) in enumerate(answers)}
     try:
-        return _scores(tokenizer().tokenize(truths), tokenizer().tokenize(said), meteor=True)
+        return _scores(tokenizer().tokenize(truths), tokenizer().tokenize(texts), meteor=True)
     except OSError as error:  # it writes beside its own jar
         hint = "its folder must be writable: install it for yourself"
         raise UserError(f"pycocoevalcap cannot run: {error}", hint) from None
@@ -44,18 +44,20 @@ def spatial_mllm(answers: Answers) -> dict[str, float | None]:
     METEOR is None without Java.
     """
     truths = {str(k): list(right) for k, (right, _) in enumerate(answers)}
-    said = {str(k): [text.rstrip(".")] for k, (_, text) in enumerate(answers)}
-    return _scores(truths, said, meteor=shutil.which("java") is not None)
+    texts = {str(k): [text.rstrip(".")] for k, (_, text) in enumerate(answers)}
+    return _scores(truths, texts, meteor=shutil.which("java") is not None)
 
 
-def _scores(truths: Mapping[str, list[str]], said: Mapping[str, list[str]], *, meteor: bool) -> dict[str, float | None]:
+def _scores(
+    truths: Mapping[str, list[str]], texts: Mapping[str, list[str]], *, meteor: bool
+) -> dict[str, float | None]:
     with contextlib.redirect_stdout(io.StringIO()):  # it prints lengths
-        bleu = _part("bleu.bleu", "Bleu")(4).compute_score(truths, said)[0]
-        cider = _part("cider.cider", "Cider")().compute_score(truths, said)[0]
-        rouge = _part("rouge.rouge", "Rouge")().compute_score(truths, said)[0]
-        by_java = _part("meteor.meteor", "Meteor")().compute_score(truths, said)[0] if meteor else None
-    found = {"cider": cider, **{f"bleu-{n}": share for n, share in enumerate(bleu, start=1)}, "meteor": by_java}
-    return {name: None if value is None else float(value) for name, value in {**found, "rouge-l": rouge}.items()}
+        bleu = _part("bleu.bleu", "Bleu")(4).compute_score(truths, texts)[0]
+        cider = _part("cider.cider", "Cider")().compute_score(truths, texts)[0]
+        rouge = _part("rouge.rouge", "Rouge")().compute_score(truths, texts)[0]
+        by_java = _part("meteor.meteor", "Meteor")().compute_score(truths, texts)[0] if meteor else None
+    scores = {"cider": cider, **{f"bleu-{n}": share for n, share in enumerate(bleu, start=1)}, "meteor": by_java}
+    return {name: None if value is None else float(value) for name, value in {**scores, "rouge-l": rouge}.items()}
 
 
 def _part(module: str, name: str) -> Any:

@@ -36,9 +36,10 @@ from smx.benches import BaseBench, Question, Verdict
 if TYPE_CHECKING:
     import numpy as np
 
-DRAWS, SEED, LEVEL, EXACT = 100_000, 0, 0.95, 16
+DRAWS, SEED, LEVEL = 100_000, 0, 0.95
+EXACT = 16  # scenes: up to here every exchange is tried, 2^15 of them
 POWER = 0.8  # how likely a difference is to be found in the number of scenes that `scenes_needed` gives
-CI_VERSION = 2  # raise when intervals or floors change: results made by another are derived again
+CI_VERSION = 2  # raise when intervals or baselines change: results made by another are derived again
 _DIGITS = 6  # of what is kept: sums in another order, on another machine, must not show
 _CERTAIN = 500.0  # logits: as good as 0 or 1, and no overflow
 _CHUNK = 5_000  # draws at once: some megabytes of signs
@@ -140,7 +141,7 @@ def sign_flip(shares: Sequence[np.ndarray]) -> list[float]:
     ps = [1.0] * len(shares)
     drawn: dict[int, np.ndarray] = {}
     for k, share in enumerate(shares):
-        differing = share[np.abs(share) > 1e-12]
+        differing = share[np.abs(share) > 1e-12]  # sums of equal scores differ by rounding
         if len(differing) > EXACT:
             drawn[k] = share
         elif len(differing):
@@ -219,8 +220,8 @@ def _asked(bench: BaseBench, questions: Sequence[Question]) -> _Asked:
     import numpy as np
 
     tasks = bench.tasks()
-    there = {q.type for q in questions}
-    kinds = [kind for members in tasks.values() for kind in members if kind in there]
+    types = {q.type for q in questions}
+    kinds = [kind for members in tasks.values() for kind in members if kind in types]
     scenes = {name: k for k, name in enumerate(sorted({(q.dataset, q.scene) for q in questions}))}
     column = {kind: k for k, kind in enumerate(kinds)}
     at = np.array([scenes[q.dataset, q.scene] * len(kinds) + column[q.type] for q in questions])
@@ -283,6 +284,7 @@ def _reached(signs: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Whether the sum over scenes is as far from 0 as the observed one, for each row of `signs`. Equal counts."""
     import numpy as np
 
+    # An exchange that only adds up in another order has reached it.
     observed = np.abs(shares.sum(axis=0)) - 1e-9 * np.abs(shares).sum(axis=0)
     reached: np.ndarray = np.abs(signs @ shares) >= observed
     return reached

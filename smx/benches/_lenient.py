@@ -32,11 +32,11 @@ def lenient(text: str, truth: str, options: Sequence[str] | None, *, numerical: 
 def _answer_in(text: str) -> str:
     """The part of a text that is its answer."""
     behind = _THOUGHT.split(text)[-1]
-    said = _UNFINISHED.split(behind)[0]
-    for part in (said, text) if not said.strip() else (said,):
+    finished = _UNFINISHED.split(behind)[0]
+    for part in (finished, text) if not finished.strip() else (finished,):
         if marked := _TAGGED.findall(part) or _BOXED.findall(part):
             return _without_markup(marked[-1])
-    return _without_markup(said)
+    return _without_markup(finished)
 
 
 def _without_markup(text: str) -> str:
@@ -108,10 +108,10 @@ class _Rules:
         )
         self.another = re.compile(rf"[.):\]]*\s*(?:,?\s*(?:or|and)\b|[/&,])\s*(?:option\s+)?\(?{upper}(?!\w)")
 
-    def chosen(self, found: re.Match[str]) -> str | None:
+    def chosen(self, hit: re.Match[str]) -> str | None:
         """The letter of a match; None where another one stands beside it."""
-        another = self.another.match(found.string, found.end())
-        return None if another else next(group for group in found.groups() if group).upper()
+        another = self.another.match(hit.string, hit.end())
+        return None if another else next(group for group in hit.groups() if group).upper()
 
 
 def _only(letters: Sequence[str]) -> str | None:
@@ -137,28 +137,28 @@ def _named(answer: str, options: Sequence[str]) -> str | None:
 def _number(answer: str) -> float | None:
     """The number stated as the answer, else the first one; None where there is none (or none that is finite)."""
     for statement in (_STATEMENT, _EQUALS):
-        for found in reversed(list(statement.finditer(answer))):
-            if (value := _first_number(answer[found.end() :])) is not None:
+        for statement_match in reversed(list(statement.finditer(answer))):
+            if (value := _first_number(answer[statement_match.end() :])) is not None:
                 return value
     return _first_number(answer)
 
 
 def _first_number(text: str) -> float | None:
-    found = _NUMERAL.search(text)
-    if found is None:
+    numeral = _NUMERAL.search(text)
+    if numeral is None:
         return None
-    if found["digits"] is None:
-        return _in_words(found["words"].lower())
-    value = _in_digits(found["digits"])
-    if value is not None and found["power"]:
-        value = finite(f"{value!r}e{found['power'].replace('−', '-')}")
-    if value is not None and found["over"]:
-        part = finite(found["over"])
+    if numeral["digits"] is None:
+        return _in_words(numeral["words"].lower())
+    value = _in_digits(numeral["digits"])
+    if value is not None and numeral["power"]:
+        value = finite(f"{value!r}e{numeral['power'].replace('−', '-')}")
+    if value is not None and numeral["over"]:
+        part = finite(numeral["over"])
         value = value / part if part else None
-    if value is not None and found["whole"]:
-        value += float(found["whole"])
-    if value is not None and found["times"]:
-        value *= _SCALES[found["times"].lower()]
+    if value is not None and numeral["whole"]:
+        value += float(numeral["whole"])
+    if value is not None and numeral["times"]:
+        value *= _SCALES[numeral["times"].lower()]
     return value
 
 

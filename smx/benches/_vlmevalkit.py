@@ -33,13 +33,13 @@ def _letter(text: str) -> str | None:
     """The letter that a text chooses: tagged, before a closing tag, in the last lines, in a phrase, or the only one."""
     text = text.strip().translate(_INVISIBLE)
     tail = text[-_TAIL_CHARACTERS:]
-    if found := _TAGGED_LETTER.search(text) or _BEFORE_ANSWER.search(tail) or _BEFORE_THINK.search(tail):
-        return found[1].upper()
+    if hit := _TAGGED_LETTER.search(text) or _BEFORE_ANSWER.search(tail) or _BEFORE_THINK.search(tail):
+        return hit[1].upper()
     for part in (_behind_thinking(text), tail):
         if chosen := next(_in_lines(part.splitlines()[-_TAIL_LINES:]), None):
             return chosen
-    if found := _PHRASE.search(text):
-        return found[1].upper()
+    if hit := _PHRASE.search(text):
+        return hit[1].upper()
     rest = "\n".join(line for line in text.splitlines() if not _OPTION_LINE.match(line))
     return _only(_ALONE.findall(rest))
 
@@ -49,8 +49,8 @@ def _in_lines(lines: Sequence[str]) -> Iterator[str]:
     for line in (stripped for line in reversed(lines) if (stripped := line.strip())):
         if _OPTION_LINE.match(line):
             continue
-        if found := _WHOLE_LINE.fullmatch(line) or _LABEL.match(line):
-            yield found[1].upper()
+        if hit := _WHOLE_LINE.fullmatch(line) or _LABEL.match(line):
+            yield hit[1].upper()
         elif chosen := _only(_INLINE.findall(line)):
             yield chosen
 
@@ -68,8 +68,8 @@ def _last_number(text: str) -> float | None:
             return None  # what the original does with a list that is none
         text = str(values[0]) if isinstance(values, list) and values else text
     text = _SMALL.sub(lambda word: str(_SMALL_WORDS.index(word[0].lower())), text.strip().translate(_INVISIBLE))
-    if found := _TAGGED_NUMBER.search(text):
-        return finite(found[1])
+    if hit := _TAGGED_NUMBER.search(text):
+        return finite(hit[1])
     numbers = re.findall(_NUMBER, _behind_thinking(text)) or re.findall(_NUMBER, text)
     return finite(numbers[-1]) if numbers else None
 
@@ -77,8 +77,8 @@ def _last_number(text: str) -> float | None:
 def _behind_thinking(text: str) -> str:
     """What stands behind the last closing tag of thinking, else behind the last opening one, else everything."""
     for tag in (_THOUGHT, _THINKS):
-        if found := list(tag.finditer(text)):
-            return text[found[-1].end() :].strip()
+        if hit := list(tag.finditer(text)):
+            return text[hit[-1].end() :].strip()
     return text
 
 

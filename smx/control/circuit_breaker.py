@@ -31,9 +31,9 @@ def brake(workspace: Workspace, registry: Registry, seen: Sequence[tuple[Attempt
             executor_for(workspace, rows[0].executor)[1].brake(ends)
 
 
-def _newly_failed(view: AttemptView, found: Observation) -> bool:
-    known = {shard.shard: shard.state for shard in view.known}
-    return any(s.state in _FAILED and known.get(s.shard) != s.state for s in found.shards)
+def _newly_failed(view: AttemptView, observation: Observation) -> bool:
+    before = {shard.shard: shard.state for shard in view.known}
+    return any(s.state in _FAILED and before.get(s.shard) != s.state for s in observation.shards)
 
 
 def _ends(row: AttemptRow, view: AttemptView | None, found: Observation | None) -> list[ShardOutcome]:

@@ -71,9 +71,9 @@ def keep_facts(attempt: AttemptFolder, facts: Sequence[ShardStatus]) -> None:
     """Write down what the scheduler said of an attempt that is concluded, once."""
     if not any(fact.record for fact in facts) or (attempt.path / "scheduler.json").exists():
         return
-    said = [{"word": f.state, "where": f.where, "reason": f.reason, "record": dict(f.record)} for f in facts]
+    shards = [{"word": f.state, "where": f.where, "reason": f.reason, "record": dict(f.record)} for f in facts]
     with contextlib.suppress(OSError):  # a full disk, or somebody else's folder: the registry says it all the same
-        write_json(attempt.path / "scheduler.json", {"shards": said})
+        write_json(attempt.path / "scheduler.json", {"shards": shards})
 
 
 def _recovered(workspace: Workspace, attempt: AttemptFolder) -> dict[str, Any] | None:

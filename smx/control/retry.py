@@ -210,8 +210,8 @@ def _batches(
         name = last.plan["executor"] if executor is None else executor
         if name not in executors:
             executors[name] = executor_for(workspace, name)[1]
-        wanted = more if decision.asked and decision.action == "run" else {}
-        together.setdefault(_alike(decision, last, name, executors[name], wanted), []).append(decision)
+        changes = more if decision.asked and decision.action == "run" else {}
+        together.setdefault(_alike(decision, last, name, executors[name], changes), []).append(decision)
     batches = [
         Batch(group, alike.executor, executors[alike.executor], alike.shards, alike.max_failed, json.loads(alike.given))
         for alike, group in sorted(together.items(), key=lambda entry: entry[0])

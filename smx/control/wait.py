@@ -29,7 +29,7 @@ def wait(workspace: Workspace, runs: Sequence[str] = (), *, listener: Listener |
     with registry_as_it_is(workspace, listener.say) as registry:
         refresh(workspace, registry, listener.say)
         live = {row.fingerprint for row in registry.attempts(live=True)}
-        wanted = {registry.find(name).fingerprint for name in runs} or live
+        fingerprints = {registry.find(name).fingerprint for name in runs} or live
         left = 0
 
         def count(live: Sequence[AttemptRow]) -> bool:
@@ -39,8 +39,8 @@ def wait(workspace: Workspace, runs: Sequence[str] = (), *, listener: Listener |
                 listener.say(f"waiting for {left} run{'s' if left > 1 else ''}")
             return True
 
-        wait_for(workspace, registry, wanted, look=count)
-        ended = [row for fingerprint in wanted if (row := registry.run(fingerprint))]
+        wait_for(workspace, registry, fingerprints, look=count)
+        ended = [row for fingerprint in fingerprints if (row := registry.run(fingerprint))]
     return sorted(ended, key=lambda row: (row.kind, row.folder))
 
 

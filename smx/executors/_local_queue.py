@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     """Drive the queue in `folder`."""
     for ignored in (signal.SIGHUP, signal.SIGINT):
         signal.signal(ignored, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # kept for sigtimedwait: none is missed between looks
     if not claim(folder / "driver.json", this_process()) and load_json(folder / "driver.json") != this_process():
         return  # its launcher died, and this submission was given up before we came up
     queue = load_json(folder / "queue.json")

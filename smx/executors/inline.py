@@ -38,7 +38,7 @@ class Executor(BaseExecutor):
         try:
             while self._jobs:
                 _work(self._jobs[0])
-                self._jobs.pop(0)
+                self._jobs.pop(0)  # only now: of a job that is interrupted, what has not begun is cancelled below
         finally:
             for job in self._jobs:  # interrupted
                 for shard in range(job.shards):

@@ -25,9 +25,9 @@ def rig_poses(folder: Path) -> dict[int, np.ndarray]:
     poses: dict[int, np.ndarray] = {}
     for number, line in parse.text_lines(frames):
         where = f"{frames}:{number}"
-        words = line.split()
-        head = parse.floats(" ".join(words[: 3 + _POSE]), 3 + _POSE, where, "FRAME_ID RIG_ID pose NUM_DATA_IDS")
-        data = words[3 + _POSE :]
+        fields = line.split()
+        head = parse.floats(" ".join(fields[: 3 + _POSE]), 3 + _POSE, where, "FRAME_ID RIG_ID pose NUM_DATA_IDS")
+        data = fields[3 + _POSE :]
         if len(data) != 3 * int(head[-1]):
             raise SceneError(f"{where}: {head[-1]:g} times SENSOR_TYPE SENSOR_ID DATA_ID is expected after the pose")
         for kind, sensor, image in zip(data[::3], data[1::3], data[2::3], strict=True):
@@ -42,23 +42,23 @@ def rig_poses(folder: Path) -> dict[int, np.ndarray]:
 
 def _sensors(path: Path) -> dict[tuple[int, int], np.ndarray]:
     """(rig, camera) -> the camera's pose in the rig, sensor from rig [4, 4]."""
-    found: dict[tuple[int, int], np.ndarray] = {}
+    sensors: dict[tuple[int, int], np.ndarray] = {}
     for number, line in parse.text_lines(path):
-        where, words = f"{path}:{number}", line.split()
+        where, fields = f"{path}:{number}", line.split()
         try:
-            rig, count = int(words[0]), int(words[1])
-            rest = words[2:]
+            rig, count = int(fields[0]), int(fields[1])
+            rest = fields[2:]
             if count and rest[0] == "CAMERA":
-                found[rig, int(rest[1])] = np.eye(4)  # the sensor that the rig's own axes are
+                sensors[rig, int(rest[1])] = np.eye(4)  # the sensor that the rig's own axes are
             rest = rest[2:]
             while rest:
-                kind, sensor, known = rest[0], int(rest[1]), int(rest[2])
-                pose, rest = rest[3 : 3 + _POSE * known], rest[3 + _POSE * known :]
-                if kind == "CAMERA" and known:
-                    found[rig, sensor] = _matrix(parse.floats(" ".join(pose), _POSE, where, "QW QX QY QZ TX TY TZ"))
+                kind, sensor, has_pose = rest[0], int(rest[1]), int(rest[2])
+                pose, rest = rest[3 : 3 + _POSE * has_pose], rest[3 + _POSE * has_pose :]
+                if kind == "CAMERA" and has_pose:
+                    sensors[rig, sensor] = _matrix(parse.floats(" ".join(pose), _POSE, where, "QW QX QY QZ TX TY TZ"))
         except (IndexError, ValueError):
             raise SceneError(f"{where}: no rig (RIG_ID NUM_SENSORS REF_SENSOR_TYPE REF_SENSOR_ID SENSORS)") from None
-    return found
+    return sensors
 
 
 def _matrix(wxyz_and_translation: list[float]) -> np.ndarray:

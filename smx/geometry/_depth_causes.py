@@ -52,15 +52,15 @@ def likeliest_cause(
         for focal in _FOCAL
     ]
     enough = min(_AGREES, max(_RIGHT, error / 5))
-    found = [entry for entry in tried if entry[0] <= enough]
-    if not found:
+    explaining = [entry for entry in tried if entry[0] <= enough]
+    if not explaining:
         for cause, w2c in _conventions(frames.w2c):
             factor, left = _best_factor(frames, pairs[:: max(1, len(pairs) // 5)], w2c)
             if left <= enough:
-                found.append((left, 3, f"{cause}; and {_of_units(factor)}"))
+                explaining.append((left, 3, f"{cause}; and {_of_units(factor)}"))
     # Of causes that explain it about as well, the nearest at hand.
-    best = min((left for left, _, _ in found), default=0.0)
-    near = [(fetched, left, cause) for left, fetched, cause in found if left <= 2 * best + 0.002]
+    best = min((left for left, _, _ in explaining), default=0.0)
+    near = [(fetched, left, cause) for left, fetched, cause in explaining if left <= 2 * best + 0.002]
     return f"likeliest cause: {min(near)[2]}" if near else ""
 
 

@@ -68,9 +68,9 @@ def agreement(ids: Sequence[int], w2c: np.ndarray, depth: Depth, all_poses: Call
 
     `all_poses`: (frame ids [N], w2c [N, 4, 4]) of the whole scene, asked for where something is wrong.
     """
-    known = np.flatnonzero(np.isfinite(w2c).all(axis=(1, 2)))
-    frames = _Frames([int(ids[row]) for row in known.tolist()], w2c[known], depth)
-    if not len(known) or not any(frames.points(at) is not None for at in frames.anchors()):
+    posed = np.flatnonzero(np.isfinite(w2c).all(axis=(1, 2)))
+    frames = _Frames([int(ids[row]) for row in posed.tolist()], w2c[posed], depth)
+    if not len(posed) or not any(frames.points(at) is not None for at in frames.anchors()):
         return None
     pairs = [(a, b) for a in frames.anchors() for b in frames.neighbours(a)]
     pairs = [(a, b) for a, b in pairs if frames.points(a) is not None and frames.target(b) is not None]
@@ -101,8 +101,8 @@ class _Frames:
     def points(self, at: int) -> np.ndarray | None:
         """[p, 3] points of a frame in its camera's axes; None without valid depth."""
         if at not in self._points:
-            found = self._depth(self.ids[at])
-            self._points[at] = None if found is None else _some_points(*found)
+            target = self.target(at)
+            self._points[at] = None if target is None else _some_points(*target)
         return self._points[at]
 
     def neighbours(self, at: int) -> list[int]:
@@ -111,20 +111,20 @@ class _Frames:
         if points is None:
             return []
         far = _STEP * float(np.median(points[:, 2]))
-        found = []
+        places = []
         for way in (1, -1):
             ahead = [b for k in range(1, _FARTHEST + 1) if 0 <= (b := at + way * k) < len(self.ids)]
             if ahead:
                 turned = rotation_angle(self.w2c[ahead], self.w2c[at]) > _TURN
                 moved = np.linalg.norm(self.centres[ahead] - self.centres[at], axis=1) > far
-                found.append(ahead[max(0, int(np.argmax([*(turned | moved), True])) - 1)])
-        return found
+                places.append(ahead[max(0, int(np.argmax([*(turned | moved), True])) - 1)])
+        return places
 
     def thinned(self) -> _Frames:
         """The same with fewer points, to look for causes."""
-        found = _Frames(self.ids, self.w2c, self._depth)
-        found._points = {at: None if p is None else p[::_SEARCH] for at, p in self._points.items()}
-        return found
+        thin = _Frames(self.ids, self.w2c, self._depth)
+        thin._points = {at: None if p is None else p[::_SEARCH] for at, p in self._points.items()}
+        return thin
 
     def error(
         self, pairs: Sequence[tuple[int, int]], w2c: np.ndarray | None = None, factor: float = 1.0, focal: float = 1.0
@@ -135,25 +135,25 @@ class _Frames:
     def pair_error(
         self, a: int, b: int, w2c: np.ndarray | None = None, factor: float = 1.0, focal: float = 1.0
     ) -> float:
-        """Median of |z moved - z seen| / z seen; inf where next to nothing lands."""
-        points, found = self.points(a), self.target(b)
-        if points is None or found is None:
+        """Median of |z moved - z measured| / z measured; inf where next to nothing lands."""
+        points, target = self.points(a), self.target(b)
+        if points is None or target is None:
             return np.inf
         poses = self.w2c if w2c is None else w2c
         relative = poses[b] @ inverse(poses[a])
         if not np.isfinite(relative).all():
             return np.inf
-        depth, K = found
+        depth, K = target
         relative[:3, 3] /= factor  # as if depth were longer
         moved = transform_points(relative, points / [focal, focal, 1.0])
         pixels, z = project(moved, K @ np.diag([focal, focal, 1.0]))
         with np.errstate(invalid="ignore"):
-            uv = np.rint(pixels)
+            uv = np.rint(pixels)  # NaN behind the camera, which is inside of nothing
             inside = ((uv >= 0) & (uv < depth.shape[::-1])).all(axis=1)
         u, v = uv[inside].astype(np.int64).T
-        seen = depth[v, u]
-        off = np.abs(z[inside] - seen) / seen
-        off = off[np.isfinite(off)]
+        measured = depth[v, u]
+        off = np.abs(z[inside] - measured) / measured
+        off = off[np.isfinite(off)]  # NaN where nothing was measured
         return float(np.median(off)) if len(off) >= max(8, _LANDED * len(points)) else np.inf
 
 
@@ -162,7 +162,7 @@ def _some_points(depth: np.ndarray, K: np.ndarray) -> np.ndarray | None:
     rows, columns = np.arange(step // 2, depth.shape[0], step), np.arange(step // 2, depth.shape[1], step)
     thin = K.copy()
     thin[:2] /= step
-    thin[:2, 2] = (K[:2, 2] - step // 2) / step
+    thin[:2, 2] = (K[:2, 2] - step // 2) / step  # pixel step // 2 is the first of the thinned rows and columns
     points = unproject(depth[np.ix_(rows, columns)].astype(np.float64), thin).reshape(-1, 3)
     points = points[np.isfinite(points).all(axis=1)]
     return points if len(points) else None
@@ -190,8 +190,8 @@ def _unconfirmed(frames: _Frames) -> list[int]:
     alone = [at for at in alone if not any(both(at, b) for b in near(at, 3))]
     others = [at for at in range(count) if at not in set(alone)]
 
-    found = [at for at in alone if _jumps(frames, at, others) or _bridged(at, others, both)]
-    return found if len(found) <= max(1, _FEW * count) else []
+    wrong = [at for at in alone if _jumps(frames, at, others) or _bridged(at, others, both)]
+    return wrong if len(wrong) <= max(1, _FEW * count) else []
 
 
 def _bridged(at: int, others: Sequence[int], agree: Callable[[int, int], bool]) -> bool:

@@ -63,9 +63,9 @@ def read_tum(path: Path) -> Poses:
     parse.drop(reasons, len(table), dropped)
     finite[bent] = False
     again = parse.repeated(table[finite, 0], lambda i: f"{path}:{lines[np.flatnonzero(finite)[i]]}")
-    known = np.delete(np.arange(len(table)), np.flatnonzero(finite)[list(again)])
+    kept = np.delete(np.arange(len(table)), np.flatnonzero(finite)[list(again)])
     dropped += again.values()
-    table, finite, lines = table[known], finite[known], [lines[i] for i in known]
+    table, finite, lines = table[kept], finite[kept], [lines[i] for i in kept]
     c2w = np.tile(np.eye(4), (len(table), 1, 1))
     c2w[:, :3, 3] = table[:, 1:4]
     c2w[finite, :3, :3] = quaternion_to_rotation(table[finite, 4:])
@@ -134,8 +134,8 @@ def read_cameras_json(path: Path) -> Poses:
     per_frame = _is_a_list_of_matrices(data.get("K"))
     K = parse.float_array(data, "K", path, (len(w2c), 3, 3) if per_frame else (3, 3))
     K = np.broadcast_to(K, (len(w2c), 3, 3)).copy()
-    known = np.flatnonzero(np.isfinite(w2c).all(axis=(1, 2)))
-    parse.each_a_pinhole(K[known], lambda i: f"{path}: K[{known[i]}]" if per_frame else f"{path}: K")
+    finite = np.flatnonzero(np.isfinite(w2c).all(axis=(1, 2)))
+    parse.each_a_pinhole(K[finite], lambda i: f"{path}: K[{finite[i]}]" if per_frame else f"{path}: K")
     numbers = parse.frame_numbers(data, path, len(w2c)) if "frame_ids" in data else None
     metric = data.get("metric", True)
     if not isinstance(metric, bool):

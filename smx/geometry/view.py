@@ -312,25 +312,27 @@ class SceneView:
             "agreement": np.array(json.dumps([asdict(one) if one else None for one in self._agreement or ()])),
         }
 
-    def adopt(self, known: Mapping[str, np.ndarray]) -> None:
+    def adopt(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take what another view of the same scene, data and options computed, instead of computing it."""
         import numpy as np
 
         from smx.geometry.depth_agreement import Agreement
         from smx.geometry.voxels import VoxelGrid
 
-        for one in json.loads(str(known["agreement"])):
-            self._agreement = (None if one is None else Agreement(**{**one, "unconfirmed": tuple(one["unconfirmed"])}),)
-        self._grid = VoxelGrid(low=known["low"], high=known["high"], edge=np.float32(known["edge"]))
-        self._least = np.float32(known["least"])
-        width, height = known["map_size"].tolist()
+        for entry in json.loads(str(arrays["agreement"])):
+            self._agreement = (
+                None if entry is None else Agreement(**{**entry, "unconfirmed": tuple(entry["unconfirmed"])}),
+            )
+        self._grid = VoxelGrid(low=arrays["low"], high=arrays["high"], edge=np.float32(arrays["edge"]))
+        self._least = np.float32(arrays["least"])
+        width, height = arrays["map_size"].tolist()
         self.map_size = (width, height)
-        seen = np.unpackbits(known["seen"], axis=1, count=len(known["voxels"])).astype(bool)
-        self._keys = {int(i): known["voxels"][row] for i, row in zip(known["ids"], seen, strict=True)}
-        encoded = known["pose_enc"] if len(known["pose_enc"]) else [None] * len(known["posed"])
-        cameras = map(_Camera, known["w2c"], known["K"], encoded)
-        self._cameras = dict(zip(known["posed"].tolist(), cameras, strict=True))
-        self._metric = bool(known["metric"])
+        seen = np.unpackbits(arrays["seen"], axis=1, count=len(arrays["voxels"])).astype(bool)
+        self._keys = {int(i): arrays["voxels"][row] for i, row in zip(arrays["ids"], seen, strict=True)}
+        encoded = arrays["pose_enc"] if len(arrays["pose_enc"]) else [None] * len(arrays["posed"])
+        cameras = map(_Camera, arrays["w2c"], arrays["K"], encoded)
+        self._cameras = dict(zip(arrays["posed"].tolist(), cameras, strict=True))
+        self._metric = bool(arrays["metric"])
         self._fresh = False
 
     def _cameras_of(self, ids: Sequence[int]) -> list[_Camera]:
@@ -344,12 +346,12 @@ class SceneView:
         self._positions(ids)
         unknown = sorted({int(i) for i in ids} - self._cameras.keys())
         if unknown:
-            found = self.source.cameras(unknown)
-            if found is None:
+            learnt = self.source.cameras(unknown)
+            if learnt is None:
                 return False
-            encoded = [None] * len(unknown) if found.pose_enc is None else found.pose_enc
-            self._cameras.update(zip(unknown, map(_Camera, found.w2c, found.K, encoded), strict=True))
-            self._metric = found.metric
+            encoded = [None] * len(unknown) if learnt.pose_enc is None else learnt.pose_enc
+            self._cameras.update(zip(unknown, map(_Camera, learnt.w2c, learnt.K, encoded), strict=True))
+            self._metric = learnt.metric
         return True
 
     def _map(self, frame_id: int) -> tuple[np.ndarray, np.ndarray | None] | None:
@@ -367,14 +369,14 @@ class SceneView:
         from smx.geometry.voxels import least_confidence
 
         if self._least is None:
-            told = []
+            confidences = []
             for frame_id in self.candidates.tolist():
-                found = self.source.point_map(frame_id)
-                if found is not None and found.confidence is not None:
-                    told.append(found.confidence)
-                elif found is not None:
+                mapped = self.source.point_map(frame_id)
+                if mapped is not None and mapped.confidence is not None:
+                    confidences.append(mapped.confidence)
+                elif mapped is not None:
                     break  # a source whose points have none
-            self._least = least_confidence(told) if told else np.float32(-np.inf)
+            self._least = least_confidence(confidences) if confidences else np.float32(-np.inf)
         return self._least
 
     @staticmethod

@@ -93,12 +93,12 @@ def _numbers() -> Iterator[Number]:
     for model, sampler, micro, macro in _AVERAGES:
         for average, values in (("micro", micro), ("macro", macro)):
             for part, value in zip(("acc", "mra", "all"), values, strict=True):
-                place = ("vsibench", model, sampler, 16, "spatial-mllm", f"{part}.{average}", "")
-                yield Number(*place, _share(value), README, 2, vsi)
+                cell = ("vsibench", model, sampler, 16, "spatial-mllm", f"{part}.{average}", "")
+                yield Number(*cell, _share(value), README, 2, vsi)
     for frames, sa, uniform in _SAMPLING:
         for sampler, value in (("sa", sa), ("uniform", uniform)):
-            place = ("vsibench", "Spatial-MLLM-4B", sampler, frames, "", "all.micro", "")
-            yield Number(*place, _share(value), PAPER_SAMPLING, 1, vsi)
+            cell = ("vsibench", "Spatial-MLLM-4B", sampler, frames, "", "all.micro", "")
+            yield Number(*cell, _share(value), PAPER_SAMPLING, 1, vsi)
     yield Number("vsibench", "VLM-3R-7B", "uniform", 32, "", "all.macro", "", _share(60.9), VLM_3R, 1, vsi)
     for model, sampler, frames, source, scores in _BY_TASK:
         for task, value in zip(_TASKS, scores, strict=True):
@@ -128,7 +128,7 @@ BENCHES: frozenset[str] = frozenset(number.bench for number in PUBLISHED)
 
 def by_source(bench: str, metrics: tuple[str, ...]) -> dict[tuple[str, str, str, int], list[CellScore]]:
     """(source, scorer, metric, decimals) -> numbers of one table of a source, in the shape of ours."""
-    found: dict[tuple[str, str, str, int], list[CellScore]] = {}
+    tables: dict[tuple[str, str, str, int], list[CellScore]] = {}
     for number in PUBLISHED:
         if number.bench == bench and number.metric in metrics:
             n, scorer = number.questions, number.scorer or NOT_SAID
@@ -139,5 +139,5 @@ def by_source(bench: str, metrics: tuple[str, ...]) -> dict[tuple[str, str, str,
                 state="done", items=n, done=n, failed=0, labels="{}", doubtful=0, origin="imported",
                 fingerprint=None, created=None,
             )  # fmt: skip
-            found.setdefault((number.source, scorer, number.metric, number.decimals), []).append(score)
-    return found
+            tables.setdefault((number.source, scorer, number.metric, number.decimals), []).append(score)
+    return tables

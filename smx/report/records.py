@@ -12,16 +12,16 @@ from smx.report.table import Cell, Group, Table
 
 
 def records(table: Table) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """(place on the axes, what there is) of every group of every cell; missing cells too."""
+    """(position on the axes, what there is) of every group of every cell; missing cells too."""
     for row in table.row_keys:
         for col in table.col_keys:
             if not table.applies(row, col):
                 continue
             cell = table.cell(row, col)
             axes = zip(table.rows + table.cols, row + col, strict=True)
-            place = {axis: plain(axis, value) for axis, value in axes}
+            position = {axis: plain(axis, value) for axis, value in axes}
             for group in cell.groups or [Group(())]:
-                yield place, _record(cell, group)
+                yield position, _record(cell, group)
 
 
 def plain(axis: str, value: Any) -> Any:

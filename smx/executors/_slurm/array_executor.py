@@ -44,6 +44,7 @@ class ArrayExecutor(submitit.SlurmExecutor):
         # Lines of several ranks are marked with the rank; unbuffered they would come in pieces.
         output = "--label" if resources.nodes * resources.tasks > 1 else "--unbuffered"
         try:
+            # Without the kill the other ranks of a training wait for a dead one until the time limit.
             self._srun = ["srun", output, "--kill-on-bad-exit=1", *resources.srun, *site.pop("srun_args", ())]
             setup = [*_setup(resources), *site.pop("setup", ())]
             further = site.pop("additional_parameters", {}) | _unknown_to_submitit(part)

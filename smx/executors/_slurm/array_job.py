@@ -21,14 +21,14 @@ def array_jobs(attempt: Path, handle: Mapping[str, Any]) -> list[SlurmJob[Any]]:
     """One for each shard of the attempt in this folder that SLURM took, lost answers looked up by name."""
     nameless = {name for job, _, name in handle["shards"] if name and not job}
     live = queue(nameless)[1] | history(nameless, handle["at"] - 3600)[1] if nameless else {}
-    found: list[SlurmJob[Any]] = []
+    jobs: list[SlurmJob[Any]] = []
     printed = handle.get("logs") or [f"shards/{k}/log" for k in range(len(handle["shards"]))]  # of handles before these
     for (job, index, name), logs in zip(handle["shards"], printed, strict=True):
         if name and not job and (record := live.get((name, index))):
             job = record.job
         if job:
-            found.append(ArrayJob(Path(os.path.normpath(attempt / logs)), f"{job}_{index}", name, handle["at"]))
-    return found
+            jobs.append(ArrayJob(Path(os.path.normpath(attempt / logs)), f"{job}_{index}", name, handle["at"]))
+    return jobs
 
 
 class _Paths(JobPaths):

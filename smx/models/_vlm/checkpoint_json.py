@@ -27,12 +27,12 @@ def memory(folder: Path) -> dict[str, Any]:
 def tokens_per_second(folder: Path) -> float:
     """`vision_config.tokens_per_second`; 4 where the key is absent, as transformers' Qwen2_5_VLVisionConfig has it."""
     vision = read_json(folder / "config.json", "it is not a checkpoint folder").get("vision_config")
-    found = vision.get("tokens_per_second", DEFAULT_RATE) if isinstance(vision, dict) else DEFAULT_RATE
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
+    rate = vision.get("tokens_per_second", DEFAULT_RATE) if isinstance(vision, dict) else DEFAULT_RATE
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
         raise UserError(
-            f"{folder}/config.json: vision_config.tokens_per_second is {found!r}", "expected a number above 0"
+            f"{folder}/config.json: vision_config.tokens_per_second is {rate!r}", "expected a number above 0"
         )
-    return float(found)
+    return float(rate)
 
 
 def read_json(file: Path, otherwise: str) -> dict[str, Any]:

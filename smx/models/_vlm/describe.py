@@ -76,8 +76,8 @@ def pose(pose: Pose, rope: Rope, sections: tuple[int, int, int], tubelets: str) 
     unit = {"mean": "mean distance to it 1", "max": "largest distance to it 1", "none": "in the data's own unit"}
     used = {"both": "", "rotation": "rotation alone", "translation": "translation alone"}
     read = {"reference": f"relative to the {pose.reference} camera", "scale": unit[pose.scale], "use": used[pose.use]}
-    how = "".join(f", {words}" for name, words in read.items() if words and name not in kind.unread)
-    return [("poses", f"{kind.words}; {where}"), ("cameras", f"of {source}{how}; {tubelet}")]
+    reading = "".join(f", {words}" for name, words in read.items() if words and name not in kind.unread)
+    return [("poses", f"{kind.words}; {where}"), ("cameras", f"of {source}{reading}; {tubelet}")]
 
 
 def _number(stride: float | str) -> str:

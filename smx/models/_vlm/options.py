@@ -140,8 +140,8 @@ class QwenOptions(VisionOptions):
 
     def learned(self) -> dict[str, Any]:
         """What weights get used to in training, besides positions."""
-        if self.pose.kind == "none":
-            return {"pose": "none"}
+        if not self.pose.encoding.reads_cameras:
+            return {"pose": self.pose.kind}
         details = self.pose.model_dump(mode="json", exclude={"kind"})
         return {"pose": self.pose.kind} | {f"pose {name}": value for name, value in details.items()}
 

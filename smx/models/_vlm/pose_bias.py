@@ -33,7 +33,7 @@ def attend(
     assert key.shape[2] == of_keys.shape[2], "a bias is for tokens that enter the cache together"
     query = torch.cat((query, of_queries), dim=-1)
     key = torch.cat((key, of_keys.expand(*key.shape[:3], -1)), dim=-1)
-    wide = torch.nn.functional.pad(value, (0, of_keys.shape[-1]))
+    wide = torch.nn.functional.pad(value, (0, of_keys.shape[-1]))  # fused kernels want heads of one width
     out, _ = sdpa_attention_forward(module, query, key, wide, attention_mask, **kwargs)
     return out[..., : value.shape[-1]], None
 
@@ -46,9 +46,9 @@ def factors(visual: Tensor, tubelet: Tensor, between: Tensor) -> tuple[Tensor, T
     """
     tubelets = between.shape[-1]
     rows = torch.arange(len(visual), device=visual.device)[:, None]
-    seen = visual[:, None, :, None].to(between.dtype)
-    of_queries = between.transpose(1, 2)[rows, tubelet].transpose(1, 2) * seen
-    of_keys = torch.nn.functional.one_hot(tubelet, tubelets).to(between.dtype)[:, None] * seen
+    of_video = visual[:, None, :, None].to(between.dtype)
+    of_queries = between.transpose(1, 2)[rows, tubelet].transpose(1, 2) * of_video
+    of_keys = torch.nn.functional.one_hot(tubelet, tubelets).to(between.dtype)[:, None] * of_video
     room = (0, -tubelets % ALIGNED)
     return torch.nn.functional.pad(of_queries, room), torch.nn.functional.pad(of_keys, room)
 
@@ -56,5 +56,5 @@ def factors(visual: Tensor, tubelet: Tensor, between: Tensor) -> tuple[Tensor, T
 def bias(visual: Tensor, tubelet: Tensor, between: Tensor) -> Tensor:
     """[B, heads, L, L]: `between` the tubelets of two video tokens, 0 elsewhere."""
     rows = torch.arange(len(visual), device=visual.device)[:, None, None]
-    found = between.permute(0, 2, 3, 1)[rows, tubelet[:, :, None], tubelet[:, None, :]].permute(0, 3, 1, 2)
-    return found * (visual[:, None, :, None] & visual[:, None, None, :])
+    biases = between.permute(0, 2, 3, 1)[rows, tubelet[:, :, None], tubelet[:, None, :]].permute(0, 3, 1, 2)
+    return biases * (visual[:, None, :, None] & visual[:, None, None, :])
