@@ -1,8 +1,8 @@
 """Executors: where a run's shards are computed. One file each, `class Executor(BaseExecutor)`.
 
-An executor knows nothing of what a job does: it is handed an entry point ("smx.node:main") and attempt
-folders. It is asked three things: submit, poll, cancel. What it returns from `submit` is plain JSON and is
-all it gets back later, by another process on another day.
+An executor knows nothing of what a job does: it is handed an entry point ("smx.node:main") and attempt folders.
+It must submit, recover, poll and cancel; all else has a default. What it returns from `submit` is plain JSON and is all
+it gets back later, by another process on another day.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class BaseExecutor(Options):
 
     @abstractmethod
     def poll(self, handles: Sequence[Mapping[str, Any]]) -> list[list[ShardStatus]]:
-        """One fact per shard for each handle, in order. Never raises because a source is down.
+        """One status per shard for each handle, in order. Never raises because a source is down.
 
         A handle may say besides since when nothing could be said of it: `doubted`, an ISO time, or None.
         """
