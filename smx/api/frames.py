@@ -51,7 +51,7 @@ def runs_frame(access: Access, filters: Mapping[str, Any]) -> pd.DataFrame:
 def scores_frame(access: Access, filters: Mapping[str, Any], *, imported: bool = False) -> pd.DataFrame:
     """As `Lab.scores`."""
     with access.registry() as registry:
-        rows = registry.scores(**_checked(filters, _SCORE_FILTERS), imported=imported)
+        rows = registry.scores(**_checked(filters, _SCORE_FILTERS), origin=None if imported else "run")
         names = {row.fingerprint: row.title for row in registry.runs()}
     table = frame(rows, CellScore._fields)
     table.insert(0, "run", table["fingerprint"].map(names))
