@@ -33,9 +33,7 @@ Sets = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the spec, e.g. sampler_options.window=10."),
 ]
 Retry = Annotated[bool, typer.Option("--retry", help="Also do items again that failed in a run that is done.")]
-Keep = Annotated[
-    bool, typer.Option("--keep", help="What is done with a plugin's code before it was edited serves; tables mark it.")
-]
+Keep = Annotated[bool, typer.Option("--keep", help="What is done with a plugin's code before it was edited serves.")]
 Shards = Annotated[int, typer.Option(min=1, help="Split each run's items over this many tasks.")]
 MaxFailed = Annotated[
     int | None,
