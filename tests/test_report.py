@@ -396,6 +396,18 @@ def test_untrained_weights_are_marked_wherever_the_model_stands(lab: Lab, report
     assert all(c["untrained"] and c["model"] == "tiny-prope" for c in cells(report("--json")))
 
 
+def test_weights_that_never_saw_poses_are_marked_wherever_the_model_stands(lab: Lab, report: Report) -> None:
+    """Lost otherwise: cameras that mean nothing to the weights, in a table beside a model trained with them."""
+    lab.run("prope", score=0.21, pose_untrained=True)
+    lab.run("prope", score=0.4)
+    text = report("--metric", "all.micro")
+    assert "prope (poses untrained) 21.0" in text
+    assert "prope 40.0" in text
+    assert "poses untrained: cameras enter" in text
+    assert {c["model"]: 0 for c in cells(report("--json"))} == {"prope": 0}
+    assert {c["pose_untrained"] for c in cells(report("--json"))} == {True, False}
+
+
 def test_trained_and_untrained_weights_of_one_variant_are_two_rows(lab: Lab, report: Report) -> None:
     """Lost otherwise: a fine-tuned model and its random start in one cell."""
     lab.run("tiny", score=0.2, untrained=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +23,9 @@ def tokens(
         str, typer.Option(metavar="WxH", help="Size of a frame as the vision encoder sees it.")
     ] = "644x476",
     model: Annotated[str, typer.Option(help="Variant whose base model counts: smx list models.")] = "spatialmllm",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Its weights: their tokens per second count. Default: as configured.")
+    ] = None,
     text: Annotated[int, typer.Option(min=0, help="Tokens of text around the video.")] = 59,
     dtype: Annotated[str, typer.Option(help="Of weights and activations: float32, bfloat16 or float16.")] = "bfloat16",
     resize: Annotated[
@@ -49,7 +53,7 @@ def tokens(
 
         raise unknown("dtype", dtype, BYTES)
     counts, shape = _counts(frames), _size(size)
-    options, architecture = _variant(model)
+    options, architecture = _variant(model, checkpoint)
     seen = _resized(shape, options, architecture) if resize else shape
 
     def row(count: int) -> dict[str, Any]:
@@ -57,7 +61,15 @@ def tokens(
 
     rows = [row(count) for count in counts]
     if as_json:
-        out_json({"model": model, "architecture": architecture.title, "size": "x".join(map(str, seen)), "rows": rows})
+        out_json(
+            {
+                "model": model,
+                "architecture": architecture.title,
+                "size": "x".join(map(str, seen)),
+                "positions": options.positions(),
+                "rows": rows,
+            }
+        )
         return
     if resize and seen != shape:
         out(f"{size} is resized to {seen[0]}x{seen[1]}: multiples of {_cell(architecture)}, within the budget")
@@ -67,6 +79,7 @@ def tokens(
         walk = steps(architecture, clip, rows[0]["text"], dtype, stamped=_stamped(options))
         for number, (name, line) in enumerate(walk, 1):
             out(f"{number:>3} {name:<17} {line}")
+        out(f"    temporal stride: {options.stride_word()}")
         out("")
     if len(counts) == 1:  # one count says little without its neighbours
         rows = [row(count) for count in sorted({*counts, *_counts(COUNTS)})]
@@ -90,9 +103,10 @@ def _size(size: str) -> tuple[int, int]:
     return int(wide), int(high)
 
 
-def _variant(name: str) -> tuple[Any, Architecture]:
+def _variant(name: str, checkpoint: Path | None) -> tuple[Any, Architecture]:
     """(options of the variant's base model, what its costs depend on)."""
     from smx.cli._common import variant as find
+    from smx.cli._common import workspace
     from smx.tokens.costs import Architecture
     from smx.tokens.known import QWEN2_5_VL_3B, QWEN3_VL_4B
 
@@ -100,6 +114,12 @@ def _variant(name: str) -> tuple[Any, Architecture]:
     options = variant.options()
     if not options.needs_frames:
         raise UserError(f"model {name!r} looks at no frames", "name one that does: smx list models")
+    site = workspace(quiet=True).site
+    places = site.checkpoints if site else {}
+    configured = places.get(name) or places.get(variant.checkpoint or "")
+    folder = checkpoint or (Path(configured) if configured else None)
+    if folder is not None:
+        options = options.at(folder.expanduser())
     if variant.base == "tiny":
         from smx.models.tiny import config
 

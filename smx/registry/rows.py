@@ -58,6 +58,11 @@ class RunRow:
         """Whether its weights are random."""
         return bool(self.labels.get("untrained"))
 
+    @property
+    def pose_untrained(self) -> bool:
+        """Whether cameras enter the attention of weights that never saw poses, as far as is known."""
+        return bool(self.labels.get("pose_untrained"))
+
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRow:

@@ -82,6 +82,8 @@ def notes(table: Table, missing: str) -> list[str]:
         found.append(f"{missing}: {'not published there' if table.sources else 'no such run yet'}")
     if any(entry.run.untrained for entry in entries):
         found.append("untrained: the weights are random; such a score says nothing about the model")
+    if any(entry.run.pose_untrained for entry in entries):
+        found.append("poses untrained: cameras enter the attention of weights that never saw poses in training")
     if chosen := sorted({f"{e.run.sampler}" for e in entries if e.run.imported}):
         found.append(f"{', '.join(chosen)} (imported): frames that another tool chose and saved (smx samples import)")
     found += _stand_ins(entries)

@@ -23,6 +23,7 @@ _ELSEWHERE = {
     *("kind", "model", "sampler", "frames", "seed", "bench", "blind", "input", "frame_order", "imported"),
     *("bench_options.subset", "bench_options.file"),
 }
+_UNTRAINED = " (untrained)", " (poses untrained)"  # ends of a model's label
 _TRAINED = "train:"  # before the fingerprint of the train run whose weights an eval takes
 
 
@@ -61,7 +62,7 @@ def known_runs(
         trained = _training(given, trainings)
         weights = trained.seedless or trained.spec if trained else given.weights
         same = run.seedless or run.spec, weights
-        kind = (*same, given.data, run.variant, run.sampler, run.bench, run.untrained)
+        kind = (*same, given.data, run.variant, run.sampler, run.bench, run.untrained, run.pose_untrained)
         if kind not in kinds:
             if same not in leaves:
                 leaves[same] = _leaves(run, trained, given.weights)
@@ -104,7 +105,12 @@ def model_label(run: RunRow) -> str:
     shown += ["input=frames"] if run.input == "frames" else []
     shown += [run.frame_order] if run.frame_order in ("reversed", "shuffled") else []
     name = f"{run.variant} [{', '.join(shown)}]" if shown else f"{run.variant}"
-    return f"{name} (untrained)" if run.untrained else name
+    return name + (_UNTRAINED[0] if run.untrained else _UNTRAINED[1] if run.pose_untrained else "")
+
+
+def without_mark(label: str) -> str:
+    """A model's label without what is said of its weights' training."""
+    return label.removesuffix(_UNTRAINED[0]).removesuffix(_UNTRAINED[1])
 
 
 def sampler_label(run: RunRow) -> str | None:
@@ -195,5 +201,5 @@ def _differing(specs: list[Mapping[str, Any]], *, chooses: bool, axes: Collectio
 
 def _with(label: str, detail: str) -> str:
     """`tiny (untrained)` and ` (stride=2)` -> `tiny (stride=2) (untrained)`."""
-    plain = label.removesuffix(" (untrained)")
+    plain = without_mark(label)
     return plain + detail + label[len(plain) :]

@@ -104,6 +104,8 @@ def _remarks(table: Table, group: Group, scored: Sequence[Entry]) -> list[str]:
     remarks += dict.fromkeys(e.state for e in scored if e.state != RunState.done)
     if "model" not in table.rows + table.cols and any(e.run.untrained for e in scored):
         remarks.append("untrained")
+    elif "model" not in table.rows + table.cols and any(e.run.pose_untrained for e in scored):
+        remarks.append("poses untrained")
     return remarks
 
 

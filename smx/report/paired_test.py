@@ -16,7 +16,7 @@ from smx.benches._intervals import DRAWS, EXACT, POWER, compare, holm, least_p, 
 from smx.errors import UserError, unknown
 from smx.registry.rows import RunRow, excluded_attempts
 from smx.registry.store import Registry
-from smx.report.labels import bench_label, model_label
+from smx.report.labels import bench_label, model_label, without_mark
 from smx.results.derive import question_of
 from smx.runfolder import RunFolder
 
@@ -79,7 +79,7 @@ def _matched(registry: Registry, a: str, b: str, bench: str | None) -> list[tupl
 
 def _named(runs: list[RunRow], name: str) -> list[RunRow]:
     """Those of a model. Shown its frames in another way it is another model, which has that in its name."""
-    own = [run for run in runs if name in (model_label(run), model_label(run).removesuffix(" (untrained)"))]
+    own = [run for run in runs if name in (model_label(run), without_mark(model_label(run)))]
     return own or [run for run in runs if run.variant == name]
 
 

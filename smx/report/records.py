@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from smx.report.labels import without_mark
 from smx.report.table import Cell, Group, Table
 
 
@@ -25,10 +26,10 @@ def records(table: Table) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def plain(axis: str, value: Any) -> Any:
-    """The value itself: whether weights are random, and whether frames were imported, are fields of their own."""
+    """The value itself: untrained weights or poses, and imported frames, are fields of their own."""
     if axis == "sampler" and value is not None:
         return value.removesuffix(" (imported)")
-    return value.removesuffix(" (untrained)") if axis == "model" else value
+    return without_mark(value) if axis == "model" and value is not None else value
 
 
 def _record(cell: Cell, group: Group) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def _record(cell: Cell, group: Group) -> dict[str, Any]:
     interval = group.interval
     return {
         "untrained": any(entry.run.untrained for entry in entries),
+        "pose_untrained": any(entry.run.pose_untrained for entry in entries),
         "imported_frames": any(entry.run.imported for entry in entries),
         "state": group.state if entries else "missing",
         "value": group.mean,

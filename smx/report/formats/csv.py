@@ -13,7 +13,7 @@ from smx.report.table import Table
 ENDINGS = (".csv",)
 _AXES = ("bench", "scorer", "metric", "type", "model", "sampler", "frames", "seed")
 _FIELDS = (
-    *("untrained", "imported_frames", "state", "value", "sd", "ci_low", "ci_high"),
+    *("untrained", "pose_untrained", "imported_frames", "state", "value", "sd", "ci_low", "ci_high"),
     *("floor", "above_floor", "seeds", "n"),
     *("unparsed", "done", "items", "failed", "doubtful"),
 )
