@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.commands import smx
 from test_models import QUESTIONS, scene, tiny
 
 from smx.errors import UserError
@@ -189,3 +190,25 @@ def test_precision_is_as_published_where_there_is_a_gpu(tmp_path: Path, checkpoi
     assert resolved(tmp_path, gpu=True, **variant, dtype="float16")[0].spec.dtype == "float16"
     assert resolved(tmp_path, gpu=True, model="tiny")[0].spec.dtype == "float32"
     assert resolved(tmp_path, gpu=True, model="chance")[0].spec.dtype == "float32"
+
+
+def test_answers_that_reach_the_limit_are_counted_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lost otherwise: answers that were cut before their number came count as wrong, and nobody learns why."""
+    monkeypatch.chdir(tmp_path)
+    assert smx("init", ".") == 0
+    small = [f"--set=bench_options.{pair}" for pair in ("scenes=1", "train_scenes=1", "frames=4")]
+    assert smx("eval", "--model", "tiny", "--frames", "2", "--set", "max_new_tokens=1", *small) == 0
+    [result] = [json.loads(file.read_text()) for file in tmp_path.glob("runs/eval/*/result.json")]
+    cut = {summary["cut"] for summary in result["scores"].values()}
+    assert cut == {result["done"]}
+    assert f"{result['done']} cut at max_new_tokens" in capsys.readouterr().out
+
+
+def test_smx_tokens_shows_the_stride_of_the_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: the notes' checkpoints (1 token a second) are shown with the released model's 2."""
+    for rate in (1, 4):
+        (tmp_path / "config.json").write_text(json.dumps({"vision_config": {"tokens_per_second": rate}}))
+        assert smx("tokens", "--model", "spatialmllm", "--checkpoint", str(tmp_path), "--json") == 0
+        assert json.loads(capsys.readouterr().out)["positions"]["temporal stride"] == rate

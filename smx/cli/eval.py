@@ -122,7 +122,7 @@ def _say_scores(space: Workspace, done: Launch) -> None:
             if averages["micro"] is not None:
                 micro, macro = 100 * averages["micro"], 100 * averages["macro"]
                 counts = f"n {found['n']}/{row.items}, {found['unparsed']} unparsed{_cut(found)}"
-                mark = " (untrained)" if row.untrained else ""
+                mark = " (untrained)" if row.untrained else " (poses untrained)" if row.pose_untrained else ""
                 name = f"{row.variant}{mark}{_among(row, done.runs)}"
                 out(f"          {name} {scorer}: all micro {micro:.1f}, macro {macro:.1f} ({counts})")
 
