@@ -6,10 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
-from support.commands import SCENES, data, smx
+from support.commands import QUESTIONS, SCENES, data, smx
 
 from smx.datasets._rooms_files import write_frames
+from smx.errors import SceneError
+from smx.node.eval import load_scene, made_by
+from smx.node.shard import Shard, describe
 from smx.rooms import named_scene
+from smx.runfolder import RunFolder
+from smx.spec import EvalSpec
 
 GEN = ("gen", "--sampler", "sa", "--frames", "4", "--set", "geometry.candidates=6")
 
@@ -79,3 +84,39 @@ def test_a_file_of_a_sample_that_was_truncated_changed_or_deleted_is_made_again(
         damages[how](lab / name)
         assert smx("-w", lab, *GEN, *SCENES) == 0
         assert samples(lab) == whole, f"{name} {how}"
+
+
+def test_a_picture_that_is_not_what_was_written_fails_its_questions_by_name_and_a_retry_makes_it_again(
+    tmp_path: Path,
+) -> None:
+    """Lost otherwise: a model is shown half a frame, or another one, and its answers count."""
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    ask = ("eval", "--bench", "rooms", "--model", "tiny", "--sampler", "uniform", "--frames", "4", *QUESTIONS)
+    assert smx("-w", lab, *ask, "--set", "max_new_tokens=1") == 0
+    whole = samples(lab)
+    (run,) = (lab / "runs/eval").iterdir()
+    attempt = RunFolder(run).attempts()[0]
+    shard = Shard(
+        spec=EvalSpec.model_validate(attempt.run.spec["spec"]),
+        fingerprint=attempt.run.spec["fingerprint"],
+        paths=attempt.plan["paths"],
+        items=[],
+        attempt=attempt,
+        folder=attempt.shard(0),
+    )
+    made = made_by(shard.path("gen"))
+    (picture,) = (lab / name for name in whole if "test-000/frame_002" in name)
+    label = picture.parent.parent.name
+    assert load_scene(shard, label, "test-000", cameras=True, made=made).frames.shape[0] == 4
+    content = bytearray(picture.read_bytes())
+    content[-20] ^= 1
+    for damaged in (bytes(content), bytes(content[:-9]), None):
+        picture.unlink()
+        if damaged is not None:
+            picture.write_bytes(damaged)
+        with pytest.raises(SceneError, match=rf"{picture.name}.*: smx retry \S+ {run.name}$") as caught:
+            load_scene(shard, label, "test-000", cameras=False, made=made)
+        assert describe(caught.value)["kind"] == "missing-input"
+        assert smx("-w", lab, *str(caught.value).rpartition(": smx ")[2].split()) == 0
+        assert samples(lab) == whole

@@ -104,7 +104,8 @@ def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool, made: Out
     place = sample_folder(root, spec, label, scene)
     if spec.imported and not place.is_dir():
         raise SceneError(f"scene {scene!r} is not among the frames imported as {spec.sampler!r} ({spec.frames} frames)")
-    retry = f"smx retry {shard.attempt.run.path.name}"
+    makers = [Path(path).name for role, path in shard.paths.items() if path and role.partition(":")[0] == "gen"]
+    retry = " ".join(["smx retry", *dict.fromkeys(makers), shard.attempt.run.path.name])
     try:
         sample = sampleset.read(place)
         frames, w2c = sample.frames(), sample.w2c  # read, and found to be what was written
