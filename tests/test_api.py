@@ -47,6 +47,7 @@ def test_runs_have_a_row_each_and_their_specs_as_columns(lab: smx.Lab) -> None:
     assert frame["bench_options.scenes"].tolist() == [2]
     assert frame["state"].tolist() == ["done"]
     assert len(lab.runs(model=["chance", "frequency"])) == 2
+    assert lab.runs(model="nobody")["run"].tolist() == []
 
 
 def test_scores_are_the_registry_s(lab: smx.Lab) -> None:
@@ -81,6 +82,7 @@ def test_a_launch_is_a_grid_and_its_runs_are_named_by_what_tells_them_apart(lab:
     assert runs["tiny", "sa", 4].name == runs["sa", 4].name == runs[0].name
     assert runs["uniform", 4].row.sampler == "uniform"
     assert [run.state for run in runs.wait()] == ["done", "done"]
+    assert [run.name for run in runs[0:2]] == [runs[0].name, runs[1].name]
     assert runs.why() == "all are done"
     assert "nothing failed" in runs["sa", 4].why()
     assert set(runs.scores()["sampler"]) == {"sa", "uniform"}
@@ -133,7 +135,8 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (lambda lab: lab.run("rooms"), "closest"),
         (lambda lab: lab.query("delete from runs"), "read"),
         (lambda lab: lab.samples("fps", 64), "fps/64"),
-        (lambda lab: lab.launch("eval", model=["chance"], bench_options=ROOMS)["tiny"], "chance"),
+        (lambda lab: lab.launch("eval", model=["chance"], bench_options=ROOMS)["tiny"], "runs['chance']"),
+        (lambda lab: lab.launch("eval", model="chance", bench_options=ROOMS)["tiny"], "runs[0]"),
     ],
 )
 def test_wrong_input_is_said_with_the_closest_right_one(lab: smx.Lab, ask: Any, words: str) -> None:

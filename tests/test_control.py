@@ -329,3 +329,21 @@ def test_the_command_line_calls_control_by_its_doors() -> None:
 
 def _fails(*_: Any, **__: Any) -> RunRow:
     raise RuntimeError("no sample today")
+
+
+def test_two_variants_that_are_the_same_are_one_run_in_one_folder(tmp_path: Path) -> None:
+    """Lost otherwise: a copied variant computes everything again, and the run waits for ever for its second folder."""
+    models = tmp_path / "experiments" / "models"
+    models.mkdir(parents=True)
+    (models / "mychance.yaml").write_text("base: chance\n")
+    lab = Workspace(tmp_path, "--workspace")
+    options = {"scenes": 1, "train_scenes": 1, "frames": 16, "width": 32, "height": 32}
+    asked = [
+        {"kind": "eval", "model": model, "bench": "rooms", "bench_options": options} for model in ("chance", "mychance")
+    ]
+    first, second = launch(lab, asked[:1]), launch(lab, asked[1:])
+    assert [decision.action for decision in second.decisions] == ["skip"]
+    assert [row.state for row in second.runs] == ["done"]
+    assert second.runs[0].folder == first.runs[0].folder
+    assert len(list((tmp_path / "runs" / "eval").iterdir())) == 1
+    assert len(launch(lab, asked).decisions) == 1

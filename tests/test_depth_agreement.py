@@ -189,3 +189,10 @@ def test_a_scene_in_doubt_is_warned_of_and_refused_when_strict(
     assert "warning: room: depth and cameras disagree" in capsys.readouterr().err
     assert gen(wrong, "--set", "dataset_options.prefer=video", "--strict") == 1
     assert "world-to-camera matrices read as camera-to-world" in capsys.readouterr().out
+
+
+def test_a_few_frames_of_a_long_walk_are_not_called_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: exact scenes are doubted because their frames hardly see one another, and doubts are not read."""
+    options = [f"--set=dataset_options.{pair}" for pair in ("count=2", "frames=16", "width=80", "height=60")]
+    assert run(["-w", str(tmp_path), "gen", "--sampler", "sa", "--frames", "8", *options]) == 0
+    assert "disagree" not in capsys.readouterr().err

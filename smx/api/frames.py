@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _FILTERS = ("kind", "model", "sampler", "frames", "bench", "dataset", "state", "tag", "since")
 _SCORE_FILTERS = (*_FILTERS[1:], "scorer", "metric", "task", "fingerprint")
+_ABOUT = ("run", "state", "items", "done", "failed", "created", "updated", "fingerprint", "untrained")
+_AXES = ("kind", "model", "sampler", "frames", "bench", "dataset", "seed")  # of every spec, or of most
 _CHOICES: dict[str, tuple[str, ...]] = {"kind": KINDS, "state": tuple(RunState)}
 _HIDDEN = ("labels", "kind", "spec")  # of score rows: said by other columns
 _GEN = "smx gen --sampler mergeaware_sa --frames 16"
@@ -45,7 +47,8 @@ def runs_frame(access: Access, filters: Mapping[str, Any]) -> pd.DataFrame:
     with access.registry() as registry:
         rows = registry.runs(**_checked(filters, _FILTERS))
     specs = [flat(json.loads(row.spec)) for row in rows]
-    return frame([{**_about(row), **spec} for row, spec in zip(rows, specs, strict=True)])
+    made = [{**_about(row), **spec} for row, spec in zip(rows, specs, strict=True)]
+    return frame(made) if made else frame([], [*_ABOUT, *_AXES])  # a column that is asked for is there, and empty
 
 
 def scores_frame(access: Access, filters: Mapping[str, Any], *, imported: bool = False) -> pd.DataFrame:
@@ -137,8 +140,7 @@ def _checked(filters: Mapping[str, Any], valid: Sequence[str]) -> dict[str, Any]
 
 
 def _about(row: RunRow) -> dict[str, Any]:
-    names = ("state", "items", "done", "failed", "created", "updated", "fingerprint")
-    return {"run": row.title, **{name: getattr(row, name) for name in names}, "untrained": row.untrained}
+    return {name: getattr(row, "title" if name == "run" else name) for name in _ABOUT}
 
 
 def listed(value: Any) -> list[Any]:

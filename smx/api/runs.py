@@ -12,7 +12,7 @@ from smx.api.show import Text, html_table, state_text
 from smx.control.cancel import cancel
 from smx.control.retry import retry
 from smx.control.wait import wait
-from smx.errors import UserError, unknown
+from smx.errors import UserError
 from smx.monitor import why as whys
 from smx.registry.rows import RunRow
 from smx.runfolder import RunFolder
@@ -117,7 +117,9 @@ class Runs(Sequence[LabRun]):
         return (LabRun(self._access, fingerprint) for fingerprint in self._by_values.values())
 
     def __getitem__(self, at: Any) -> Any:
-        """One by its values (all of them), or by its place where nothing else is meant."""
+        """One by its values (all of them, as a tuple or alone); a number alone is a place, a slice places."""
+        if isinstance(at, int | slice):
+            return list(self)[at]
         values = at if isinstance(at, tuple) else (at,)
         if values in self._by_values:
             return LabRun(self._access, self._by_values[values])
@@ -125,10 +127,11 @@ class Runs(Sequence[LabRun]):
         fitting = [own for own in self._by_values if own and set(own) <= set(values)]
         if isinstance(at, tuple) and len(fitting) == 1:
             return LabRun(self._access, self._by_values[fitting[0]])
-        if isinstance(at, int | slice):
-            return list(self)[at]
-        valid = [", ".join(map(repr, own)) for own in self._by_values]
-        raise unknown(f"run of {', '.join(self.keys) or 'this launch'}", ", ".join(map(repr, values)), valid)
+        listed = [f"runs[{repr(own)[1:-1].rstrip(',')}]" for own in self._by_values if own]
+        asked = repr(values)[1:-1].rstrip(",")
+        if not listed:
+            raise UserError(f"no key of this launch is a list, so {asked} names none of its runs", "runs[0] is its run")
+        raise UserError(f"no run of this launch is {asked}", f"by {', '.join(self.keys)}: {'; '.join(listed[:12])}")
 
     def wait(self) -> Runs:
         """Return once all have ended."""

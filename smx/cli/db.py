@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,16 +85,25 @@ def query(
     if as_csv and as_json:
         raise UserError("--csv and --json are two formats", "choose one")
     place = workspace()
-    Registry.open(
-        place.registry, create=False
-    ).close()  # says what is wrong with the file; brings its schema up to date
-    names, rows = select(place.registry, sql)
+    # Says what is wrong with the file; brings its schema up to date.
+    Registry.open(place.registry, create=False).close()
+    names, values = select(place.registry, sql)
+    rows = [tuple(map(_plain, row)) for row in values]
     if as_json:
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UserError(f"two columns are called {twice!r}, and JSON has one key for both", "name them: … as other")
         out_json([dict(zip(names, row, strict=True)) for row in rows])
     elif as_csv:
         csv.writer(sys.stdout, lineterminator="\n").writerows([names, *rows])
     else:
         _print_rows(names, rows)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON and CSV have: bytes in hex, as SQLite writes them; no number that is not finite."""
+    if isinstance(value, bytes):
+        return f"x'{value.hex()}'"
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @app.command()

@@ -121,6 +121,7 @@ def launch(
             workspace.share()
             ingest_unknown(workspace, registry, runs)
             refresh(workspace, registry, listener.say)
+        runs = [_where_it_is(workspace, registry, run) for run in runs]
         decisions = decide(runs, registry, asked=set(asked), retry=options.retry, keep=options.keep)
         listener.decided(decisions)
         batch = Batch(decisions, name, executor, options.shards, options.max_failed, canary=options.canary)
@@ -206,7 +207,7 @@ def _runs_of(workspace: Workspace, registry: Registry, resolver: Resolver, reque
         return
     if train is not None and plugins.load("models", resolver.base_of(str(request.get("model", "tiny")))).trainable:
         shared = {key: request[key] for key in ("model", *SampleSpec.model_fields) if key in request}
-        made = resolver.train({**shared, **nest(train)})
+        made = [_where_it_is(workspace, registry, run) for run in resolver.train({**shared, **nest(train)})]
         yield from made
         resolver.trained = {**resolver.trained, made[-1].title: made[-1]}
         request["checkpoint"] = made[-1].title
@@ -214,6 +215,15 @@ def _runs_of(workspace: Workspace, registry: Registry, resolver: Resolver, reque
     if name and name not in resolver.trained and not Path(name).is_dir():
         resolver.trained = {**resolver.trained, name: trained_run(workspace, registry, name)}
     yield from resolver.eval(request)
+
+
+def _where_it_is(workspace: Workspace, registry: Registry, run: Run) -> Run:
+    """The run in the folder it was first made in: another variant's name for the same thing makes no second folder."""
+    row = registry.run(run.fingerprint)
+    if row is None or run.folder == (folder := workspace.runs / row.folder):
+        return run
+    paths = {**run.paths, "output": str(folder / "checkpoint")} if run.kind == "train" else run.paths
+    return replace(run, folder=folder, name=row.name, paths=paths)
 
 
 def trained_run(workspace: Workspace, registry: Registry, text: str) -> Run:

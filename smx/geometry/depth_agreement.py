@@ -72,13 +72,17 @@ def agreement(ids: Sequence[int], w2c: np.ndarray, depth: Depth, all_poses: Call
     frames = _Frames([int(ids[row]) for row in posed.tolist()], w2c[posed], depth)
     if not len(posed) or not any(frames.points(at) is not None for at in frames.anchors()):
         return None
-    pairs = [(a, b) for a in frames.anchors() for b in frames.neighbours(a)]
-    pairs = [(a, b) for a, b in pairs if frames.points(a) is not None and frames.target(b) is not None]
-    if not pairs:
+    chosen = [(a, b, near) for a in frames.anchors() for b, near in frames.neighbours(a)]
+    chosen = [each for each in chosen if frames.points(each[0]) is not None and frames.target(each[1]) is not None]
+    if not chosen:
         return Agreement(None, 0)
+    pairs = [(a, b) for a, b, _ in chosen]
     error = frames.error(pairs)
     if error > LIMIT:
-        return Agreement(error, len(pairs), cause=likeliest_cause(frames.thinned(), pairs, error, *all_poses()))
+        cause = likeliest_cause(frames.thinned(), pairs, error, *all_poses())
+        if not cause and 2 * sum(near for _, _, near in chosen) <= len(chosen):
+            return Agreement(None, 0)  # few frames of a long walk see little of the same: nothing follows
+        return Agreement(error, len(pairs), cause=cause)
     return Agreement(error, len(pairs), tuple(frames.ids[at] for at in _unconfirmed(frames)))
 
 
@@ -105,8 +109,8 @@ class _Frames:
             self._points[at] = None if target is None else _some_points(*target)
         return self._points[at]
 
-    def neighbours(self, at: int) -> list[int]:
-        """The farthest frames before and after that are turned and moved little enough; the next where none is."""
+    def neighbours(self, at: int) -> list[tuple[int, bool]]:
+        """The farthest frames before and after that are turned and moved little enough (True), else the next."""
         points = self.points(at)
         if points is None:
             return []
@@ -117,7 +121,8 @@ class _Frames:
             if ahead:
                 turned = rotation_angle(self.w2c[ahead], self.w2c[at]) > _TURN
                 moved = np.linalg.norm(self.centres[ahead] - self.centres[at], axis=1) > far
-                places.append(ahead[max(0, int(np.argmax([*(turned | moved), True])) - 1)])
+                near = int(np.argmax([*(turned | moved), True]))
+                places.append((ahead[max(0, near - 1)], near > 0))
         return places
 
     def thinned(self) -> _Frames:
