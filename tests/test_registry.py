@@ -614,6 +614,7 @@ def test_the_score_table_of_the_report_and_of_plain_sql_are_the_same(registry: R
     def plain(where: str) -> list[CellScore]:
         return sorted(map(CellScore._make, registry.query(f"select {columns} from score_table where {where}")), key=str)
 
+    assert sorted(registry.scores(), key=str) == plain("origin = 'run'")
     assert sorted(registry.scores(origin=None), key=str) == plain("true")
     assert len(plain("true")) == 5
     assert sorted(registry.scores(sampler="sa", metric="task"), key=str) == plain("sampler = 'sa' and metric = 'task'")

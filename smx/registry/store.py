@@ -236,8 +236,9 @@ class Registry(Tables):
         A run whose only done attempt is excluded has none.
         """
         cell = {"variant": variant, "sampler": sampler, "frames": frames, "dataset": dataset, "state": state}
-        number = {"bench": bench, "scorer": scorer, "metric": metric, "task": task, "fingerprint": fingerprint}
-        return cell_scores(self.query, {**cell, **number}, tag=tag, since=since, origin=origin)
+        number = {"bench": bench, "scorer": scorer, "metric": metric, "task": task}
+        runs = {**cell, "fingerprint": fingerprint}
+        return cell_scores(self.query, runs, number, tag=tag, since=since, origin=origin)
 
     def run_scores(self, *, bench: Filter = None, metric: Filter = None) -> list[RunScore]:
         """Scores of runs that count, without their cells: fast enough for a report over every run of a lab."""
