@@ -70,11 +70,11 @@ def fill_up(chosen: Sequence[int], pools: Sequence[np.ndarray], n: int) -> list[
     return taken[len(chosen) :]
 
 
-def cover(view: View, sets: VoxelSets, n: int) -> tuple[list[int], list[int]]:
-    """(frames chosen, frames that fill up to n): greedy cover of what the candidates see, row k of `sets` the k-th."""
-    candidates = view.candidates
-    chosen = [int(candidates[row]) for row in sets.greedy(n)]
-    return chosen, fill_up(chosen, [candidates, view.frame_ids], n)
+def cover(view: View, rows: np.ndarray, sets: VoxelSets, n: int) -> tuple[list[int], list[int]]:
+    """(frames chosen, frames that fill up to n): greedy cover of what `rows` see, frame ids of the rows of `sets`."""
+    chosen = [int(rows[row]) for row in sets.greedy(n)]
+    # Read anew: looking at geometry may have left out candidates whose camera nobody confirms.
+    return chosen, fill_up(chosen, [view.candidates, view.frame_ids], n)
 
 
 def usual_length(lengths: np.ndarray, centre: np.ndarray) -> float:

@@ -41,7 +41,7 @@ class Sampler(BaseSampler):
         seen = iter(cells_in_view(w2c, view.K(ids), view.image_size, NEAR * far, far, EDGE * far))
         nothing = np.empty(0, dtype=np.int64)
         sets = VoxelSets.pack([next(seen) if has else nothing for has in posed])
-        return Choice(*in_time_order(*cover(view, sets, n)), {"far": far})
+        return Choice(*in_time_order(*cover(view, candidates, sets, n)), {"far": far})
 
 
 def _distance(centre: np.ndarray) -> float:

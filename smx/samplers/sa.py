@@ -21,4 +21,5 @@ class Sampler(BaseSampler):
 
     def choose(self, view: View, n: int, seed: int) -> Choice:
         """The same frames for every seed."""
-        return Choice(*in_time_order(*cover(view, view.voxels(view.candidates.tolist()), n)))
+        candidates = view.candidates
+        return Choice(*in_time_order(*cover(view, candidates, view.voxels(candidates.tolist()), n)))

@@ -24,7 +24,8 @@ class Sampler(BaseSampler):
 
     def choose(self, view: View, n: int, seed: int) -> Choice:
         """The same frames for every seed."""
-        ids, fill = in_time_order(*cover(view, view.voxels(view.candidates.tolist()), n))
+        candidates = view.candidates
+        ids, fill = in_time_order(*cover(view, candidates, view.voxels(candidates.tolist()), n))
         rows = np.arange(n)
         overlap = view.voxels(ids).overlap(rows[:, None], rows[None, :])
         flagged = dict(zip(ids, fill, strict=True))
