@@ -14,7 +14,7 @@ STAMP := $(VENV)/setup.stamp
 WANTED := $(shell cat pyproject.toml constraints.txt | cksum) in $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lowest test-newest cluster browser docs lint types unit
+.PHONY: help setup demo test test-lowest test-newest cluster browser docs lint types unit slurm
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -36,9 +36,9 @@ setup:
 demo: setup
 	@$(BIN)/smx demo
 
-# Types are checked while the tests run. -k: a failure of one does not hide what the others say.
+# All at once: types need one core for a minute, tests on SLURM hardly any. -k: a failure of one does not hide what the others say.
 test: setup cluster browser
-	@$(MAKE) --no-print-directory -k -j2 lint types unit
+	@$(MAKE) --no-print-directory -k -j4 lint types unit slurm
 
 # A SLURM to test on, where SMX_REQUIRE names slurm and packages can be installed without asking.
 SLURM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server
@@ -92,4 +92,8 @@ types:
 
 # One thread for each worker's maths: workers are the parallelism here.
 unit:
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --ignore tests/slurm
+
+# Beside the others: these tests mostly wait for SLURM's timers.
+slurm:
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) tests/slurm

@@ -44,6 +44,7 @@ WORD = {
 }
 
 _DIGEST = "__smx_digest__"  # attribute of a loaded module: its file may change while it is in memory
+_WORKSPACE = "smx_workspace_"  # and the kind: the package that a workspace's plugins are imported in
 
 _extra_folders: list[Path] = []
 
@@ -165,7 +166,7 @@ def _by_name(kind: str) -> dict[str, list[Plugin]]:
     found: dict[str, list[Plugin]] = {}
     for root in (Path(__file__).parent, *_extra_folders):
         for path in sorted((root / kind).glob("[!_]*.py")):
-            module = f"smx.{kind}.{path.stem}" if root == Path(__file__).parent else f"smx_workspace_{kind}.{path.stem}"
+            module = f"smx.{kind}.{path.stem}" if root == Path(__file__).parent else f"{_WORKSPACE}{kind}.{path.stem}"
             found.setdefault(path.stem, []).append(Plugin(path, module, CLASS[kind]))
     for name, plugin in installed(kind):
         found.setdefault(name, []).append(plugin)
@@ -226,11 +227,36 @@ def _module(root: Path, rest: list[str]) -> Path:
     return root.joinpath(*rest[:-1], f"{rest[-1]}.py") if rest else root.with_suffix(".py")
 
 
+def forget_edited() -> None:
+    """Load a workspace's plugins anew if any file of theirs has been edited: a notebook lives longer than its code.
+
+    Those of installed packages stay as they were imported.
+    """
+    for module in _of_workspaces():
+        if (digest := vars(module).get(_DIGEST)) is not None and module.__file__ is not None:
+            file = Path(module.__file__)
+            if not file.is_file() or Plugin(file, module.__name__, "").digest() != digest:
+                _forget()
+                return
+
+
+def _of_workspaces() -> list[ModuleType]:
+    return [module for name, module in list(sys.modules.items()) if name.startswith(_WORKSPACE)]
+
+
+def _forget() -> None:
+    """All of them: they may have imported each other."""
+    for module in _of_workspaces():
+        del sys.modules[module.__name__]
+
+
 def _foreign(plugin: Plugin) -> Any:
     """The module of a plugin that is not smx's own. `UserError` for whatever it raises: it is not a bug in smx."""
     module = sys.modules.get(plugin.module)
     if module is not None and _DIGEST in vars(module):
-        return module
+        if plugin.package or module.__file__ == str(plugin.path):
+            return module
+        _forget()  # of another workspace that this process has opened
     try:
         digest = plugin.digest() if plugin.path.is_file() else ""
         module = importlib.import_module(plugin.module) if plugin.package else _from_file(plugin)

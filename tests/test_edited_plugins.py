@@ -25,6 +25,7 @@ class Sampler(BaseSampler):
     def choose(self, view, n, seed):
         return Choice([int(i) for i in view.frame_ids[SKIP + {skip} :][:n]], [False] * n)
 '''
+ONE_SCENE = SAMPLER.replace("        return", "        open({flag!r}, 'x').close()\n        return")
 BENCH = '''"""Rooms, judged in another way."""
 from smx.benches import Verdict
 from smx.benches.rooms import Bench as Rooms
@@ -138,22 +139,66 @@ def test_a_change_is_said_and_keep_serves_what_is_done(lab: Lab, capsys: pytest.
     assert lab.bytes_of(old) == before
 
 
-def test_a_run_that_is_half_done_is_not_resumed_by_other_code(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_is_half_done_is_not_resumed_by_other_code(
+    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Lost otherwise: one set of frames by two rules, under one name."""
-    broken = SAMPLER.replace("return", 'if view.scene != "test-000": raise ValueError("not yet")\n        return')
     lab.sampler(0, 0)
-    lab.edit("samplers/mine.py", broken.format(skip=0).replace("view.scene", "str(view.source.scene.id)"))
+    lab.edit("samplers/mine.py", ONE_SCENE.format(flag=str(tmp_path / "flag"), skip=0))
     arguments = ("gen", "--sampler", "mine", "--frames", "4", *SCENES)
     smx("-w", lab.root, *arguments)
     (old,) = run_folders(lab.root / "runs")
-    assert old.outcome().failed
+    assert len(old.outcome().failed) == len(old.outcome().done) == 1
     lab.edit("samplers/mine.py", SAMPLER.format(skip=3))
     assert smx("-w", lab.root, "retry", old.path.name) == 2
     error = capsys.readouterr().err
     assert "cannot go on: samplers/mine.py " in error
     assert "keeps this one" in error
+    assert smx("-w", lab.root, "retry") == 0  # one of many is no reason to try none
+    assert f"left alone: {old.path.name} cannot go on: samplers/mine.py " in capsys.readouterr().err
     assert smx("-w", lab.root, *arguments) == 0
     assert len(list(run_folders(lab.root / "runs"))) == 2
+
+
+def test_a_retry_after_mending_a_plugin_is_what_the_same_commands_would_make(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lost otherwise: at night a sampler is mended, and every command that had used it must be looked up and typed."""
+    broken = SAMPLER.format(skip=0) + "        raise ValueError('half an edit')\n"
+    lab.sampler(0, 0)
+    commands = [
+        ("gen", "--sampler", "mine", "--frames", "4", "--scenes", "test-000", *SCENES),
+        ("eval", "--sampler", "mine", "--frames", "4", "--model", "tiny", *QUESTIONS, "--set", "max_new_tokens=1"),
+    ]
+    lab.edit("samplers/mine.py", broken.replace("return Choice", "Choice"))
+    for command in commands:
+        assert smx("-w", lab.root, *command) == 1
+    failed = {run.path.name for run in run_folders(lab.root / "runs")}
+    lab.edit("samplers/mine.py", SAMPLER.format(skip=3))
+    capsys.readouterr()
+    assert smx("-w", lab.root, "retry") == 0
+    assert "changed   gen   mine-4f-rooms-" in capsys.readouterr().err
+    ended = {run.path.name: run.result() for run in run_folders(lab.root / "runs") if run.path.name not in failed}
+    assert len(ended) == len(failed)
+    assert all(result and result["failed"] == 0 for result in ended.values())
+    for command in commands:  # nothing is left, and nothing is another run
+        (run,) = data(capsys, "-w", lab.root, *command)
+        assert run["run"] in ended
+    assert smx("-w", lab.root, "retry") == 0
+    assert "nothing to try again" in capsys.readouterr().err
+
+
+def test_a_process_that_lives_on_uses_what_was_edited_meanwhile(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: a notebook launches the code of yesterday, or jobs that refuse to run today's."""
+    lab.sampler(0, 0)
+    old = lab.gen(capsys)
+    (lab.plugins / "samplers" / "_shared.py").write_text("SKIP = 5\n")
+    new = lab.gen(capsys)
+    assert new["fingerprint"] != old["fingerprint"]
+    clean = Lab(lab.root.parent / "clean")
+    clean.sampler(0, 5)
+    assert clean.gen(capsys)["fingerprint"] == new["fingerprint"]
+    assert clean.bytes_of(new) == lab.bytes_of(new)
 
 
 def test_a_score_is_the_judges_that_gave_it(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:

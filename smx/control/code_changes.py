@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from smx import plugins
 from smx.errors import UserError
 from smx.registry.rows import RunRow
 from smx.registry.store import Registry
+from smx.resolve.runs import make_run
 from smx.run import Run
 from smx.runfolder import RunFolder
-from smx.spec import canonical, named_plugins
+from smx.spec import SampleSpec, canonical, named_plugins, sample_set
 
 Identities = Mapping[str, int | str]
 
@@ -39,13 +40,40 @@ def before(run: Run, registry: Registry) -> Iterator[Before]:
             yield Before(row, folder, change)
 
 
-def require_same_code(run: Run) -> None:
-    """`UserError` where a plugin of a run has been edited since it was asked for: two codes never share a run."""
-    if change := _change(run.plugins, named_plugins(run.spec)):
+def change_of(run: Run) -> str:
+    """What of its plugins has been edited since it was asked for, in words; "" where nothing has."""
+    return _change(run.plugins, named_plugins(run.spec))
+
+
+def with_todays_code(run: Run, became: Sequence[tuple[Run, Run]], *, goes_on: bool) -> Run:
+    """What asking for `run` again makes of it: another run, where a sampler or model that it names was edited.
+
+    `became`: runs it may need, as they were, and what became of them. `UserError` where it `goes_on` from results that
+    the code of today would go beside, and where the edit may have changed what its items are.
+    """
+    change = change_of(run)
+    needed = [(old, new) for old, new in became if old.fingerprint in run.needs and new is not old]
+    if not change and not needed:
+        return run
+    if (goes_on and RunFolder(run.folder).outcome().done) or any(
+        f"{kind}/" in change for kind in ("benches", "datasets")
+    ):
         raise UserError(
-            f"{run.title} cannot go on: {change} since it ran",
+            f"{run.title} cannot go on: {change or 'what it needs has been edited'} since it ran",
             "the command that made it makes a run of the code as it is now, and keeps this one",
         )
+    needs, inputs, paths = list(run.needs), dict(run.inputs), dict(run.paths)
+    if "sample_set" in inputs:
+        assert isinstance(run.spec, SampleSpec)
+        inputs["sample_set"] = sample_set(run.spec)
+    for old, new in needed:
+        needs[needs.index(old.fingerprint)] = new.fingerprint
+        inputs = {
+            role: text.replace(f"train:{old.fingerprint}", f"train:{new.fingerprint}") for role, text in inputs.items()
+        }
+        places = {str(old.folder): str(new.folder), old.paths.get("output"): new.paths.get("output")}
+        paths = {role: places.get(path, path) for role, path in paths.items()}
+    return make_run(run.folder.parents[1], run.spec, run.name, run.items, inputs, paths, run.labels, tuple(needs))
 
 
 def _change(old: Identities, new: Identities) -> str:

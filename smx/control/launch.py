@@ -94,6 +94,7 @@ def launch(
     is wrong, before anything is started.
     """
     options, listener = options or LaunchOptions(), listener or Listener()
+    plugins.forget_edited()
     name, executor = executor_for(workspace, options.executor)
     if options.canary and not executor.canaries:
         raise UserError(f"executor {name} knows no --canary", "leave it away, or name one: --executor slurm")

@@ -5,29 +5,35 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from smx import plugins
 from smx.control.cancel import SOON, STOPPING, still_live, with_dependants
-from smx.control.code_changes import require_same_code
+from smx.control.code_changes import change_of, with_todays_code
 from smx.control.launch import Batch, Launch, LaunchOptions, asked_for, carry_out
 from smx.control.plan import Decision, decide
 from smx.control.progress import Listener
 from smx.control.reservations import executor_for
 from smx.control.sync import refresh, run_of
 from smx.control.wait import wait_for
-from smx.errors import UserError
+from smx.digests import DIGESTS, digests_in, inputs_digest, remembering
+from smx.errors import SceneError, UserError
 from smx.executors import BaseExecutor
 from smx.registry.live_queries import HELD, bad_nodes
 from smx.registry.reading import registry_as_it_is
 from smx.registry.rows import RunRow
 from smx.registry.store import Registry
+from smx.resolve import unique
 from smx.run import Run
 from smx.runfolder import AttemptFolder, RunFolder
+from smx.spec import GenSpec
 from smx.states import UNFINISHED, RunState
 from smx.workspace import Workspace
 from smx.workspace.storage import warnings
 
 _ORDER = ("gen", "train", "eval")  # producers first
+_NAMED = 3  # scenes named in a line
 
 
 def retry(
@@ -55,6 +61,7 @@ def retry(
     listener = listener or Listener()
     filters = filters or {}
     options = LaunchOptions(executor, dry_run=dry_run, watch=watch)
+    plugins.forget_edited()
     with registry_as_it_is(workspace, listener.say) as registry:
         refresh(workspace, registry, listener.say)
         if runs:
@@ -70,9 +77,12 @@ def retry(
         more: dict[str, Any] = {key: value for key, value in (("memory", memory), ("time", time)) if value}
         if exclude_bad_nodes and (bad := _bad_nodes(registry, listener)):
             more["exclude"] = bad
-        decisions = _decided(workspace, registry, rows)
+        decided = _decided(workspace, registry, rows, named=bool(runs), listener=listener)
+        if not decided:
+            return Launch([])
+        decisions = [decision for decision, _ in decided]
         listener.decided(decisions)
-        batches = _batches(workspace, decisions, executor, more)
+        batches = _batches(workspace, decided, executor, more)
         if not dry_run:
             workspace.require_writable()
             workspace.share()
@@ -171,8 +181,14 @@ def _bad_nodes(registry: Registry, listener: Listener) -> list[str]:
     return [node.name for node in bad]
 
 
-def _decided(workspace: Workspace, registry: Registry, rows: Sequence[RunRow]) -> list[Decision]:
-    """What is left of these, and of the runs they need that are not done."""
+def _decided(
+    workspace: Workspace, registry: Registry, rows: Sequence[RunRow], *, named: bool, listener: Listener
+) -> list[tuple[Decision, Run]]:
+    """What is left of these, and of the runs they need that are not done; each with the run that was tried before.
+
+    They are other runs where a plugin was edited since. Where that cannot be, a run that was `named` is an error, and
+    another is left alone.
+    """
     runs: dict[str, Run] = {}
     todo = list(rows)
     for row in todo:  # grows while it is read
@@ -181,13 +197,53 @@ def _decided(workspace: Workspace, registry: Registry, rows: Sequence[RunRow]) -
             raise UserError(f"{folder.path.name} was never tried", "the command that asked for it starts it")
         run = runs[row.fingerprint] = _here(workspace, registry, run_of(folder))
         needed = [need for fingerprint in run.needs if fingerprint not in runs and (need := registry.run(fingerprint))]
-        todo += [need for need in needed if need.state != RunState.done]
-    ordered = sorted(runs.values(), key=lambda run: _ORDER.index(run.kind))
-    decisions = decide(ordered, registry, asked={row.fingerprint for row in rows}, retry=True)
-    for decision in decisions:
-        if decision.action == "run":
-            require_same_code(decision.run)
-    return decisions
+        todo += [need for need in needed if need.state != RunState.done or change_of(run)]
+    # Where nothing is left to do, it does not matter what its code is today, but for what is made anew by that code.
+    left = {d.run.fingerprint for d in decide([*runs.values()], registry, asked=set(), retry=True) if d.action == "run"}
+    anew = left | {need for run in runs.values() if run.fingerprint in left and change_of(run) for need in run.needs}
+    became: list[tuple[Run, Run]] = []
+    asked = {row.fingerprint for row in rows}
+    for run in sorted(runs.values(), key=lambda run: _ORDER.index(run.kind)):
+        if run.fingerprint not in anew:
+            became.append((run, run))
+            continue
+        try:
+            now = with_todays_code(run, became, goes_on=run.fingerprint in left)
+            became.append((run, _with_mended_data(workspace, now, listener)))
+        except UserError as error:
+            if named:
+                raise
+            listener.say(f"left alone: {error.message}")
+    asked = {now.fingerprint for then, now in became if then.fingerprint in asked}
+    tried = {now.fingerprint: then for then, now in became}
+    decisions = decide(unique([now for _, now in became]), registry, asked=asked, retry=True)
+    # What another run has replaced is nobody's to try again, once that one is done.
+    return [
+        (decision, then)
+        for decision, then in ((decision, tried[decision.run.fingerprint]) for decision in decisions)
+        if named or decision.action != "skip" or then.fingerprint == decision.run.fingerprint
+    ]
+
+
+def _with_mended_data(workspace: Workspace, run: Run, listener: Listener) -> Run:
+    """`run` with the files of its scenes as they are now, where it has no sample of them: those may be mended ones."""
+    root = run.paths.get("dataset")
+    if not isinstance(run.spec, GenSpec) or root is None:
+        return run
+    done = RunFolder(run.folder).outcome().done
+    left = {item.id: item for item in run.items if item.id not in done and item.data}
+    dataset = plugins.load("datasets", run.spec.dataset).parse(run.spec.dataset_options, f"dataset {run.spec.dataset}")
+    try:
+        with remembering(digests_in(workspace.cache / DIGESTS)):
+            read = dataset.inputs(Path(root), list(left))
+    except (UserError, SceneError, OSError):  # its folder is gone: each item says so
+        return run
+    mended = {i: data for i in left if i in read and (data := inputs_digest(read[i])) != left[i].data}
+    if not mended:
+        return run
+    names = ", ".join([*mended][:_NAMED]) + (" …" if len(mended) > _NAMED else "")
+    listener.say(f"{run.title}: files have changed since it ran, of {len(mended)} scenes without a sample: {names}")
+    return replace(run, items=tuple(replace(i, data=mended.get(i.id, i.data)) for i in run.items))
 
 
 def _here(workspace: Workspace, registry: Registry, run: Run) -> Run:
@@ -200,13 +256,13 @@ def _here(workspace: Workspace, registry: Registry, run: Run) -> Run:
 
 
 def _batches(
-    workspace: Workspace, decisions: Sequence[Decision], executor: str | None, more: Mapping[str, Any]
+    workspace: Workspace, decided: Sequence[tuple[Decision, Run]], executor: str | None, more: Mapping[str, Any]
 ) -> list[Batch]:
     """Decisions that are alike together, producers first, each checked by its executor."""
     executors: dict[str, BaseExecutor] = {}
     together: dict[_Alike, list[Decision]] = {}
-    for decision in decisions:
-        last = RunFolder(decision.run.folder).attempts()[-1]
+    for decision, tried in decided:
+        last = RunFolder(tried.folder).attempts()[-1]
         name = last.plan["executor"] if executor is None else executor
         if name not in executors:
             executors[name] = executor_for(workspace, name)[1]
