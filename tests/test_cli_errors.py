@@ -393,7 +393,9 @@ def test_ctrl_c_while_libraries_are_imported_is_no_traceback(tmp_path: Path, mod
     """
     stop = f"import os, sys\nos.kill(os.getpid(), {int(number)})\nsys.stderr.write('went on')\n"
     (tmp_path / f"{module}.py").write_text(stop)
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from smx.cli import main; main(['-w', '.', 'ls'])"
+    # As at a terminal: what a script starts with & ignores SIGINT, and so would this test's child.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from smx.cli import main; main(['-w', '.', 'ls'])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (ended.returncode, ended.stdout, ended.stderr.strip()) == (130, "", "")
 
