@@ -1,4 +1,4 @@
-"""What a workspace no longer needs, and how it is removed. Never anything recorded: no item, spec, result, log, score.
+"""What a workspace no longer needs, and how it is removed. Nothing recorded, but for runs that somebody removed.
 
 Everything here can be made again or was never finished. What is in doubt stays: a folder that cannot be read,
 a sample set that may be another workspace's, anything touched a moment ago.
@@ -60,6 +60,7 @@ def find(workspace: Workspace, registry: Registry, age: float) -> list[Leftover]
     found = [
         *_resume_states(workspace, registry),
         *_caches(workspace, age),
+        *_trash(workspace, age),
         *_sample_sets(workspace, runs, age),
         *_snapshots(workspace, runs, attempts),
         *_submissions(workspace, runs, attempts),
@@ -110,6 +111,13 @@ def _caches(workspace: Workspace, age: float) -> Iterator[Leftover]:
     old = [path for path in _files(workspace.cache) if not _is_unfinished(path) and _unused(path) > age]
     if old:
         yield _leftover("cache", old, f"not used for {_span(age)}; computed again when needed")
+
+
+def _trash(workspace: Workspace, age: float) -> Iterator[Leftover]:
+    """Runs that somebody removed, by when that was."""
+    old = [folder for folder in workspace.trash.glob("*/*") if _age(folder) > age]
+    if old:
+        yield _leftover("removed runs", old, f"put aside more than {_span(age)} ago; smx rm --undo brings them back")
 
 
 def _sample_sets(workspace: Workspace, runs: Sequence[RunFolder], age: float) -> Iterator[Leftover]:

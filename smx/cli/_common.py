@@ -90,6 +90,12 @@ def counted(n: int, word: str) -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
+def say_removed(space: Workspace) -> None:
+    """How many runs are in no list and no table because somebody removed them."""
+    if removed := sum(1 for _ in space.trash.glob("*/*")):
+        say(f"{counted(removed, 'removed run')} not counted: smx rm shows them")
+
+
 def console(*, stderr: bool = False) -> Console:
     """A rich console. Names and messages are printed as text, never as markup."""
     from rich.console import Console

@@ -18,10 +18,9 @@ State = Annotated[str | None, typer.Option(help="State: done, failed, partial, r
 Since = Annotated[str | None, typer.Option(help="Made or tried again since: 2026-02-13, 7d or 24h.")]
 Tag = Annotated[str | None, typer.Option(help="Tag.")]
 
-Runs = Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Names, or starts of fingerprints.")]
-Named = Annotated[
-    str, typer.Argument(metavar="RUN", help="Its name, or the start of its fingerprint.", show_default=False)
-]
+_NAMES = "its name, the start of it or of its fingerprint, or last, last~1, failed."
+Runs = Annotated[list[str] | None, typer.Argument(metavar="RUN", help=f"Each by {_NAMES}")]
+Named = Annotated[str, typer.Argument(metavar="RUN", help=f"By {_NAMES}", show_default=False)]
 
 
 def filters(

@@ -83,7 +83,7 @@ def report(
     Example: smx report --rows model --cols sampler,frames -o table.md
     """
     from smx.atomic_io import write_output
-    from smx.cli._common import say, workspace
+    from smx.cli._common import say, say_removed, workspace
     from smx.errors import UserError
     from smx.report import parse
     from smx.report.formats import render
@@ -106,6 +106,7 @@ def report(
             runs, intervals, None if output else _width(), workspace(quiet=True).root / "templates" / "reports"
         )
         text = render(found, chosen, style)
+    say_removed(workspace(quiet=True))
     if not found:
         say(_why_empty(query, imported=imported))
         if not text:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from smx.errors import UserError, closest
 from smx.registry.rows import RunRow, columns, from_sql
 from smx.registry.scores import Query
+from smx.states import RunState
+
+_LAST = r"last(?:~(\d{1,9}))?"
 
 
 def find_run(query: Query, text: str) -> RunRow:
-    """By fingerprint or the start of it, folder or its name, name, or a job id.
+    """By fingerprint, folder or name, or the start of one of them, by job id, or as one of the newest.
 
-    `UserError` when nothing fits (closest named) or several do (all listed).
+    `last` is the newest run, `last~2` the second before it, `failed` the newest that failed. `UserError` when nothing
+    fits (closest named) or several do (all listed).
     """
     text = text.strip().rstrip("/").rsplit("/", 1)[-1]  # a path to its folder names it too
-    found = _exactly(query, text) or (_loosely(query, text) if text else [])
+    found = _exactly(query, text) or _newest(query, text) or (_loosely(query, text) if text else [])
+    found = found or _beginning(query, text)
     if not found:
         raise _not_found(query, text)
     if len(found) > 1:
@@ -26,6 +32,22 @@ def find_run(query: Query, text: str) -> RunRow:
 def _exactly(query: Query, text: str) -> list[RunRow]:
     where = "where folder in ('gen/' || ?1, 'train/' || ?1, 'eval/' || ?1) or fingerprint = ?1"
     return _rows(query, where, [text])
+
+
+def _newest(query: Query, text: str) -> list[RunRow]:
+    """`last`, `last~N` and `failed`."""
+    if text == RunState.failed:
+        return _rows(query, "where state = ? order by created desc, fingerprint limit 1", [text])
+    if asked := re.fullmatch(_LAST, text):
+        return _rows(query, "order by created desc, fingerprint limit 1 offset ?", [int(asked[1] or 0)])
+    return []
+
+
+def _beginning(query: Query, text: str) -> list[RunRow]:
+    """Newest first."""
+    pattern = re.sub(r"([\\%_])", r"\\\1", text)
+    where = "where substr(folder, instr(folder, '/') + 1) like ? || '%' escape '\\' order by created desc"
+    return _rows(query, where, [pattern]) if text else []
 
 
 def _loosely(query: Query, text: str) -> list[RunRow]:
@@ -54,6 +76,8 @@ def _not_found(query: Query, text: str) -> UserError:
     names = [_title(folder) for (folder,) in query("select folder from runs", ())]
     if not names:
         return UserError(f"unknown run {text!r}: there are no runs here yet", "smx demo, or smx gen --help")
+    if text == RunState.failed or re.fullmatch(_LAST, text):
+        return UserError(f"there is no such run as {text!r}: {len(names)} in all", "smx ls shows them, newest first")
     near = "\n".join(f"  {name}" for name in closest(text, names)[:3])
     return UserError(f"unknown run {text!r}", f"the closest:\n{near}\nsmx ls shows them all")
 

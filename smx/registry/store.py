@@ -91,6 +91,11 @@ class Registry(Tables):
         """Set columns of a run. `KeyError` when there is no such run."""
         self._update(RunRow, "runs", {"fingerprint": fingerprint}, {"updated": now(), **changes})
 
+    def forget(self, fingerprint: str) -> None:
+        """Drop a run, its attempts and scores. Its notes and tags stay, for it may come back."""
+        for table in ("scores", "shards", "attempts", "run_inputs", "runs"):
+            self.execute(f"delete from {table} where fingerprint = ?", [fingerprint])
+
     def counts(self) -> dict[tuple[str, str], int]:
         """How many runs there are of each (kind, state)."""
         return {(k, s): n for k, s, n in self.query("select kind, state, count(*) from runs group by kind, state")}

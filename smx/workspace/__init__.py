@@ -52,6 +52,11 @@ class Workspace:
         """Run folders; `storage.runs` of the site file, else `runs/` in the workspace."""
         return self._stored("runs")
 
+    @property
+    def trash(self) -> Path:
+        """Run folders that somebody removed."""
+        return self.runs / ".trash"
+
     @cached_property
     def samples(self) -> Path:
         """Sample sets; `storage.samples` of the site file, else `samples/` in the workspace."""

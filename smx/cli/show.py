@@ -1,4 +1,4 @@
-"""`smx ls` and `smx show`: which runs there are, and everything about one."""
+"""`smx show`: everything about one run."""
 
 from __future__ import annotations
 
@@ -7,59 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smx.cli._filters import Bench, Frames, Kind, Model, Sampler, Since, State, Tag
+from smx.cli._filters import Named
 
 if TYPE_CHECKING:
-    from smx.registry.rows import RunRow
     from smx.runfolder import RunFolder
 
 
-def ls(
-    kind: Kind = None,
-    model: Model = None,
-    sampler: Sampler = None,
-    frames: Frames = None,
-    bench: Bench = None,
-    state: State = None,
-    since: Since = None,
-    tag: Tag = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List runs, newest first.
-
-    Example: smx ls --kind eval --state failed
-    """
-    from smx.cli._common import out, out_json, print_tables, registry_as_it_is, say, workspace
-    from smx.cli._filters import filters
-    from smx.control.sync import refresh
-
-    space = workspace()
-    wanted = filters(
-        kind=kind, model=model, sampler=sampler, frames=frames, bench=bench, state=state, since=since, tag=tag
-    )
-    with registry_as_it_is(space) as registry:
-        refresh(space, registry, say)
-        rows = registry.runs(**wanted, limit=limit)
-    if as_json:
-        out_json([_row_json(row) for row in rows])
-        return
-    if not rows:
-        out("No runs fit these filters." if wanted else "No runs yet: smx demo, or smx gen --help.")
-        return
-    from rich.table import Table
-
-    table = Table("run", "state", "items", "made (UTC)", box=None, pad_edge=False)
-    for row in rows:
-        failed = f", {row.failed} failed" if row.failed else ""
-        table.add_row(
-            row.folder.split("/", 1)[1], row.state, f"{row.done}/{row.items or '?'}{failed}", row.created[:16]
-        )
-    print_tables(table)
-
-
 def show(
-    run: Annotated[str, typer.Argument(help="Run: its name, or the start of its fingerprint.", show_default=False)],
+    run: Named,
     items: Annotated[bool, typer.Option("--items", help="Its items: questions, answers, truth.")] = False,
     where: Annotated[
         list[str] | None,
@@ -80,6 +35,7 @@ def show(
     """
     from smx.cli._common import out, out_json, registry_as_it_is, say, workspace
     from smx.control.sync import refresh
+    from smx.monitor.run_list import run_json
     from smx.registry.rows import excluded_attempts
     from smx.runfolder import RunFolder
 
@@ -104,7 +60,7 @@ def show(
             for a in attempts
         ]
         out_json(
-            {**_row_json(row), "folder": str(folder.path), "spec": folder.spec, "attempts": tries, "result": result}
+            {**run_json(row), "folder": str(folder.path), "spec": folder.spec, "attempts": tries, "result": result}
         )
         return
     out(
@@ -235,24 +191,6 @@ def _no_better(found: dict[str, Any], kind: str) -> str:
     if not majority or majority["better"]:
         return ""
     return f", no better than always answering {majority['answer']!r} ({100 * majority['score']:.2f})"
-
-
-def _row_json(row: RunRow) -> dict[str, Any]:
-    names = (
-        "kind",
-        "fingerprint",
-        "state",
-        "variant",
-        "sampler",
-        "frames",
-        "bench",
-        "dataset",
-        "seed",
-        "items",
-        "done",
-    )
-    found = {name: getattr(row, name) for name in (*names, "failed", "created")}
-    return {"run": row.folder.split("/", 1)[1], **found, "labels": dict(row.labels)}
 
 
 def _plain(value: Any) -> str:
