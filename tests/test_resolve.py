@@ -287,10 +287,11 @@ def test_weights_in_the_hugging_face_cache_are_used(lab: Path, hub: Path) -> Non
     found = weights_of(setting, {}, chosen, Roots())
     assert (chosen.name, chosen.stands_in_for) == ("prope", {})
     assert found.folder == hub / "snapshots" / "abc123"
-    assert found.source == "Diankun/Spatial-MLLM-v1.1-Instruct-135K@abc123"
-    assert setting.said == [f"Weights of prope: {found.source}, from the Hugging Face cache."]
+    assert found.source is not None
+    assert found.source.name == "Diankun/Spatial-MLLM-v1.1-Instruct-135K@abc123"
+    assert setting.said == [f"Weights of prope: {found.source.name}, from the Hugging Face cache."]
     given = Roots(checkpoint=str(checkpoint(lab / "given", model_type="x")))
-    assert weights_of(setting, {}, choose(setting, "prope", given), given).source == ""
+    assert weights_of(setting, {}, choose(setting, "prope", given), given).source is None
     (hub / "refs" / "main").unlink()  # downloaded by its revision
     assert weights_of(setting, {}, choose(setting, "prope", Roots()), Roots()) == found
 

@@ -46,7 +46,7 @@ def evaluate(
     sampler: Annotated[str, typer.Option(help="Sampler, or imported frames; or several, by commas.")] = "uniform",
     frames: Annotated[str, typer.Option(help="Frames per scene, or several counts separated by commas.")] = "16",
     checkpoint: Annotated[
-        str | None, typer.Option(help="Weights: a folder, or a train run (smx ls --kind train).")
+        str | None, typer.Option(help="Weights: a folder, a hub id in the cache (ID@REV), or a train run.")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where the bench's questions and videos are.")] = None,
     where: Annotated[str | None, typer.Option(help="Only some questions: question_type=…,dataset=… ")] = None,

@@ -32,6 +32,7 @@ def run(
     from smx.cli._common import out, workspace
     from smx.control.launch import LaunchOptions, request_of
     from smx.resolve.matrix import read, requests
+    from smx.resolve.requests import from_workspace
     from smx.workspace import experiment_file
 
     space = workspace()
@@ -39,7 +40,7 @@ def run(
     experiment = read(path)
     overrides = L.settings(set_)
     chosen = [
-        {**request_of(part.kind, L.changed(keys, overrides)), "train": part.train}
+        L.changed(from_workspace({**request_of(part.kind, keys), "train": part.train}, space.root), overrides)
         for part, keys in requests(experiment, tuple(group or ()))
     ]
     options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary, keep)

@@ -23,6 +23,7 @@ from smx.registry.reading import registry_as_it_is
 from smx.registry.rows import RunRow, excluded_attempts
 from smx.registry.store import Registry
 from smx.resolve import Resolver, unique
+from smx.resolve.hub_cache import absent, is_hub_id
 from smx.results.derive import derive
 from smx.run import Run
 from smx.runfolder import AttemptFolder, RunFolder
@@ -213,7 +214,7 @@ def _runs_of(workspace: Workspace, registry: Registry, resolver: Resolver, reque
         resolver.trained = {**resolver.trained, made[-1].title: made[-1]}
         request["checkpoint"] = made[-1].title
     name = expanded(str(request.get("checkpoint") or ""))
-    if name and name not in resolver.trained and not Path(name).is_dir():
+    if name and name not in resolver.trained and not resolver.has_weights(name):
         resolver.trained = {**resolver.trained, name: trained_run(workspace, registry, name)}
     yield from resolver.eval(request)
 
@@ -232,7 +233,12 @@ def trained_run(workspace: Workspace, registry: Registry, text: str) -> Run:
     if Path(text).is_absolute() or text.startswith((".", "~")):
         raise UserError(f"there is no checkpoint folder {text!r}", "--checkpoint takes a folder, or a train run's name")
     sync(workspace, registry)
-    row = registry.find(text)
+    try:
+        row = registry.find(text)
+    except UserError:
+        if is_hub_id(text) and not text.startswith("train/"):
+            raise absent(text) from None
+        raise
     if row.kind != "train":
         raise UserError(f"{text!r} is a {row.kind} run, not a checkpoint", "smx ls --kind train")
     if row.state != RunState.done and not registry.attempts(row.fingerprint, live=True):

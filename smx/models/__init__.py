@@ -101,6 +101,10 @@ class Runner(ABC):
                     yield error
                     break  # the iterator is spent; the rest is asked anew
 
+    def adapt(self, adapter: Path) -> None:
+        """Merge a LoRA adapter, which `Model.check_adapter` has passed, into the weights; `info` says so."""
+        raise UserError(f"this base model takes no adapter ({adapter})", "merge it into its base first")
+
     def prepare(self, scene: SceneInput) -> None:  # noqa: B027 - most have nothing to do ahead
         """Do what answers about `scene` need and the device is not needed for. Called from another thread, ahead."""
 
@@ -184,6 +188,10 @@ class BaseVLM(Options):
 
         Raises `UserError` with what was found and what was expected (architecture, files, shapes in headers).
         """
+
+    def check_adapter(self, adapter: Path, checkpoint: Path) -> None:
+        """As `check`, for a LoRA adapter (a folder that peft wrote) to be merged into the weights of `checkpoint`."""
+        raise UserError(f"this base model takes no adapter ({adapter})", "merge it into its base first")
 
     @abstractmethod
     def load(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from smx.errors import UserError
 from smx.models import Query, TrainableRunner
+from smx.models._vlm.adapter import check as adapter_fits
 from smx.models._vlm.checkpoint import check
 from smx.models._vlm.checkpoint_json import MEMORY
 from smx.models._vlm.options import QwenOptions
@@ -80,6 +81,10 @@ class Model(QwenOptions):
                 "train one, or use base qwen2_5_vl for other checkpoints",
             )
         check(checkpoint, self, "tiny")
+
+    def check_adapter(self, adapter: Path, checkpoint: Path) -> None:
+        """Factors of the names and shapes that the weights have."""
+        adapter_fits(adapter, checkpoint)
 
     def load(
         self,

@@ -43,6 +43,8 @@ def work(shard: Shard) -> None:
         dtype=spec.dtype,
         training=examples,
     )
+    if (adapter := shard.path("adapter")) is not None:
+        runner.adapt(adapter)
     if model.needs_frames:
         info["decoding"] = spec.decoding
     if spec.decoding == "checkpoint" and (folder := shard.path("checkpoint")) is not None:

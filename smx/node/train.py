@@ -45,6 +45,8 @@ def work(shard: Shard) -> None:
 
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     runner = model.load(shard.path("checkpoint"), seed=spec.seed, device=device(model), dtype=spec.dtype)
+    if (adapter := shard.path("adapter")) is not None:
+        runner.adapt(adapter)
     assert isinstance(runner, TrainableRunner)  # where nothing can be trained, no run is planned
     scenes, wanted = _examples(shard, model, runner)
     shard.note({**runner.info, "training_scenes": f"{len(scenes)} of {wanted}"})

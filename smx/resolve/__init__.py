@@ -26,7 +26,9 @@ from smx.resolve.runs import make_run, run_path, unique
 from smx.resolve.weights import (
     ChosenWeights,
     Weights,
+    check_adapter,
     choose,
+    is_here,
     never_saw_poses,
     refuse_other_training,
     say_positions,
@@ -76,12 +78,13 @@ class Resolver:
         model = with_weights(chosen, weights)
         spec = self._train_spec(values, chosen, model)
         model.check(weights.folder)
+        check_adapter(model, weights)
         say_positions(self._context, spec.model, model, weights)
         if never_saw_poses(model, weights):
             self._context.say(f"The weights {spec.model} starts from never saw poses, as far as is known.")
         lessons = [self._lesson(spec, model, name, places) for name in spec.data]
         gens = [gen for lesson in lessons for gen in lesson.gens]
-        inputs, paths = dict(weights.digests), {"checkpoint": weights.folder}
+        inputs, paths = dict(weights.digests), _paths(weights)
         for lesson in lessons:
             inputs |= lesson.inputs
             paths |= lesson.paths
@@ -94,7 +97,7 @@ class Resolver:
                 _steps(spec.recipe, sum(len(lesson.questions) for lesson in lessons)),
                 {**inputs, "sample_set": sample_set(spec)},
                 {**paths, "samples": self._workspace.samples},
-                _labels(spec, chosen.stands_in_for, weights.source),
+                _labels(spec, chosen.stands_in_for, weights),
                 tuple(gen.fingerprint for gen in gens),
             ),
         ]
@@ -114,12 +117,13 @@ class Resolver:
         spec = self._eval_spec(values, chosen, model, sees)
         if weights.folder is None or weights.folder.is_dir() or not weights.needs:  # else it is still to be trained
             model.check(weights.folder)
+            check_adapter(model, weights)
         refuse_other_training(self._context, model, weights)
         say_positions(self._context, spec.model, model, weights)
         spec = _with_seed_that_counts(spec, model, weights)
         exam = self._exam(spec, model, sees, places)
         untrained = type(model).trainable and weights.folder is None
-        labels = _labels(spec, {**stands_in_for, **chosen.stands_in_for}, weights.source, untrained=untrained)
+        labels = _labels(spec, {**stands_in_for, **chosen.stands_in_for}, weights, untrained=untrained)
         if sees and never_saw_poses(model, weights):
             labels["pose_untrained"] = True
         return [
@@ -130,11 +134,15 @@ class Resolver:
                 _eval_name(spec, sees),
                 tuple(Item(q.id, q.scene) for q in exam.questions),
                 {**exam.inputs, **weights.digests},
-                {**exam.paths, "samples": self._workspace.samples, "checkpoint": weights.folder},
+                {**exam.paths, "samples": self._workspace.samples, **_paths(weights)},
                 labels,
                 (*weights.needs, *(gen.fingerprint for gen in exam.gens)),
             ),
         ]
+
+    def has_weights(self, name: str) -> bool:
+        """Whether a checkpoint is called so that is no train run: a folder, or a name that leads to one."""
+        return is_here(self._context, name)
 
     def base_of(self, name: str) -> str:
         """Base model of a variant, or of its stand-in where that would serve."""
@@ -210,6 +218,12 @@ class _Part:
     paths: dict[str, Path | None]
 
 
+def _paths(weights: Weights) -> dict[str, Path | None]:
+    """As in `Run`."""
+    paths: dict[str, Path | None] = {"checkpoint": weights.folder}
+    return paths if weights.adapter is None else {**paths, "adapter": weights.adapter}
+
+
 def _steps(recipe: Recipe, questions: int) -> tuple[Item, ...]:
     """The optimizer steps, as items that end with a checkpoint each."""
     steps = recipe.steps or max(1, round(recipe.epochs * questions / (recipe.batch * recipe.accumulate)))
@@ -236,10 +250,16 @@ def _eval_name(spec: EvalSpec, sees: bool) -> str:
 
 
 def _labels(
-    spec: TrainSpec | EvalSpec, stands_in_for: Mapping[str, str], weights: str, *, untrained: bool = False
+    spec: TrainSpec | EvalSpec, stands_in_for: Mapping[str, str], weights: Weights, *, untrained: bool = False
 ) -> dict[str, Any]:
-    """What a run's reader should know that its spec does not say. `weights`: repo@revision, where that is known."""
-    labels: dict[str, Any] = {"weights": weights} if weights else {}
+    """What a run's reader should know that its spec does not say: where its weights are from among it."""
+    labels: dict[str, Any] = {}
+    if weights.source:
+        labels["weights"] = weights.source.name
+        if weights.source.blobs:
+            labels["blobs"] = weights.source.blobs
+    if weights.adapter:
+        labels["adapter"] = weights.adapter.name
     if stands_in_for:
         labels["stand_in_for"] = dict(stands_in_for)
     if untrained:

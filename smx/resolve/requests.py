@@ -11,6 +11,7 @@ from smx.atomic_io import expanded
 from smx.digests import checkpoint_digest
 from smx.errors import UserError
 from smx.geometry.view import GeometryOptions
+from smx.resolve.hub_cache import cached
 from smx.spec import SPECS
 
 VGGT = "facebook/VGGT-1B"  # under this id the site file may say where its weights are
@@ -40,6 +41,23 @@ class Roots:
 PLACES = tuple(field.name for field in fields(Roots))
 
 
+def from_workspace(request: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """A request of a YAML file: its relative paths hang on the workspace, whatever folder it is read from.
+
+    A checkpoint is a path where it begins with a dot or its folder is there, else the name of a train run or a hub id.
+    """
+    changed = dict(request)
+    for key in ("root", "poses", "vggt", "checkpoint"):
+        if not isinstance(value := changed.get(key), str):
+            continue
+        path = root / expanded(value)
+        if key != "checkpoint" or value.startswith(".") or path.is_dir():
+            changed[key] = str(path)
+    if isinstance(train := changed.get("train"), Mapping):
+        changed["train"] = from_workspace(train, root)
+    return changed
+
+
 def split(request: Mapping[str, Any], checkpoints: Mapping[str, str]) -> tuple[dict[str, Any], Roots]:
     """(what a spec is made of, the rest). `checkpoints`: name -> folder, as the site file has them.
 
@@ -51,7 +69,7 @@ def split(request: Mapping[str, Any], checkpoints: Mapping[str, str]) -> tuple[d
     if isinstance(geometry, Mapping) and (geometry or places.poses is not None):
         values["geometry"] = geometry = _with_poses(geometry, places.poses)
     if isinstance(geometry, Mapping) and geometry.get("source") == "vggt":
-        folder = _vggt(geometry, places.vggt or checkpoints.get(VGGT))
+        folder = _vggt(geometry, places.vggt or checkpoints.get(VGGT) or _in_cache(VGGT))
         values["geometry"] = {**geometry, "content": checkpoint_digest(folder)}
         return values, replace(places, vggt=str(folder))
     if places.vggt is not None:
@@ -81,6 +99,11 @@ def _with_poses(geometry: Mapping[str, Any], poses: str | None) -> dict[str, Any
     if not poses:
         raise UserError("geometry.source is 'file', but where are the files?", f"--poses takes {LOOKED_FOR}")
     return {**geometry, "source": "file", "content": digest(Path(poses).expanduser())}
+
+
+def _in_cache(repo: str) -> str | None:
+    snapshot = cached(repo)
+    return str(snapshot.folder) if snapshot else None
 
 
 def _vggt(geometry: Mapping[str, Any], found: str | None) -> Path:

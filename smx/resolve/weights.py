@@ -12,8 +12,8 @@ from smx.atomic_io import expanded
 from smx.digests import checkpoint_digest
 from smx.errors import UserError, unknown
 from smx.models import BaseVLM
+from smx.resolve import adapters, hub_cache
 from smx.resolve.context import Context
-from smx.resolve.hub_cache import cached
 from smx.resolve.requests import Roots
 from smx.run import Run
 from smx.spec import TrainSpec, Variant
@@ -39,7 +39,8 @@ class Weights:
     needs: tuple[str, ...] = ()  # fingerprints of the runs that make them
     trained_as: Mapping[str, Any] | None = None  # the variant that a named train run trains, resolved
     asked_right: str = ""  # the options of `smx eval` that ask the weights of a named train run as they were trained
-    source: str = ""  # repo@revision, of weights in the Hugging Face cache
+    source: hub_cache.Snapshot | None = None  # where they are one of the Hugging Face cache
+    adapter: Path | None = None  # a LoRA adapter that is merged into them
 
 
 def choose(context: Context, asked: str, places: Roots, *, trains: bool = False) -> ChosenWeights:
@@ -61,16 +62,59 @@ def weights_of(context: Context, trained: Mapping[str, Run], chosen: ChosenWeigh
     if path is None:
         return Weights(None)
     if not path.is_dir():
-        if given is None:
-            raise UserError(
-                f"there is no folder {str(path)!r}, which is to hold the weights of {chosen.name!r}",
-                "mend `checkpoints:` in experiments/site.yaml, or `checkpoint:` in the variant's file",
-            )
-        raise UserError(
-            f"checkpoint {str(path)!r} is neither a folder nor a train run",
-            f"train runs: {', '.join(c.title for c in trained.values()) or 'none yet (smx train)'}",
+        raise _no_folder(path, chosen, given, trained)
+    if adapters.is_adapter(path):
+        base = _base_of(context, path, chosen)
+        digests = {"checkpoint": checkpoint_digest(base), "adapter": checkpoint_digest(path)}
+        return Weights(base, digests, source=hub_cache.of_folder(base), adapter=path)
+    return Weights(path, {"checkpoint": checkpoint_digest(path)}, source=hub_cache.of_folder(path))
+
+
+def is_here(context: Context, given: str) -> bool:
+    """Whether what somebody calls a checkpoint is a folder, a name of the site file, or a snapshot in the cache."""
+    return (
+        Path(given).is_dir()
+        or given in context.checkpoints
+        or (hub_cache.is_hub_id(given) and hub_cache.cached(given) is not None)
+    )
+
+
+def _no_folder(path: Path, chosen: ChosenWeights, given: str | None, trained: Mapping[str, Run]) -> UserError:
+    if given is None or str(path) != given:
+        return UserError(
+            f"there is no folder {str(path)!r}, which is to hold the weights of {given or chosen.name!r}",
+            "mend `checkpoints:` in experiments/site.yaml, or `checkpoint:` in the variant's file",
         )
-    return Weights(path, {"checkpoint": checkpoint_digest(path)}, source=_source(chosen, path))
+    if hub_cache.is_hub_id(given):
+        return hub_cache.absent(given)
+    named = ", ".join(run.title for run in trained.values())
+    return UserError(
+        f"checkpoint {given!r} is neither a folder nor a train run",
+        f"train runs here: {named}" if named else "train runs: smx ls --kind train",
+    )
+
+
+def _base_of(context: Context, adapter: Path, chosen: ChosenWeights) -> Path:
+    """The folder of the weights that an adapter was trained on: by the name it has for them, or the variant's own."""
+    name = adapters.base_of(adapter)
+    if name in context.checkpoints:
+        return Path(expanded(context.checkpoints[name]))
+    if Path(expanded(name)).is_dir():
+        return Path(expanded(name))
+    if hub_cache.is_hub_id(name) and (snapshot := hub_cache.cached(name)):
+        return snapshot.folder
+    own = chosen.variant.checkpoint or ""
+    # Trained elsewhere, from a folder that is not here: the last part of its path is the model's name.
+    if own.partition("@")[0].rpartition("/")[2] == Path(name).name and (
+        folder := _find(context, chosen.variant, chosen.name, Roots())
+    ):
+        return folder
+    plain = name.partition("@")[0]
+    brings = f"{hub_cache.download(name)}; or " if hub_cache.is_hub_id(name) else ""
+    raise UserError(
+        f"{adapter} is a LoRA adapter of {name}, which is not on this machine",
+        f"{brings}in experiments/site.yaml:  checkpoints: {{{plain}: DIR}}",
+    )
 
 
 def say_positions(context: Context, name: str, model: BaseVLM, weights: Weights) -> None:
@@ -96,9 +140,10 @@ def _with_weights(context: Context, name: str, places: Roots, *, trains: bool) -
         return ChosenWeights(_read(context.workspace, variant.stand_in), variant.stand_in, {"model": name})
     if not known:
         raise unknown("base model", variant.base, plugins.names("models"), f"variant {name!r} names it")
+    brings = f"{hub_cache.download(variant.checkpoint)} brings them; or " if variant.checkpoint else ""
     raise UserError(
         f"model {name!r} needs weights ({variant.checkpoint or 'no checkpoint named'}) that are not here",
-        "give their folder: --checkpoint DIR, or `checkpoints:` in experiments/site.yaml",
+        f"{brings}give their folder: --checkpoint DIR, or `checkpoints:` in experiments/site.yaml",
     )
 
 
@@ -111,23 +156,32 @@ def _read(workspace: Workspace, name: str) -> Variant:
 
 def _find(context: Context, variant: Variant, name: str, places: Roots) -> Path | None:
     if places.checkpoint:
-        return Path(places.checkpoint)
+        return _given(context, name, places.checkpoint)
     for key in (name, variant.checkpoint):
         if key and key in context.checkpoints:
             return Path(expanded(context.checkpoints[key]))
-    if variant.checkpoint and variant.checkpoint.startswith(("/", ".", "~")):
-        return Path(expanded(variant.checkpoint))
-    if variant.checkpoint and (snapshot := cached(variant.checkpoint)):
-        context.say(f"Weights of {name}: {snapshot.name}, from the Hugging Face cache.")
-        return snapshot.folder
-    return None
+    own = variant.checkpoint
+    if own and own.startswith(("/", ".", "~")):
+        return context.workspace.root / expanded(own)
+    return _of_cache(context, name, own) if own else None
 
 
-def _source(chosen: ChosenWeights, folder: Path) -> str:
-    """repo@revision of weights that are the snapshot in the Hugging Face cache; "" for all others."""
-    hub = chosen.variant.checkpoint or ""
-    of_hub = folder.parts[-3:-1] == (f"models--{hub.replace('/', '--')}", "snapshots")
-    return f"{hub}@{folder.name}" if of_hub else ""
+def _given(context: Context, name: str, given: str) -> Path:
+    """The folder that `--checkpoint` means: one, or that of a name in the site file or of a hub id."""
+    if Path(given).is_dir():
+        return Path(given)
+    if given in context.checkpoints:
+        return Path(expanded(context.checkpoints[given]))
+    found = _of_cache(context, name, given) if hub_cache.is_hub_id(given) else None
+    return found or Path(given)
+
+
+def _of_cache(context: Context, name: str, repo: str) -> Path | None:
+    snapshot = hub_cache.cached(repo)
+    if snapshot is None:
+        return None
+    context.say(f"Weights of {name}: {snapshot.name}, from the Hugging Face cache.")
+    return snapshot.folder
 
 
 def _allowing_mismatch(variant: Variant) -> Variant:
@@ -156,6 +210,12 @@ def with_weights(chosen: ChosenWeights, weights: Weights) -> BaseVLM:
     if weights.trained_as is not None:
         return options.like(type(options).parse(_options(weights.trained_as), "the training's variant"))
     return options.at(weights.folder)
+
+
+def check_adapter(model: BaseVLM, weights: Weights) -> None:
+    """`UserError` where the weights come with an adapter that was made on others."""
+    if weights.adapter is not None and weights.folder is not None:
+        model.check_adapter(weights.adapter, weights.folder)
 
 
 def refuse_other_training(context: Context, model: BaseVLM, weights: Weights) -> None:

@@ -45,7 +45,7 @@ class Workspace:
         from smx.workspace.site import read
 
         path = self.experiments / "site.yaml"
-        return read(path) if path.exists() else None
+        return read(path, self.root) if path.exists() else None
 
     @cached_property
     def runs(self) -> Path:
@@ -130,7 +130,7 @@ class Workspace:
 
     def _stored(self, kind: str) -> Path:
         place = getattr(self.site.storage, kind) if self.site else None
-        return Path(os.path.expandvars(place)).expanduser() if place else self.root / kind
+        return self.root / expanded(os.path.expandvars(place)) if place else self.root / kind
 
 
 def _open_to(group: int, path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from smx.atomic_io import expanded
 from smx.options import Options
 from smx.yamlfile import read_yaml
 
 
 class Storage(Options):
-    """Big storage for what grows. Relative paths are refused later by whoever uses them."""
+    """Big storage for what grows. Relative paths hang on the workspace."""
 
     runs: str | None = Field(None, description="folder for run folders; default runs/ in the workspace")
     samples: str | None = Field(None, description="folder for sample sets; default samples/ in the workspace")
@@ -43,6 +45,20 @@ class Site(Options):
     )
 
 
-def read(path: Path) -> Site:
-    """Read and check a site file. `UserError` names a misspelt key and the closest valid one."""
-    return Site.parse(read_yaml(path), str(path))
+def read(path: Path, root: Path) -> Site:
+    """Read and check a site file; its relative paths hang on the workspace, `root`.
+
+    `UserError` names a misspelt key and the closest valid one.
+    """
+    site = Site.parse(read_yaml(path), str(path))
+    return site.model_copy(
+        update={
+            "data": {name: _place(root, place) for name, place in site.data.items()},
+            "checkpoints": {name: _place(root, place) for name, place in site.checkpoints.items()},
+        }
+    )
+
+
+def _place(root: Path, place: str) -> str:
+    full = expanded(os.path.expandvars(place))
+    return place if Path(full).is_absolute() else str(root / full)

@@ -32,7 +32,7 @@ def test_the_shipped_site_files_are_right() -> None:
     found = sorted((builtin("templates") / "sites").glob("*.yaml"))
     assert len(found) > 1
     for path in found:
-        Executor.parse(site.read(path).executors.get("slurm", {}), path.name)
+        Executor.parse(site.read(path, path.parent).executors.get("slurm", {}), path.name)
 
 
 def test_kinds_differ_and_a_command_line_differs_once() -> None:

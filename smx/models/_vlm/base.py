@@ -29,6 +29,12 @@ class OnDisk(BaseVLM):
         """Architecture, files, sizes and shapes."""
         self._checked(checkpoint)
 
+    def check_adapter(self, adapter: Path, checkpoint: Path) -> None:
+        """Factors of the names and shapes that the weights have."""
+        from smx.models._vlm.adapter import check
+
+        check(adapter, checkpoint)
+
     def load(
         self,
         checkpoint: Path | None,

@@ -104,7 +104,7 @@ def tensors(folder: Path) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor, from the safetensors headers. Each file must be there and complete."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name in weight_files(folder):
-        shapes |= _header(folder / name)
+        shapes |= header(folder / name)
     placed = _placed(folder)
     gone = sorted(placed.keys() - shapes.keys())
     if gone:
@@ -184,15 +184,15 @@ def special_token(folder: Path, config: dict[str, Any], name: str) -> int:
     return found
 
 
-def _header(file: Path) -> dict[str, tuple[int, ...]]:
+def header(file: Path) -> dict[str, tuple[int, ...]]:
     """Shapes in one safetensors file, whose length must be what its header says."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         text = stream.read(min(length, LONGEST_HEADER))
     try:
-        header = json.loads(text)
-        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        content = json.loads(text)
+        entries = {name: entry for name, entry in content.items() if name != "__metadata__"}
         end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     except (ValueError, AttributeError, KeyError, TypeError):
         raise UserError(f"{file} is no safetensors file, or is cut off", "fetch it again") from None

@@ -105,6 +105,12 @@ class VideoRunner(TrainableRunner):
             cost = AnswerCost(video + watch.lap() / len(batch), len(batch), watch.peak(), self._halved)
             yield from [replace(each, cost=cost) if isinstance(each, Reply) else each for each in found]
 
+    def adapt(self, adapter: Path) -> None:
+        """Merge a LoRA adapter into the language model and the vision encoder."""
+        from smx.models._vlm.adapter import merge
+
+        self.info |= merge(self.model.vlm, adapter)
+
     def prepare(self, scene: SceneInput) -> None:
         """Pixels, ids and positions of a scene's video, kept for `clip`."""
         self._ahead = scene, self._clip_of(scene)
