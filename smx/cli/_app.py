@@ -24,6 +24,7 @@ class Commands(TyperGroup):
     """Loads a command's module when it is asked for, and not before."""
 
     _helping = False
+    _named = False  # while completing: this one was typed; the others are only listed
 
     def list_commands(self, ctx: Context) -> list[str]:
         return list(COMMANDS)
@@ -32,10 +33,16 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name]
-        if self._helping or ctx.resilient_parsing:
+        if self._helping or (ctx.resilient_parsing and not self._named):
             return TyperCommand(cmd_name, help=_first_line(module, attribute))
         found = getattr(importlib.import_module(f"smx.cli.{module}"), attribute)
-        return _command(cmd_name, found)
+        command = _command(cmd_name, found)
+        if ctx.resilient_parsing:
+            from smx.cli._completion import complete_values
+
+            for each in getattr(command, "commands", {"": command}).values():
+                complete_values(each)
+        return command
 
     def format_help(self, ctx: Context, formatter: Any) -> None:
         self._helping = True
@@ -46,7 +53,9 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         """As the base class does it, with an error that names the closest command."""
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+        if ctx.resilient_parsing:
+            self._named = True
+        elif args and not args[0].startswith("-") and args[0] not in COMMANDS:
             from smx.errors import unknown
 
             raise unknown("command", args[0], COMMANDS, "smx --help")
