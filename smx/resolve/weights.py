@@ -53,8 +53,8 @@ def choose(context: Context, asked: str, places: Roots, *, trains: bool = False)
 
 def weights_of(context: Context, trained: Mapping[str, Run], chosen: ChosenWeights, places: Roots) -> Weights:
     """Where the weights of the chosen variant are, or will be. `trained`: train runs that a checkpoint may name."""
-    given = places.checkpoint
-    if given and not plugins.load("models", chosen.variant.base).trainable:
+    given, plugin = places.checkpoint, plugins.load("models", chosen.variant.base)
+    if given and not (plugin.trainable or plugin.needs_checkpoint):
         raise UserError(f"model {chosen.name!r} has no weights, so --checkpoint means nothing to it")
     if given is not None and given in trained:
         return _made_by(trained[given], chosen)
