@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -63,7 +63,10 @@ class Recipe(Options):
     epochs: float = Field(1.0, gt=0, description="passes over the data when steps is 0")
     batch: int = Field(1, ge=1, description="examples per forward pass")
     accumulate: int = Field(8, ge=1, description="forward passes per optimizer step")
-    lr: float = Field(7e-6, gt=0, description="peak learning rate")
+    lr: float = Field(7e-6, gt=0, description="peak learning rate of the parts that have none of their own in `train`")
+    train: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="part -> its peak learning rate, 0 freezes it; smx list models NAME has them"
+    )
     weight_decay: float = Field(0.1, ge=0)
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising learning rate")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -31,6 +31,7 @@ from smx.models._vggt.config import PARTS, VGGTConfig, shapes
 from smx.models._vggt.network import MEAN, STD, PatchEmbedding
 from smx.models._vlm.position_ids import camera_positions, text_start, video_positions
 from smx.models.spatial_mllm import Model
+from smx.resolve.training import recipe_of
 
 torch.set_num_threads(1)
 
@@ -318,6 +319,7 @@ def test_positions_of_camera_tokens_stand_beside_the_grid(golden: Path) -> None:
 def test_the_connector_the_merger_and_the_language_model_are_trained(options: dict[str, Any], golden: Path) -> None:
     """The published recipe: VGGT and the vision encoder stay as they are."""
     runner = load(golden, **options)
+    runner.train_only(recipe_of("spatialmllm", runner.options, {})["train"])
     module = runner.module()
     batch = runner.collate([runner.example(scene(4, s), QUESTIONS[0], a) for s, a in enumerate(("3", "8"))])
     module(**batch).loss.backward()

@@ -129,8 +129,8 @@ def _variant(name: str, checkpoint: Path | None) -> tuple[Any, Architecture]:
     if variant.base == "qwen2_5_vl":
         return options, Architecture.of_config("Qwen2.5-VL-3B", QWEN2_5_VL_3B)
     if variant.base == "spatial_mllm":
-        title = "Qwen2.5-VL-3B" if not options.parts() else "Qwen2.5-VL-3B with VGGT"
-        return options, Architecture.of_config(title, QWEN2_5_VL_3B, vggt=bool(options.parts()))
+        title = "Qwen2.5-VL-3B" if not options.vggt_parts() else "Qwen2.5-VL-3B with VGGT"
+        return options, Architecture.of_config(title, QWEN2_5_VL_3B, vggt=bool(options.vggt_parts()))
     raise UserError(
         f"the sizes of base {variant.base!r} are not known here",
         "bases that are: qwen2_5_vl, qwen3_vl, spatial_mllm, tiny",

@@ -6,7 +6,7 @@ The class itself is light (options only); torch and transformers are imported by
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -17,6 +17,9 @@ from smx.options import Options
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+
+WHOLE = "model"  # the one part of a base model that names none
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,20 @@ class TrainableRunner(Runner):
     def module(self) -> torch.nn.Module:
         """The trainable module; its forward takes a collated batch and returns an object with `.loss`."""
 
+    def parts(self) -> dict[str, list[torch.nn.Parameter]]:
+        """Every parameter of `module`, each once, by its part: names as in `BaseVLM.parts`, which may have more."""
+        return {WHOLE: list(self.module().parameters())}
+
+    def train_only(self, trained: Collection[str]) -> dict[str, Any]:
+        """Freeze all parts but these. What a run records of it: how many numbers are trained, and of how many."""
+        sizes = {}
+        for part, weights in self.parts().items():
+            sizes[part] = sum(weight.numel() for weight in weights)
+            for weight in weights:
+                weight.requires_grad_(part in trained)
+        total = sum(sizes.values())
+        return {"trained_parameters": sum(sizes.get(part, 0) for part in trained), "parameters": total}
+
     @abstractmethod
     def example(self, scene: SceneInput, query: Query, answer: str) -> dict[str, torch.Tensor]:
         """One training example. Loss only on the answer's tokens."""
@@ -138,7 +155,9 @@ class BaseVLM(Options):
     seeded: ClassVar[bool] = False  # True where answers depend on the seed even when the weights are given
     trainable: ClassVar[bool] = False
     threads: ClassVar[int | None] = None  # CPU threads that pay off; None: all there are
-    recipe: ClassVar[Mapping[str, Any]] = {}  # where it differs from spec.Recipe's defaults
+    # Where it differs from spec.Recipe's defaults. `train` has the parts that are trained: each with a learning rate of
+    # its own, or None for `lr`; without it all that can be are trained at `lr`.
+    recipe: ClassVar[Mapping[str, Any]] = {}
 
     def wants_cameras(self) -> bool:
         """Whether this configuration needs w2c and K of the frames."""
@@ -151,6 +170,14 @@ class BaseVLM(Options):
     def pipeline(self) -> list[tuple[str, str]]:
         """(stage, what happens there) from frames to answer, in words: what `smx list models NAME` draws."""
         return []
+
+    def parts(self) -> Mapping[str, str]:
+        """Part of the model -> why training cannot change it in this configuration; "" where it can."""
+        return {WHOLE: ""} if self.trainable else {}
+
+    def sizes(self, checkpoint: Path | None) -> Mapping[str, int]:
+        """Part -> numbers in it, of the model that `load` makes. Without torch; empty where nothing tells."""
+        return {}
 
     def positions(self) -> dict[str, Any]:
         """What position ids depend on, effective values by name: printed and recorded with every run."""

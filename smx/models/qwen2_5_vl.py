@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from smx.models import TrainableRunner
 from smx.models._vlm.base import OnDisk
-from smx.models._vlm.checkpoint import check
+from smx.models._vlm.checkpoint import check, expected_shapes, read_config
+from smx.models._vlm.config_checks import tied
 from smx.models._vlm.options import QwenOptions
+from smx.models._vlm.parts import sizes
 
 
 class Model(OnDisk, QwenOptions):
@@ -18,6 +21,10 @@ class Model(OnDisk, QwenOptions):
 
     def look_at(self, folder: Path) -> None:
         check(folder, self, self.base)
+
+    def sizes_of(self, folder: Path) -> Mapping[str, int]:
+        config = read_config(folder)
+        return sizes(expected_shapes(config), tied=tied(config))
 
     def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> TrainableRunner:
         from smx.models._vlm import loading

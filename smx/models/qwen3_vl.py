@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from smx.models import TrainableRunner
-from smx.models._qwen3_vl.checkpoint import check
+from smx.models._qwen3_vl.checkpoint import ARCHITECTURE, MODEL_TYPE, check, expected_shapes
 from smx.models._qwen3_vl.options import Qwen3Options
 from smx.models._vlm.base import OnDisk
+from smx.models._vlm.checkpoint import read_config
+from smx.models._vlm.config_checks import tied
+from smx.models._vlm.parts import sizes
 
 
 class Model(OnDisk, Qwen3Options):
@@ -18,6 +22,10 @@ class Model(OnDisk, Qwen3Options):
 
     def look_at(self, folder: Path) -> None:
         check(folder, self, self.base)
+
+    def sizes_of(self, folder: Path) -> Mapping[str, int]:
+        config = read_config(folder, MODEL_TYPE, ARCHITECTURE)
+        return sizes(expected_shapes(config), tied=tied(config))
 
     def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> TrainableRunner:
         from smx.models._qwen3_vl import model

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from smx.models import TrainableRunner
-from smx.models._spatial_mllm.config import check
+from smx.models._spatial_mllm.config import check, part_sizes, read_config
 from smx.models._spatial_mllm.options import SpatialOptions
 from smx.models._vlm.base import OnDisk
 
@@ -18,6 +19,9 @@ class Model(OnDisk, SpatialOptions):
 
     def look_at(self, folder: Path) -> None:
         check(folder, self, self.base)
+
+    def sizes_of(self, folder: Path) -> Mapping[str, int]:
+        return part_sizes(read_config(folder), self)
 
     def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> TrainableRunner:
         """`seed` makes only what the folder lacks: the connector of features never published."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from smx.errors import UserError
 from smx.models import Query, TrainableRunner
 from smx.models._vlm.adapter import check as adapter_fits
-from smx.models._vlm.checkpoint import check
+from smx.models._vlm.checkpoint import check, expected_shapes
 from smx.models._vlm.checkpoint_json import MEMORY
 from smx.models._vlm.options import QwenOptions
+from smx.models._vlm.parts import sizes
 
 TOKENIZER = Path(__file__).with_name("_tiny_tokenizer.json")
 WIDTH = 192
@@ -62,6 +63,7 @@ class Model(QwenOptions):
         "batch": 8,
         "accumulate": 1,
         "lr": 1.5e-3,
+        "train": {"llm": None, "merger": None, "vision": None},  # it starts from nothing, in every part
         "weight_decay": 0.01,
         "warmup": 0.05,
         "save_every": 40,
@@ -70,6 +72,10 @@ class Model(QwenOptions):
     sections: ClassVar[tuple[int, int, int]] = (4, 6, 6)
 
     pixels: tuple[int, int] = (56 * 56, 9800)
+
+    def sizes(self, checkpoint: Path | None) -> Mapping[str, int]:
+        """A checkpoint is of the same size: smx made it."""
+        return sizes(expected_shapes(config()), tied=True)
 
     def check(self, checkpoint: Path | None) -> None:
         """A checkpoint, where given, must be one that smx made from this base."""

@@ -49,7 +49,8 @@ def work(shard: Shard) -> None:
         runner.adapt(adapter)
     assert isinstance(runner, TrainableRunner)  # where nothing can be trained, no run is planned
     scenes, wanted = _examples(shard, model, runner)
-    shard.note({**runner.info, "training_scenes": f"{len(scenes)} of {wanted}"})
+    counts = runner.train_only(spec.recipe.train)
+    shard.note({**runner.info, **counts, "training_scenes": f"{len(scenes)} of {wanted}"})
     folder = shard.attempt.run.path / "training"
     first = _span(shard.items[0].id)[0]
     resume = _last_checkpoint(folder, first - 1, clean=shard.leads)
@@ -176,9 +177,24 @@ def _trainer(shard: Shard, runner: TrainableRunner, scenes: list[list[Any]], fol
         train_dataset=_Order(scenes, length=steps * per_step, batch=recipe.batch, seed=spec.seed),
         data_collator=runner.collate,
         callbacks=[Record()],
+        optimizers=(_optimizer(runner, recipe), None),
     )
     trainer.remove_callback(PrinterCallback)  # losses are recorded; stdout is the command's own
     return trainer
+
+
+def _optimizer(runner: TrainableRunner, recipe: Recipe) -> Any:
+    """AdamW, each part at its rate; vectors (norms, biases) do not decay."""
+    from torch.optim import AdamW
+
+    parts = runner.parts()
+    groups = [
+        {"params": weights, "lr": rate, "weight_decay": recipe.weight_decay * decays}
+        for part, rate in recipe.train.items()
+        for decays in (True, False)
+        if (weights := [weight for weight in parts.get(part, []) if (weight.ndim > 1) is decays])
+    ]
+    return AdamW(groups)
 
 
 def _left(folder: Path, before: int) -> str:

@@ -23,6 +23,7 @@ from smx.resolve.frames import Frames
 from smx.resolve.inference import settle
 from smx.resolve.requests import PLACES, Roots, check_types, split
 from smx.resolve.runs import make_run, run_path, unique
+from smx.resolve.training import recipe_of, trained_words
 from smx.resolve.weights import (
     ChosenWeights,
     Weights,
@@ -80,6 +81,8 @@ class Resolver:
         model.check(weights.folder)
         check_adapter(model, weights)
         say_positions(self._context, spec.model, model, weights)
+        told = trained_words(model, spec.recipe.train, model.sizes(weights.folder))
+        self._context.say(f"Training of {spec.model}: {told}.")
         if never_saw_poses(model, weights):
             self._context.say(f"The weights {spec.model} starts from never saw poses, as far as is known.")
         lessons = [self._lesson(spec, model, name, places) for name in spec.data]
@@ -149,22 +152,21 @@ class Resolver:
         return choose(self._context, name, Roots()).variant.base
 
     def _train_spec(self, values: Mapping[str, Any], chosen: ChosenWeights, model: BaseVLM) -> TrainSpec:
-        base = plugins.load("models", chosen.variant.base)
+        if not model.trainable:
+            raise UserError(
+                f"model {chosen.name!r} has no weights to train", "smx list models shows which can be trained"
+            )
         spec = build(
             "train",
             {
                 **values,
                 "model": chosen.name,
                 "variant": {"base": chosen.variant.base, **model.resolved()},
-                "recipe": {**base.recipe, **values.get("recipe", {})},
+                "recipe": recipe_of(chosen.name, model, values.get("recipe", {})),
                 "imported": self._frames.imports.named(values.get("sampler", "uniform")),
             },
         )
         assert isinstance(spec, TrainSpec)
-        if not base.trainable:
-            raise UserError(
-                f"model {spec.model!r} has no weights to train", "smx list models shows which can be trained"
-            )
         return spec
 
     def _lesson(self, spec: TrainSpec, model: BaseVLM, name: str, places: Roots) -> _Part:

@@ -40,10 +40,14 @@ class Qwen3Options(VisionOptions):
 
         return [
             *describe.frames(self.pixels, self.tubelets, PATCH),
-            ("vision", "Qwen3-VL's encoder and mergers, trained; three of its layers also reach the first LLM layers"),
+            (
+                "vision",
+                f"Qwen3-VL's encoder, {self.fate('vision')}; its mergers, {self.fate('merger')}; "
+                "three of its layers also reach the first LLM layers",
+            ),
             ("positions", "row and column in a block per tubelet; time is a timestamp in the text before it"),
             ("poses", "none"),
-            ("language model", f"trained; attention {self.attention}"),
+            ("language model", f"{self.fate('llm')}; attention {self.attention}"),
             *describe.tokens(self.pixels, self.tubelets, PATCH),
         ]
 

@@ -15,6 +15,7 @@ from smx.errors import UserError, closest, unknown
 from smx.models._vggt.config import PARTS, VGGTConfig, shapes
 from smx.models._vlm import checkpoint, config_checks
 from smx.models._vlm.checkpoint import current_name
+from smx.models._vlm.parts import sizes
 from smx.models._vlm.prompt import KEYS
 
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ class SpatialConfig:
     @property
     def tied(self) -> bool:
         """Whether the head is the embedding."""
-        return bool(
-            self.qwen.get("tie_word_embeddings") or (self.qwen.get("text_config") or {}).get("tie_word_embeddings")
-        )
+        return config_checks.tied(self.qwen)
 
     @property
     def speaks_bytes(self) -> bool:
@@ -125,7 +124,7 @@ def check_tensors(config: SpatialConfig, options: SpatialOptions) -> None:
     for part in PARTS[:-1]:
         for name, shape in shapes(config.vggt, part):
             expected[ENCODER + name] = shape
-            if part in options.parts() and _layer_of(name) <= last:
+            if part in options.vggt_parts() and _layer_of(name) <= last:
                 needed.add(ENCODER + name)
     connector = connector_shapes(config, found)
     expected |= connector
@@ -163,6 +162,39 @@ def connector_shapes(config: SpatialConfig, found: dict[str, tuple[int, ...]]) -
     sizes |= {"mlp.0.weight": (inner, width), "mlp.0.bias": (inner,)}
     sizes |= {"mlp.2.weight": (config.hidden, inner), "mlp.2.bias": (config.hidden,)}
     return {CONNECTOR + name: shape for name, shape in sizes.items()}
+
+
+def part_sizes(config: SpatialConfig, options: SpatialOptions) -> dict[str, int]:
+    """Part -> numbers in it as it is loaded: VGGT no further than `options` read it, and their connector."""
+    last = max(options.layers(config.layer, config.vggt.depth), default=-1)
+    vggt = [
+        (ENCODER + name, shape)
+        for part in options.vggt_parts()
+        for name, shape in shapes(config.vggt, part)
+        if _layer_of(name) <= last
+    ]
+    return sizes((*checkpoint.expected_shapes(config.qwen), *vggt), tied=config.tied) | _connector_size(config, options)
+
+
+def _connector_size(config: SpatialConfig, options: SpatialOptions) -> dict[str, int]:
+    """Of the connector that `options` ask for, whether the checkpoint brings it or the seed."""
+    hidden, width, tubelet = config.hidden, config.vggt.width, config.tubelet_width
+    if options.features == "2d":
+        return {}
+    if options.features == "camera":
+        return {"connector": width + _linear(width, hidden)}
+    if options.connector == "spatial_merge":
+        merged = config.merge**2 * width
+        return {"connector": 2 * width + _linear(merged, merged) + _linear(merged, hidden)}
+    found = checkpoint.tensors(config.folder) if options.connector == config.connector else {}
+    brought = {spatial_name(name): shape for name, shape in found.items()}
+    inner = brought.get(CONNECTOR + "mlp.0.weight", (tubelet,))[0]
+    joined = _linear(hidden, hidden // 2) + _linear(hidden, hidden - hidden // 2) if options.features == "cat" else 0
+    return {"connector": tubelet + _linear(tubelet, inner) + _linear(inner, hidden) + joined}
+
+
+def _linear(into: int, out: int) -> int:
+    return into * out + out
 
 
 def spatial_name(name: str) -> str:

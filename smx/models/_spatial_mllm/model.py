@@ -30,7 +30,7 @@ class SpatialFeatures(nn.Module):
     def __init__(self, config: SpatialConfig, options: SpatialOptions, inner: int) -> None:
         super().__init__()
         self.config, self.options = config, options
-        layers, parts = options.layers(config.layer, config.vggt.depth), options.parts()
+        layers, parts = options.layers(config.layer, config.vggt.depth), options.vggt_parts()
         self.vggt = nn.ModuleDict()
         if "aggregator" in parts:
             self.vggt["aggregator"] = Aggregator(config.vggt, max(layers) + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
@@ -14,6 +15,8 @@ class SpatialOptions(QwenOptions):
     """Which features the language model reads, and how the spatial ones are brought to its width."""
 
     has_vggt: ClassVar[bool] = True
+    # Spatial-MLLM's training script; the rest of it is spec.Recipe's defaults.
+    recipe: ClassVar[Mapping[str, Any]] = {"train": {"llm": None, "connector": 2e-5, "merger": 2e-5}}
 
     features: Literal["fused", "2d", "3d", "cat", "camera"] = "fused"
     connector: Literal["mlp_add", "spatial_merge"] = "mlp_add"
@@ -26,6 +29,12 @@ class SpatialOptions(QwenOptions):
                 f"it needs 'features: 3d' and 'tubelets: repeat', not {self.features} and {self.tubelets}"
             )
         return self
+
+    def parts(self) -> Mapping[str, str]:
+        """The connector and VGGT as well."""
+        unread = "its features are 3d, without 2-D tokens" if self.features == "3d" else ""
+        plain = "its features are 2d, without spatial tokens" if self.features == "2d" else ""
+        return {"llm": "", "connector": plain, "merger": unread, "vision": unread, "vggt": "it runs without gradients"}
 
     def record(self) -> dict[str, Any]:
         """Features and connector as well."""
@@ -41,9 +50,9 @@ class SpatialOptions(QwenOptions):
 
     def encoders(self) -> list[tuple[str, str]]:
         """Qwen's encoder and VGGT side by side, and how they meet."""
-        stages = [] if self.features == "3d" else [("vision", "Qwen2.5-VL's encoder, frozen; its merger, trained")]
-        if self.parts():
-            heads = " and camera head" if "camera_head" in self.parts() else ""
+        stages = [] if self.features == "3d" else super().encoders()
+        if self.vggt_parts():
+            heads = " and camera head" if "camera_head" in self.vggt_parts() else ""
             stages.append(("geometry", f"VGGT's aggregator{heads}, frozen: every frame 5 + P tokens of 2,048"))
         merged = "2x2 patches of one frame" if self.connector == "spatial_merge" else "2x2 patches of 2 frames"
         met = {
@@ -65,7 +74,7 @@ class SpatialOptions(QwenOptions):
         """Whether spatial tokens go through the connector."""
         return self.features in ("fused", "3d", "cat")
 
-    def parts(self) -> frozenset[str]:
+    def vggt_parts(self) -> frozenset[str]:
         """The parts of VGGT that are run."""
         if self.pose.encoding.reads_cameras and self.pose.source == "vggt":
             return frozenset(("aggregator", "camera_head"))
@@ -77,6 +86,6 @@ class SpatialOptions(QwenOptions):
         `spatial`: the layer whose tokens the checkpoint's connector takes.
         """
         read = {spatial} if self.connects() else set()
-        if self.features == "camera" or "camera_head" in self.parts():
+        if self.features == "camera" or "camera_head" in self.vggt_parts():
             read.add(depth - 1)
         return tuple(sorted(read))

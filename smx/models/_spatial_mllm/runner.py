@@ -26,13 +26,11 @@ FROZEN = "spatial.vggt."
 
 
 class SpatialVLM(PositionedVLM):
-    """`PositionedVLM` with the rows of `spatial` at the placeholders. Qwen's encoder is frozen up to its merger."""
+    """`PositionedVLM` with the rows of `spatial` at the placeholders."""
 
     def __init__(self, vlm: Any, video_token: int, hooks: PoseHooks | None, spatial: SpatialFeatures) -> None:
         super().__init__(vlm, video_token, hooks)
         self.spatial = spatial
-        vlm.model.visual.requires_grad_(False)
-        vlm.model.visual.merger.requires_grad_(True)
         self.register_state_dict_post_hook(_leave_out_frozen)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_put_back_frozen)  # type: ignore[no-untyped-call]
 

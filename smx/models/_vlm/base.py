@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +24,14 @@ class OnDisk(BaseVLM):
     @abstractmethod
     def read(self, folder: Path, *, seed: int, device: str, dtype: str) -> TrainableRunner:
         """The model with the weights of `folder`, which `look_at` has passed."""
+
+    @abstractmethod
+    def sizes_of(self, folder: Path) -> Mapping[str, int]:
+        """As `sizes`, of a checkpoint that is there."""
+
+    def sizes(self, checkpoint: Path | None) -> Mapping[str, int]:
+        """Empty for one that is still to be trained."""
+        return self.sizes_of(checkpoint) if checkpoint is not None and checkpoint.is_dir() else {}
 
     def check(self, checkpoint: Path | None) -> None:
         """Architecture, files, sizes and shapes."""

@@ -41,7 +41,7 @@ def refuse_other_shapes(
 ) -> None:
     """`UserError` for the first tensor that is missing, left over, or of another shape than `expected`."""
     renamed = {current_name(name): shape for name, shape in tensors(folder).items()}
-    if config.get("tie_word_embeddings") or config_checks.language(config).get("tie_word_embeddings"):
+    if config_checks.tied(config):
         renamed.setdefault("lm_head.weight", expected["lm_head.weight"])
     missing = sorted(expected.keys() - renamed.keys())
     if missing:

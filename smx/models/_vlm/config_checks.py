@@ -22,6 +22,11 @@ def language(config: dict[str, Any]) -> dict[str, Any]:
     return nested
 
 
+def tied(config: dict[str, Any]) -> bool:
+    """Whether the head is the embedding."""
+    return bool(config.get("tie_word_embeddings") or language(config).get("tie_word_embeddings"))
+
+
 def head_size(config: dict[str, Any]) -> int:
     """Numbers in a head of the language model."""
     text = language(config)

@@ -23,6 +23,8 @@ class VisionOptions(BaseVLM):
     """Options shared by every base model that looks at frames."""
 
     trainable: ClassVar[bool] = True
+    # As Spatial-MLLM's training script has it, for its base too: who compares the two compares what they see.
+    recipe: ClassVar[Mapping[str, Any]] = {"train": {"llm": None, "merger": 2e-5}}
 
     tubelets: Literal["pair", "repeat"] = "pair"
     attention: Literal["auto", "flash_attention_2", "sdpa", "flex", "eager"] = "auto"
@@ -34,6 +36,14 @@ class VisionOptions(BaseVLM):
         if self.pixels[0] > self.pixels[1]:
             raise ValueError("'pixels' is [fewest, most]: the first must not be larger")
         return self
+
+    def parts(self) -> Mapping[str, str]:
+        """The language model with its head, what brings vision tokens to its width, the vision encoder."""
+        return {"llm": "", "merger": "", "vision": ""}
+
+    def fate(self, part: str) -> str:
+        """What training does to a part where the recipe says nothing else: "trained" or "frozen"."""
+        return "trained" if part in self.recipe.get("train", self.parts()) else "frozen"
 
     @abstractmethod
     def stride_word(self) -> float | str:
@@ -167,7 +177,7 @@ class QwenOptions(VisionOptions):
         """Frames, encoder, positions, poses, language model, tokens."""
         from smx.models._vlm import describe
 
-        language = ("language model", f"trained; attention {self.attention}")
+        language = ("language model", f"{self.fate('llm')}; attention {self.attention}")
         return [
             *describe.frames(self.pixels, self.tubelets, PATCH),
             *self.encoders(),
@@ -179,7 +189,7 @@ class QwenOptions(VisionOptions):
 
     def encoders(self) -> list[tuple[str, str]]:
         """What frames go through before the language model, and what of it is trained."""
-        return [("vision", "Qwen2.5-VL's encoder and merger, trained")]
+        return [("vision", f"Qwen2.5-VL's encoder, {self.fate('vision')}; its merger, {self.fate('merger')}")]
 
     def token_words(self) -> list[tuple[str, str]]:
         """How many tokens a frame becomes."""

@@ -24,6 +24,7 @@ from smx.models._vlm.decoding import Rule
 from smx.models._vlm.device_memory import Watch, out_of_memory
 from smx.models._vlm.model import IGNORED, PositionedVLM
 from smx.models._vlm.options import QwenOptions, VisionOptions
+from smx.models._vlm.parts import module_parts
 from smx.models._vlm.pose_attention import hooks_for, scene_cameras
 from smx.models._vlm.position_ids import prompt_positions, temporal_stride, text_positions
 from smx.models._vlm.preprocess import MEAN, STD, prepare
@@ -143,6 +144,10 @@ class VideoRunner(TrainableRunner):
             **{key: value.to(self.model.device) for key, value in video.items()},
         )
         return [self._reply(n, new) for new, n in zip(said, lengths, strict=True)]
+
+    def parts(self) -> dict[str, list[torch.nn.Parameter]]:
+        """By the names of the tensors."""
+        return module_parts(self.model)
 
     def module(self) -> PositionedVLM:
         """The trainable module, its hooks attached for good: a checkpointed backward recomputes through them."""

@@ -1,0 +1,137 @@
+"""Parts of a model: what each is called, how large it is, at which rate it is trained, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from test_qwen3 import PIXELS, folder  # noqa: F401  # a fixture: a checkpoint of Qwen3-VL
+from test_vggt import SMALL, VARIANTS
+
+from smx import plugins
+from smx.errors import UserError
+from smx.models import WHOLE, BaseVLM, TrainableRunner
+from smx.models._vlm.checkpoint_json import MEMORY
+from smx.resolve.training import recipe_of, trained_words
+
+REAL = ["qwen2_5_vl", "qwen3_vl", "spatial_mllm"]
+
+
+def base(name: str, **options: Any) -> BaseVLM:
+    made: BaseVLM = plugins.load("models", name).parse(options, name)
+    return made
+
+
+def require_same_sizes(model: BaseVLM, checkpoint: Path | None) -> None:
+    """The login node counts what the node loads, and each tensor is of one part, which has a name."""
+    runner = model.load(checkpoint, seed=0, device="cpu", dtype="float32")
+    assert isinstance(runner, TrainableRunner)
+    parts = runner.parts()
+    held = [weight for weights in parts.values() for weight in weights]
+    assert {id(weight) for weight in held} == {id(weight) for weight in runner.module().parameters()}
+    assert len({id(weight) for weight in held}) == len(held)
+    assert {part: sum(weight.numel() for weight in each) for part, each in parts.items()} == model.sizes(checkpoint)
+    assert parts.keys() <= model.parts().keys()
+    rates = recipe_of("it", model, {})["train"]
+    record = runner.train_only(rates)
+    free = {id(weight) for weight in held if weight.requires_grad}
+    assert free == {id(weight) for part in rates for weight in parts[part]}
+    assert record["trained_parameters"] == sum(model.sizes(checkpoint)[part] for part in rates)
+    assert record["parameters"] == sum(model.sizes(checkpoint).values())
+
+
+def test_a_part_is_as_large_as_was_said_before_the_queue(tmp_path: Path) -> None:
+    """Lost otherwise: "3 of 4 billion parameters are trained" is another number on the node."""
+    tiny = base("tiny")
+    require_same_sizes(tiny, None)
+    made = tiny.load(None, seed=0, device="cpu", dtype="float32")
+    assert isinstance(made, TrainableRunner)
+    made.save(tmp_path / "c")
+    (tmp_path / "c" / MEMORY).unlink()  # which says that it is a tiny
+    require_same_sizes(base("qwen2_5_vl", pixels=SMALL["pixels"]), tmp_path / "c")
+
+
+def test_a_part_of_qwen3_is_as_large_as_was_said(folder: Path) -> None:  # noqa: F811
+    """Lost otherwise: the mergers of its middle layers count as the encoder's."""
+    require_same_sizes(base("qwen3_vl", pixels=PIXELS), folder)
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+def test_a_part_of_a_spatial_mllm_is_as_large_as_was_said(options: dict[str, Any], fixtures: Path) -> None:
+    """Lost otherwise: a connector that no checkpoint brings, or the layers of VGGT that are read, are not counted."""
+    require_same_sizes(base("spatial_mllm", **SMALL, **options), fixtures / "golden/spatial_mllm_tiny")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_vision_encoders_are_frozen_in_every_real_base(name: str) -> None:
+    """Lost otherwise: "mllm against custom mllm" compares a trained encoder with a frozen one."""
+    rates = recipe_of(name, base(name), {})["train"]
+    connector = {"connector": 2e-5} if name == "spatial_mllm" else {}
+    assert rates == {"llm": 7e-6, "merger": 2e-5, **connector}
+
+
+def test_a_base_that_names_no_parts_is_trained_whole() -> None:
+    """Lost otherwise: somebody's own base model cannot be trained before it says what it is made of."""
+
+    class Own(type(base("tiny"))):  # type: ignore[misc]
+        recipe: ClassVar[dict[str, Any]] = {"lr": 1e-4}
+
+        def parts(self) -> dict[str, str]:
+            return dict(BaseVLM.parts(self))
+
+    assert recipe_of("own", Own(), {})["train"] == {WHOLE: 1e-4}
+
+
+def test_the_same_rates_are_the_same_recipe_however_they_are_said() -> None:
+    """Lost otherwise: one training under two fingerprints."""
+    tiny = base("tiny")
+    said = recipe_of("tiny", tiny, {"lr": 1e-3})
+    assert said == recipe_of("tiny", tiny, {"train": dict.fromkeys(("vision", "merger", "llm"), 1e-3)})
+    assert said["lr"] == 1e-3
+    frozen = recipe_of("tiny", tiny, {"train": {"vision": 0}})
+    assert frozen["train"] == {"llm": 1.5e-3, "merger": 1.5e-3}
+    real = recipe_of("x", base("spatial_mllm"), {"lr": 1e-5})
+    assert (real["lr"], real["train"]) == (1e-5, {"llm": 1e-5, "connector": 2e-5, "merger": 2e-5})
+    assert recipe_of("x", base("spatial_mllm"), {"train": {"llm": 1e-5}}) == real
+
+
+@pytest.mark.parametrize(
+    ("options", "asked", "words"),
+    [
+        ({}, {"train": {"conector": 1e-5}}, ["unknown part 'conector'", "did you mean connector?"]),
+        ({}, {"train": {"vggt": 1e-5}}, ["vggt of 'it' cannot be trained, it runs without gradients", "vision"]),
+        ({"features": "2d"}, {"train": {"connector": 1e-5}}, ["without spatial tokens", "llm, merger, vision"]),
+        ({"features": "3d"}, {"train": {"merger": 1e-5}}, ["without 2-D tokens", "llm, connector"]),
+        (
+            {},
+            {"train": {"llm": 0, "merger": 0, "connector": 0}},
+            ["nothing of 'it' to train", "recipe.train.llm=7e-06"],
+        ),
+        ({}, {"train": {"llm": 1e-5}, "lr": 2e-5}, ["recipe.lr (2e-05) means nothing", "llm 1e-05"]),
+        ({}, {"steps": 10, "epochs": 2.0}, ["recipe.steps (10) and recipe.epochs (2) are both given"]),
+    ],
+    ids=str,
+)
+def test_what_would_mean_nothing_is_refused(options: dict[str, Any], asked: dict[str, Any], words: list[str]) -> None:
+    """Lost otherwise: a night of training in which the part under study did not move."""
+    with pytest.raises(UserError) as caught:
+        recipe_of("it", base("spatial_mllm", **options), asked)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_epochs_are_not_hidden_by_the_steps_of_a_base() -> None:
+    """Lost otherwise: `recipe.epochs=3` trains as long as before, and says nothing."""
+    with pytest.raises(UserError, match=r"trains for 160 steps by its own recipe\n.*steps=0 --set recipe.epochs=3"):
+        recipe_of("tiny", base("tiny"), {"epochs": 3.0})
+    assert recipe_of("tiny", base("tiny"), {"epochs": 3.0, "steps": 0})["epochs"] == 3.0
+
+
+def test_what_is_trained_is_said_with_its_rates_and_sizes() -> None:
+    """Lost otherwise: nobody sees before the queue that the encoder is frozen."""
+    model = base("spatial_mllm")
+    rates = {"llm": 7e-6, "merger": 2e-5}
+    sizes = {"llm": 1000, "merger": 200, "connector": 30, "vision": 4, "vggt": 5}
+    words = "llm at 7e-06, merger at 2e-05: 1,200 of 1,239 parameters; frozen: connector, vision, vggt"
+    assert trained_words(model, rates, sizes) == words
+    assert trained_words(model, rates, {}) == "llm at 7e-06, merger at 2e-05; frozen: connector, vision, vggt"
