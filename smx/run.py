@@ -43,8 +43,9 @@ class Run:
         """How people see it, and the folder's name: name and eight digits."""
         return self.folder.name
 
-    def sample_folder(self, scene: str) -> Path:
+    def sample_folder(self, item: Item) -> Path:
         """Where a run of kind gen keeps one scene."""
         assert isinstance(self.spec, GenSpec)
         label = dataset_label(self.spec.dataset, self.spec.dataset_options, self.plugins)
-        return sample_folder(Path(str(self.paths["samples"])), self.spec, label, scene, self.plugins)
+        samples = Path(str(self.paths["samples"]))
+        return sample_folder(samples, self.spec, label, item.id, item.data, self.plugins)

@@ -20,6 +20,7 @@ from smx import external_frames, plugins, sampleset
 from smx.errors import UserError, unknown
 from smx.geometry.view import GeometryOptions
 from smx.options import Options
+from smx.sampleset import places
 
 SCHEMA = 1  # raise when a field changes its meaning: every fingerprint changes with it
 
@@ -202,16 +203,31 @@ def sample_set(spec: SampleSpec, recorded: Identities = MappingProxyType({})) ->
 
 
 def sample_folder(
-    root: Path, spec: SampleSpec, label: str, scene: str, recorded: Identities = MappingProxyType({})
+    root: Path,
+    spec: SampleSpec,
+    label: str,
+    scene: str,
+    data: str | None,
+    recorded: Identities = MappingProxyType({}),
 ) -> Path:
-    """Where the sample of a scene is that `spec` reads or makes; `label` is the dataset's folder in the set."""
+    """Where the sample of a scene is that `spec` reads or makes; `label`: `dataset_label`.
+
+    `data`: digest of the files it is made from (`Item.data`), None where nothing tells. Nothing there, or something
+    else, is no error here: whoever reads the sample looks at it.
+    """
     if _is_imported(spec):
         return external_frames.folder(root, spec.sampler, spec.frames, label, scene)
-    return sampleset.folder(root, spec.sampler, spec.frames, sample_set(spec, recorded)[:8], label, scene)
+    identity = sample_set(spec, recorded)[:8]
+    usual = sampleset.folder(root, spec.sampler, spec.frames, identity, label, scene)
+    place = sampleset.set_folder(root, spec.sampler, spec.frames, identity)
+    return usual if data is None else places.of_data(place, label, scene, data) or usual
 
 
 def dataset_label(name: str, options: Mapping[str, Any], recorded: Identities = MappingProxyType({})) -> str:
-    """A dataset's folder in a sample set: its name, and a digest of options or code that make its scenes other ones."""
+    """What a sample says its dataset is: the name, and a digest of options or code that make its scenes other ones.
+
+    It names its folder in the sample set, to which `places.claimed` adds where scenes of several roots are there.
+    """
     cls = plugins.load("datasets", name)
     usual = cls().model_dump(mode="json")
     given = cls.parse(dict(options), f"dataset {name}").model_dump(mode="json")

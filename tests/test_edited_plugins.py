@@ -109,6 +109,8 @@ def test_the_same_run_has_the_same_bytes_whatever_was_edited_before(
         assert made == fresh[run["fingerprint"]]
         seen.add(run["fingerprint"])
     assert {run.spec["fingerprint"] for run in run_folders(lab.root / "runs")} == seen  # each is kept
+    rows = data(capsys, "-w", lab.root, "samples", "stats")["rows"]
+    assert len({row["settings"]["code"] for row in rows}) == len(rows) == len(seen)  # no mean over several codes
 
 
 def test_an_edit_that_a_plugin_does_not_see_is_no_other_run(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:

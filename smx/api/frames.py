@@ -14,6 +14,7 @@ from smx.monitor import items as item_views
 from smx.registry.rows import CellScore, RunRow, excluded_attempts
 from smx.runfolder import RunFolder
 from smx.samples.lookup import find_sets
+from smx.sampleset.places import dataset_folder
 from smx.spec import KINDS, flat
 from smx.states import RunState
 
@@ -110,8 +111,8 @@ def _samples_below(
         except SceneError as error:
             access.listener.say(f"left out: {error}")
             continue
-        filters = {"sampler": sampler, "dataset": dataset}
-        if any(value is not None and record.get(key) != value for key, value in filters.items()):
+        place = dataset_folder(sample)
+        if sampler not in (None, record.get("sampler")) or dataset not in (None, place, record.get("dataset")):
             continue
         ids, pairs = record.get("ids", []), record.get("pairs", [])
         if frames is not None and len(ids) != frames:
@@ -121,7 +122,8 @@ def _samples_below(
         whole = sample.relative_to(root) if sample.is_relative_to(root) else sample
         yield {
             "set": "/".join(whole.parts[:2]),
-            **{key: record.get(key) for key in ("dataset", "scene", "sampler", "seed", "coverage")},
+            "dataset": place,
+            **{key: record.get(key) for key in ("scene", "sampler", "seed", "coverage")},
             **{"n": len(ids), "frames": ids, "pairs": [tuple(pair["ids"]) for pair in pairs]},
             "overlap": sum(overlaps) / len(overlaps) if overlaps else None,
             "filled": sum(record.get("fill", [])),

@@ -77,7 +77,7 @@ def _say_result(space: Workspace, done: Launch) -> None:
             return
         numbers = result["samples"]
         shown = [f"{label} {numbers[key]:.3f}" for key, label in SHOWN.items() if key in numbers]
-        folder = run.sample_folder(run.items[0].id)
+        folder = run.sample_folder(run.items[0])
         depth = run.items[0].id.count("/") + 1
         if shown:  # nothing is known of a scene without depth and cameras
             out(f"          {', '.join(shown)}")

@@ -42,11 +42,11 @@ def stats(
 ) -> None:
     """Overlap of merged frames, coverage and their trend with the frame count.
 
-    A row per sampler, dataset and frame count: mean and 10th percentile of
-    the overlap within pairs, the share of pairs below the sampler's
-    min_overlap (0.5 where it has none), the share of the scene's voxels
-    covered, and how many frames are those that sa chose. Below it, fits of
-    the mean overlap against the frame count.
+    A row per sampler, dataset (and its root, where there are several) and
+    frame count: mean and 10th percentile of the overlap within pairs, the
+    share of pairs below the sampler's min_overlap (0.5 where it has none),
+    the share of the scene's voxels covered, and how many frames are those
+    that sa chose. Below it, fits of the mean overlap against the frame count.
 
     --cameras needs samples of one scene by two geometry sources (gen --set
     geometry.source=vggt, and dataset). Over the frames they share it prints
@@ -80,7 +80,7 @@ def stats(
         screen.print(f"No samples under {place} yet; smx gen --sampler mergeaware_sa --frames 16 makes some.")
     else:
         print_tables(_overview(found["rows"]))
-        for line in unshared(found["rows"]):
+        for line in (*unshared(found["rows"]), *(f"{name}: {root}" for name, root in found["roots"].items())):
             screen.print(line, soft_wrap=True)
     if found["fits"]:
         print_tables(_trends(found["fits"]))

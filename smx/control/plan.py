@@ -117,4 +117,4 @@ def _kept(run: Run, item: Item, done: Container[str]) -> bool:
     """Whether an item's result is recorded and still there, whole (samples are deleted and damaged by hand)."""
     if item.id not in done:
         return False
-    return run.kind != "gen" or sampleset.is_kept(run.sample_folder(item.id), item.data)
+    return run.kind != "gen" or sampleset.is_kept(run.sample_folder(item), item.data)

@@ -50,11 +50,13 @@ class SceneFiles:
 def find_scenes(root: Path, prefer: Prefer, only: str | None = None) -> tuple[dict[str, Path], dict[str, str]]:
     """(scene id -> its folder or video, name -> why it was skipped). `root` is one scene, or a folder of them.
 
+    A folder with one video is called as it would be with a second one beside it: after the video.
+
     With `only`, the other scenes of a folder are not even looked at.
     """
     try:
-        look(root, prefer)
-        return {root.stem if root.is_file() else root.resolve().name: root}, {}
+        video = look(root, prefer).video
+        return {video.stem if video else root.resolve().name: root}, {}
     except NoScene as reason:
         if root.is_file():
             return {}, {root.name: reason.reason}

@@ -103,7 +103,8 @@ def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool, made: Out
     assert isinstance(spec, LookSpec)
     root = shard.path("samples")
     assert root is not None
-    place = sample_folder(root, spec, label, scene)
+    data = None if made is None else str(made.done[scene]["data"].get("inputs", ""))
+    place = sample_folder(root, spec, label, scene, data)
     if spec.imported and not place.is_dir():
         raise SceneError(f"scene {scene!r} is not among the frames imported as {spec.sampler!r} ({spec.frames} frames)")
     makers = [Path(path).name for role, path in shard.paths.items() if path and role.partition(":")[0] == "gen"]
@@ -113,8 +114,7 @@ def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool, made: Out
         frames, w2c = sample.frames(), sample.w2c  # read, and found to be what was written
     except SceneError as error:
         raise SceneError(str(error) if spec.imported else f"{error}: {retry}") from error
-    of_data = inputs_digest(sample.record["source"].get("inputs", {}))
-    if made is not None and of_data != made.done[scene]["data"].get("inputs", ""):
+    if data not in (None, inputs_digest(sample.record["source"].get("inputs", {}))):
         raise SceneError(f"the sample of scene {scene!r} is of other data than this run's: {retry}")
     if cameras and w2c is None:
         why = "".join(f"; {line}" for line in sample.record.get("warnings", ()) if line.startswith("cameras"))

@@ -14,6 +14,7 @@ from smx.node.parallel import finished, workers_for
 from smx.node.sampling import make_sample
 from smx.node.shard import Shard
 from smx.run import Item
+from smx.sampleset import places
 from smx.spec import GenSpec, dataset_label, digest, sample_set
 
 VOXELS_VERSION = 3  # raise when the same scene would give other voxels
@@ -26,11 +27,12 @@ def work(shard: Shard) -> None:
     assert isinstance(spec, GenSpec)
     dataset = plugins.load("datasets", spec.dataset).parse(spec.dataset_options, f"dataset {spec.dataset}")
     sampler = plugins.load("samplers", spec.sampler).parse(spec.sampler_options, f"sampler {spec.sampler}")
-    identity = sample_set(spec)
+    identity, code = sample_set(spec), plugins.identity("samplers", spec.sampler)
     root = shard.path("samples")
     assert root is not None
-    index = sampleset.set_folder(root, spec.sampler, spec.frames, identity[:8])
+    place = sampleset.set_folder(root, spec.sampler, spec.frames, identity[:8])
     label = dataset_label(spec.dataset, spec.dataset_options)
+    folder = _dataset_folder(shard, root, label)
     geometry = source_of(spec.geometry, shard.path("poses") or shard.path("vggt"))
     cache = shard.path("cache")
     assert cache is not None
@@ -45,12 +47,14 @@ def work(shard: Shard) -> None:
         data = make_sample(
             dataset.open(shard.path("dataset"), item.id),
             inputs=inputs,
+            code=code if isinstance(code, str) else "",
             sampler_name=spec.sampler,
             sampler=sampler,
             n=spec.frames,
             seed=spec.seed,
             geometry=spec.geometry,
-            folder=sampleset.folder(root, spec.sampler, spec.frames, identity[:8], label, item.id),
+            folder=places.of_data(place, label, item.id, inputs_digest(inputs))
+            or sampleset.folder(root, spec.sampler, spec.frames, identity[:8], folder, item.id),
             image=spec.image_format,
             cache=_cache(shard, item, inputs),
             source_of=geometry,
@@ -64,13 +68,21 @@ def work(shard: Shard) -> None:
     for item, made in finished(shard.items, make, workers):
         if isinstance(made, Exception):
             shard.fail(item.id, made)
-            sampleset.record_failed(index, label, item.id, made)
+            sampleset.record_failed(place, folder, item.id, made)
         else:
             data, took = made
             # First, for what is recorded as an item is not done again, and its line would be missing for good.
-            sampleset.record_done(index, label, item.id, data)
+            sampleset.record_done(place, folder, item.id, data)
             # Its share of the task's time: the seconds of all items add up to what the task took.
             shard.succeed(item.id, data, time.perf_counter() - took / workers)
+
+
+def _dataset_folder(shard: Shard, samples: Path, label: str) -> str:
+    """Name of the folder that new samples of this root go into, in the sample set."""
+    if (root := shard.path("dataset")) is None:
+        return label
+    data = {item["id"]: item["data"] for part in shard.attempt.plan["shards"] for item in part if item["data"]}
+    return places.claimed(samples, label, root, data)
 
 
 def _cache(shard: Shard, item: Item, inputs: dict[str, str]) -> Path:

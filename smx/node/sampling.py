@@ -40,11 +40,14 @@ def make_sample(
     cache: Path | None = None,
     source_of: SourceOf = from_dataset,
     inputs: Mapping[str, str] | None = None,
+    code: str = "",
 ) -> dict[str, Any]:
     """Write the sample of `scene` to `folder` and return its summary; the same one that is there is adopted.
 
     A sample of other data that is there is set aside, and comes back when it is asked for: `sampleset.make_room`.
     `inputs`: file -> digest of what the scene is read from (`BaseDataset.inputs`); recorded in its source.
+
+    `code`: identity of a sampler that is not smx's own; a sample that is there has it by its `sample_set`.
 
     `extra` is recorded as it is (dataset, fingerprint …) and must not change from one machine to another.
     `source_of` makes the scene's geometry from it and the raw ids of its candidates.
@@ -83,6 +86,7 @@ def make_sample(
     record = {
         "sampler": sampler_name,
         "sampler_version": sampler.version,
+        **({"code": code} if code else {}),
         "options": sampler.model_dump(mode="json"),
         "seed": seed,
         "scene": scene.id,

@@ -49,13 +49,21 @@ def _scene(space: Workspace, run: RunFolder, sample: Path) -> str:
     scene: str = sampleset.read_record(sample)["scene"]
     if spec.frames:
         label = dataset_label(bench.dataset, bench.dataset_options(), run.spec["plugins"])
-        seen = sample_folder(space.samples, spec, label, scene, run.spec["plugins"])
+        seen = sample_folder(space.samples, spec, label, scene, _data(run, scene), run.spec["plugins"])
         if seen.resolve() != sample.resolve():
             raise UserError(
                 f"{run.path.name} did not look at these frames",
                 f"it looked at {seen.relative_to(space.samples)}",
             )
     return scene
+
+
+def _data(run: RunFolder, scene: str) -> str | None:
+    """Digest of the files that the scene's sample was made from; None where nothing tells."""
+    attempts = run.attempts()
+    gen = attempts[-1].plan["paths"].get("gen") if attempts else None
+    made = RunFolder(Path(gen)).outcome().done.get(scene) if gen else None
+    return None if made is None else str(made["data"].get("inputs", ""))
 
 
 def _table(columns: Sequence[tuple[str, dict[str, dict[str, Any]]]]) -> str:

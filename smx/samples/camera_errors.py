@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from smx import sampleset
 from smx.errors import SceneError
+from smx.sampleset.places import dataset_folder
 
 if TYPE_CHECKING:
     from smx.sampleset import Sample
@@ -46,8 +47,8 @@ def _by_scene(root: Path, datasets: Collection[str]) -> tuple[Scenes, list[str]]
         except SceneError as error:
             damaged.append(str(error))
             continue
-        dataset = str(sample.record.get("dataset", ""))
-        if not datasets or dataset in datasets:
+        dataset = dataset_folder(folder)
+        if not datasets or {dataset, sample.record.get("dataset")} & set(datasets):
             found[dataset, sample.scene][_source(sample)].append(sample)
     return found, damaged
 

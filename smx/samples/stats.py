@@ -12,13 +12,18 @@ from typing import Any, NamedTuple
 
 from smx import plugins, sampleset
 from smx.errors import SceneError, UserError, unknown
+from smx.sampleset.places import dataset_folder, roots
 
 _GEOMETRY = ("source", "candidates", "voxel_size", "causal", "content")  # what sets samples of one sampler apart
+_FOLDER = "folder"  # key added to a record: the folder it lies in, see `Group.dataset`
 USUAL_MIN_OVERLAP = 0.5  # threshold for samplers that have none of their own
 
 
 class Group(NamedTuple):
-    """What a row is about. `settings` is canonical JSON of options and geometry; seeds are pooled."""
+    """What a row is about. `settings` is canonical JSON of options, geometry and code; seeds are pooled.
+
+    `dataset`: the folder that samples of one dataset and root lie in.
+    """
 
     sampler: str
     settings: str
@@ -39,18 +44,19 @@ def stats(
     `samples` (scenes x seeds), `fill` (share of frames),
     `overlap` (mean over pairs), `overlap_p10`, `below` (share of pairs below `min_overlap`), `coverage` (mean),
     `shared_with_sa` (mean of |S ∩ S_sa| / n where `sa` chose n frames of the same scene); None where nothing
-    is known. Pairs of a frame with itself (scenes shorter than n) are left out of the overlap.
+    is known. Pairs of a frame with itself (scenes shorter than n) are left out of the overlap. `roots`: of datasets
+    that are there from several, dataset -> root.
     Raises `UserError` when a filter leaves nothing.
     """
     records, damaged = _read_all(root)
     by_sa = {_cell(record): set(record["ids"]) for record in records if record["sampler"] == "sa"}
     groups: dict[Group, list[Mapping[str, Any]]] = defaultdict(list)
     for record in records:
-        group = Group(record["sampler"], _settings(record), record["dataset"], len(record["ids"]))
+        group = Group(record["sampler"], _settings(record), record[_FOLDER], len(record["ids"]))
         if (
             (not samplers or group.sampler in samplers)
             and (not frames or group.frames in frames)
-            and (not datasets or group.dataset in datasets)
+            and (not datasets or {group.dataset, record["dataset"]} & set(datasets))
         ):
             groups[group].append(record)
     if records and not groups:
@@ -69,6 +75,19 @@ def stats(
         "rows": [{**_row(group, members, by_sa), **counts[group]} for group, members in ordered.items()],
         "fits": _fits(dict(sorted(groups.items()))),
         "damaged": damaged,
+        "roots": _several(
+            root, {record[_FOLDER]: record["dataset"] for members in groups.values() for record in members}
+        ),
+    }
+
+
+def _several(root: Path, datasets: Mapping[str, str]) -> dict[str, str]:
+    """Folder -> root, of the datasets that have several of them. `datasets`: folder -> what its samples record."""
+    known = roots(root)
+    return {
+        folder: known.get(folder, "unknown, made by an older smx")
+        for folder, dataset in sorted(datasets.items())
+        if list(datasets.values()).count(dataset) > 1
     }
 
 
@@ -175,7 +194,7 @@ def r_squared(y: Any, predicted: Any) -> float | None:
 def label(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
     """The sampler's name, with those settings that set it apart from its other rows."""
     others = [other["settings"] for other in rows if other["sampler"] == row["sampler"]]
-    apart = [f"{k}={v}" for k, v in row["settings"].items() if any(other.get(k, v) != v for other in others)]
+    apart = [f"{k}={v}" for k, v in row["settings"].items() if any(other.get(k) != v for other in others)]
     return f"{row['sampler']} ({', '.join(apart)})" if apart else str(row["sampler"])
 
 
@@ -192,7 +211,7 @@ def _read_all(root: Path) -> tuple[list[dict[str, Any]], list[str]]:
         if lacking:
             damaged.append(f"the sample at {folder} is damaged (no {sorted(lacking)[0]!r} in sample.json)")
         else:
-            records.append(record)
+            records.append({**record, _FOLDER: dataset_folder(folder)})
     return records, damaged
 
 
@@ -205,7 +224,8 @@ def _overlaps(record: Mapping[str, Any]) -> list[float]:
 
 
 def _settings(record: Mapping[str, Any]) -> str:
-    return json.dumps({**record["options"], **_geometry(record)}, sort_keys=True)
+    code = {"code": record["code"].partition("@")[2][:8]} if "code" in record else {}
+    return json.dumps({**record["options"], **_geometry(record), **code}, sort_keys=True)
 
 
 def _geometry(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,7 +236,7 @@ def _geometry(record: Mapping[str, Any]) -> dict[str, Any]:
 def _cell(record: Mapping[str, Any]) -> tuple[str, ...]:
     """What two samples must share to be compared frame by frame."""
     geometry = json.dumps(_geometry(record), sort_keys=True)
-    return record["dataset"], record["scene"], str(len(record["ids"])), geometry
+    return record[_FOLDER], record["scene"], str(len(record["ids"])), geometry
 
 
 def _nothing_left(
@@ -226,10 +246,10 @@ def _nothing_left(
     for name in samplers:
         if name not in made and name not in plugins.names("samplers"):
             return unknown("sampler", name, {*made, *plugins.names("samplers")})
-    known = {record["dataset"] for record in records}
+    known = {record[key] for record in records for key in ("dataset", _FOLDER)}
     for name in datasets:
         if name not in known:
             return unknown("dataset", name, known, "only datasets with samples are listed")
-    there = sorted({f"{r['sampler']} {len(r['ids'])} frames on {r['dataset']}" for r in records})
+    there = sorted({f"{r['sampler']} {len(r['ids'])} frames on {r[_FOLDER]}" for r in records})
     command = f"smx gen --sampler {','.join(samplers) or 'sa'} --frames {','.join(map(str, frames)) or '16'}"
     return UserError("no sample fits these filters", f"there are: {'; '.join(there)}\n{command} makes some")
