@@ -80,6 +80,14 @@ class BaseBench(Options):
         """Training questions (for train and for chance/frequency); empty where the bench has none."""
         return []
 
+    def lacks_training(self, root: Path | None) -> str:
+        """Why `training` has no questions, where it has none: the file that is missing, or that there is no split."""
+        return "it has no training split"
+
+    def training_digest(self, root: Path | None) -> str:
+        """Identity of what `training` reads, hex."""
+        return self.digest(root)
+
     def training_dataset_options(self) -> dict[str, Any]:
         """Options for the dataset plugin that holds the scenes of `training`."""
         return {}

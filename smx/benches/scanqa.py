@@ -59,6 +59,16 @@ class Bench(ShortAnswers):
         found = None if self.split == "train" else _found(root, "train")
         return sorted(self._asked(found), key=lambda q: (q.scene, q.id)) if found else []
 
+    def lacks_training(self, root: Path | None) -> str:
+        """The file of the training split, which may not be there."""
+        if self.split == "train":
+            return "its option split is train, so the training questions are what it asks"
+        return f"there is no {_NAME.format('train')} in {root}"
+
+    def training_digest(self, root: Path | None) -> str:
+        """As `digest`, of the training split."""
+        return self.model_copy(update={"split": "train"}).digest(root)
+
     def digest(self, root: Path | None) -> str:
         """SHA-256 of the split's file."""
         with _file(root, self.split).open("rb") as stream:

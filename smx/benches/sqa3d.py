@@ -50,6 +50,16 @@ class Bench(ShortAnswers):
         expand = self.situation == "given"
         return sorted(self._asked(root, "train", expand=expand), key=lambda q: (q.scene, q.id))
 
+    def lacks_training(self, root: Path | None) -> str:
+        """The file of the training split, which may not be there."""
+        if self.split == "train":
+            return "its option split is train, so the training questions are what it asks"
+        return f"there is no {_QUESTIONS.format('train')} in {root}"
+
+    def training_digest(self, root: Path | None) -> str:
+        """As `digest`, of the training split."""
+        return self.model_copy(update={"split": "train"}).digest(root)
+
     def digest(self, root: Path | None) -> str:
         """SHA-256 over the bytes of the two files."""
         digest = hashlib.sha256()

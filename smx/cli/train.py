@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +23,11 @@ def train(
     ] = "rooms",
     sampler: Annotated[str, typer.Option(help="Sampler, or imported frames; or several, by commas.")] = "uniform",
     frames: Annotated[str, typer.Option(help="Frames per scene, or several counts separated by commas.")] = "16",
-    checkpoint: Annotated[str | None, typer.Option(help="Folder of the weights to start from.")] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Weights to start from: a folder, a hub id in the cache (ID@REV), or a train run."),
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Where the questions and videos of the benches are.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the variant's recipe.")] = None,
     allow_position_mismatch: L.AllowMismatch = False,
     strict: L.Strict = False,
@@ -44,7 +49,7 @@ def train(
 
     if not L.choices(data):
         raise UserError("no training data is named", "for example --data rooms; smx list benches")
-    given = L.changed({"data": L.choices(data), "checkpoint": checkpoint}, L.settings(set_))
+    given = L.changed({"data": L.choices(data), "checkpoint": checkpoint, "root": root}, L.settings(set_))
     if strict:
         given["strict"] = True
     if allow_position_mismatch:

@@ -205,6 +205,7 @@ def _runs_of(workspace: Workspace, registry: Registry, resolver: Resolver, reque
         yield from resolver.gen(request)
         return
     if kind == "train":
+        _know_checkpoint(workspace, registry, resolver, request)
         yield from resolver.train(request)
         return
     if train is not None and plugins.load("models", resolver.base_of(str(request.get("model", "tiny")))).trainable:
@@ -213,10 +214,15 @@ def _runs_of(workspace: Workspace, registry: Registry, resolver: Resolver, reque
         yield from made
         resolver.trained = {**resolver.trained, made[-1].title: made[-1]}
         request["checkpoint"] = made[-1].title
+    _know_checkpoint(workspace, registry, resolver, request)
+    yield from resolver.eval(request)
+
+
+def _know_checkpoint(workspace: Workspace, registry: Registry, resolver: Resolver, request: Request) -> None:
+    """Make a train run that `request` names as its checkpoint known to the resolver."""
     name = expanded(str(request.get("checkpoint") or ""))
     if name and name not in resolver.trained and not resolver.has_weights(name):
         resolver.trained = {**resolver.trained, name: trained_run(workspace, registry, name)}
-    yield from resolver.eval(request)
 
 
 def _where_it_is(workspace: Workspace, registry: Registry, run: Run) -> Run:

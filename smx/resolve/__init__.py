@@ -31,6 +31,7 @@ from smx.resolve.weights import (
     choose,
     is_here,
     never_saw_poses,
+    refuse_other_positions,
     refuse_other_training,
     say_positions,
     weights_of,
@@ -78,14 +79,17 @@ class Resolver:
         weights = weights_of(self._context, self.trained, chosen, places)
         model = with_weights(chosen, weights)
         spec = self._train_spec(values, chosen, model)
-        model.check(weights.folder)
-        check_adapter(model, weights)
+        if _is_there(weights):
+            model.check(weights.folder)
+            check_adapter(model, weights)
+        refuse_other_positions(model, weights)
         say_positions(self._context, spec.model, model, weights)
         told = trained_words(model, spec.recipe.train, model.sizes(weights.folder))
         self._context.say(f"Training of {spec.model}: {told}.")
         if never_saw_poses(model, weights):
             self._context.say(f"The weights {spec.model} starts from never saw poses, as far as is known.")
-        lessons = [self._lesson(spec, model, name, places) for name in spec.data]
+        roots = self._roots(spec, places)
+        lessons = [self._lesson(spec, model, name, roots[name]) for name in spec.data]
         gens = [gen for lesson in lessons for gen in lesson.gens]
         inputs, paths = dict(weights.digests), _paths(weights)
         for lesson in lessons:
@@ -101,7 +105,7 @@ class Resolver:
                 {**inputs, "sample_set": sample_set(spec)},
                 {**paths, "samples": self._workspace.samples},
                 _labels(spec, chosen.stands_in_for, weights),
-                tuple(gen.fingerprint for gen in gens),
+                (*weights.needs, *(gen.fingerprint for gen in gens)),
             ),
         ]
 
@@ -118,7 +122,7 @@ class Resolver:
         sees = model.needs_frames and not values.get("blind")
         values |= settle(self._context, values, chosen, model, weights)
         spec = self._eval_spec(values, chosen, model, sees)
-        if weights.folder is None or weights.folder.is_dir() or not weights.needs:  # else it is still to be trained
+        if _is_there(weights):
             model.check(weights.folder)
             check_adapter(model, weights)
         refuse_other_training(self._context, model, weights)
@@ -169,14 +173,25 @@ class Resolver:
         assert isinstance(spec, TrainSpec)
         return spec
 
+    def _roots(self, spec: TrainSpec, places: Roots) -> dict[str, Roots]:
+        """Where the data of each bench is: --root is meant for those that need a folder."""
+        needing = [name for name in spec.data if plugins.load("benches", name).needs_root]
+        elsewhere = places.at(None) if needing else places
+        return {name: places if name in needing else elsewhere for name in spec.data}
+
     def _lesson(self, spec: TrainSpec, model: BaseVLM, name: str, places: Roots) -> _Part:
         """What a model learns from one bench."""
         bench = bench_of(name, spec.data_options[name])
         root = self._data.root(name, bench.needs_root, places.root)
         questions = bench.training(root)
         if not questions:
-            raise UserError(f"bench {name!r} has no training questions", "smx list benches")
-        inputs = {f"data:{name}": bench.digest(root)}
+            raise UserError(
+                f"bench {name!r} has no training questions: {bench.lacks_training(root)}",
+                f"--root DIR, or `data: {{{name}: DIR}}` in experiments/site.yaml, is where its files are"
+                if bench.needs_root
+                else "smx list benches",
+            )
+        inputs = {f"data:{name}": bench.training_digest(root)}
         seen = AskedScenes(name, bench, bench.training_dataset_options(), {q.scene for q in questions}, root)
         gens, inputs[f"frames:{name}"] = self._frames.looked_at(spec, model, seen, places)
         paths = {f"bench:{name}": root, f"gen:{name}": gens[0].folder if gens else None}
@@ -218,6 +233,11 @@ class _Part:
     gens: list[Run]  # what makes the frames they are asked with
     inputs: dict[str, str]  # as in `Run`
     paths: dict[str, Path | None]
+
+
+def _is_there(weights: Weights) -> bool:
+    """Whether there is something to look at: not where it is still to be trained."""
+    return weights.folder is None or weights.folder.is_dir() or not weights.needs
 
 
 def _paths(weights: Weights) -> dict[str, Path | None]:

@@ -197,7 +197,7 @@ def _made_by(run: Run, chosen: ChosenWeights) -> Weights:
     if run.spec.variant["base"] != chosen.variant.base:
         raise UserError(
             f"{run.title} trained {run.spec.model!r}, of another base model than {chosen.name!r}",
-            f"smx eval --model {run.spec.model} --checkpoint {run.title}",
+            f"--model {run.spec.model} --checkpoint {run.title}",
         )
     digests = {"checkpoint": f"train:{run.fingerprint}"}
     asked_right = f"--model {run.spec.model} --checkpoint {run.title}"
@@ -231,6 +231,23 @@ def refuse_other_training(context: Context, model: BaseVLM, weights: Weights) ->
             "--allow-position-mismatch where that is the experiment",
         )
     context.say(f"Note: {weights.folder} {mismatch}; the variant allows it.")
+
+
+def refuse_other_positions(model: BaseVLM, weights: Weights) -> None:
+    """`UserError` where a training would go on from weights of a named run at other positions than that had.
+
+    Folders are compared by `BaseVLM.check`. Poses, features and a connector may be new: that is what is trained.
+    """
+    if weights.trained_as is None or getattr(model, "allow_position_mismatch", False):
+        return
+    before = type(model).parse(_options(weights.trained_as), "the training's variant").positions()
+    ours = model.positions()
+    if other := [name for name in before if name in ours and before[name] != ours[name]]:
+        was, now = (" and ".join(f"{name} {each[name]}" for name in other) for each in (before, ours))
+        raise UserError(
+            f"{weights.folder} was trained with {was}, this variant would go on with {now}",
+            f"{weights.asked_right}, or --allow-position-mismatch where that is the experiment",
+        )
 
 
 def never_saw_poses(model: BaseVLM, weights: Weights) -> bool:
