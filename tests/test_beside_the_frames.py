@@ -137,15 +137,13 @@ def test_a_gif_is_a_video(tmp_path: Path) -> None:
 
 def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "walk"
-    for place in ("images", "depth", "sparse/0"):
+    for place in ("images", "depth"):
         (folder / place).mkdir(parents=True)
     for i in range(4):
         Image.new("RGB", (64, 48)).save(folder / "images" / f"{i}.png")
-        (folder / "depth" / f"{i}.exr").write_bytes(b"")
-    (folder / "sparse" / "0" / "images.bin").write_bytes(b"")
-    depth, cameras = Dataset().open(tmp_path, "walk").remarks()
-    assert depth == "depth/ has 4 .exr, and depth is read from 16-bit .png"
-    assert "sparse/0/images.bin is COLMAP's binary form" in cameras
+        (folder / "depth" / f"{i}.pfm").write_bytes(b"")
+    (depth,) = Dataset().open(tmp_path, "walk").remarks()
+    assert depth == "depth/ has 4 .pfm, and depth is read from .exr, .npy, .png, .tif, .tiff"
     (tmp_path / "phone").mkdir()
     (tmp_path / "phone" / "IMG_1.heic").write_bytes(b"")
     with pytest.raises(NoScene, match=r"no images and no video in it \(1 .heic: not read"):

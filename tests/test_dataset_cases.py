@@ -98,7 +98,7 @@ def test_frames_are_chosen_without_cameras_that_cannot_be_read(sampler: str, gen
     assert code == 0
     assert sample is not None
     assert sample.w2c is None
-    assert said.count("cameras are not used: transforms.json: frames[0]: a camera with distortion") == 1
+    assert said.count("cameras are not used: transforms.json: frames[0]: OPENCV with distortion") == 1
 
 
 def test_a_sampler_that_reads_cameras_says_what_to_do(gen: Any) -> None:

@@ -14,7 +14,6 @@ from support.licensed import (
     VIDEO,
     camera_of,
     depth_maps,
-    lz4,
     scannetpp_dslr,
     scannetpp_iphone,
     write_depth_bin,
@@ -23,7 +22,7 @@ from support.reprojection import colour_errors, errors, wide_pairs
 
 from smx import video
 from smx.datasets import Scene
-from smx.datasets._depth_stream import DepthStream, lz4_block
+from smx.datasets._depth_stream import DepthStream
 from smx.datasets.scannetpp import Dataset
 from smx.errors import SceneError, UserError
 from smx.geometry.cameras import inverse
@@ -142,16 +141,6 @@ def test_depth_that_was_cut_short_or_damaged(format: Any, tmp_path: Path, room: 
     stream = DepthStream(path)
     with pytest.raises(SceneError, match=r"depth.bin: (frame \d|damaged from frame \d)"):
         list(map(stream.read, range(4)))
-
-
-def test_lz4_blocks(room: RoomScene) -> None:
-    """Long runs, matches that overlap themselves, lengths over 255, and blocks that are none."""
-    rng = np.random.default_rng(0)
-    for data in (b"", b"a" * 5000, b"abc" * 700, rng.bytes(3000), bytes(20) + rng.bytes(400) * 3 + bytes(900)):
-        assert lz4_block(lz4(data), len(data)) == data
-    for broken in (b"\xf0", b"\x1f\x00", b"\x10a\x00\x00", b"\x10a\x09\x00", lz4(b"a" * 50)[:-1]):
-        with pytest.raises(ValueError, match=r"past|cannot be|ends|bytes"):
-            lz4_block(broken, 50)
 
 
 def test_extracted_frames_and_maps_read_like_the_streams(root: Path, tmp_path: Path, room: RoomScene) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
+import lz4.block
 import numpy as np
 
 from smx.errors import SceneError
@@ -49,8 +50,9 @@ class DepthStream:
             file.seek(start)
             data = file.read(size)
         try:
-            return np.frombuffer(lz4_block(data, 2 * _PIXELS), "<u2").astype(np.float32) / np.float32(1000)
-        except ValueError:
+            raw = lz4.block.decompress(data, uncompressed_size=2 * _PIXELS)
+            return np.frombuffer(raw, "<u2", _PIXELS).astype(np.float32) / np.float32(1000)
+        except (lz4.block.LZ4BlockError, ValueError):  # ValueError: too few bytes
             pass
         try:
             return np.frombuffer(zlib.decompress(data, -zlib.MAX_WBITS), "<f4", _PIXELS)
@@ -112,45 +114,3 @@ def _index(path: Path) -> list[tuple[int, int]] | None:
             blocks.append((at + 4, size))
             at += 4 + size
     return blocks or None
-
-
-def lz4_block(data: bytes, size: int) -> bytes:
-    """`size` bytes from an LZ4 block (lz4_Block_format.md). `ValueError` where it is none of that size."""
-    found = bytearray()
-    at, end = 0, len(data)
-    try:
-        while at < end:
-            token = data[at]
-            literals, at = _length(data, at + 1, token >> 4)
-            if at + literals > end:
-                raise ValueError("literals past the end")
-            found += data[at : at + literals]
-            at += literals
-            if at == end:  # the last sequence has no match
-                break
-            back = data[at] | data[at + 1] << 8
-            copied, at = _length(data, at + 2, token & 15)
-            copied += 4
-            start = len(found) - back
-            if back == 0 or start < 0 or len(found) + copied > size:
-                raise ValueError("a match that cannot be")
-            # a match may reach into what it is making: then it repeats itself
-            piece = found[start : start + copied]
-            found += (piece * (copied // len(piece) + 1))[:copied]
-    except IndexError:
-        raise ValueError("the block ends inside a sequence") from None
-    if len(found) != size:
-        raise ValueError(f"{len(found)} bytes, not {size}")
-    return bytes(found)
-
-
-def _length(data: bytes, at: int, length: int) -> tuple[int, int]:
-    """(a length that may go on in further bytes, the place after it)."""
-    if length == 15:
-        while True:
-            more = data[at]
-            at += 1
-            length += more
-            if more != 255:
-                break
-    return length, at

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from smx.datasets._captures import RECORDINGS, Capture, is_record3d, matching, recognised, times_of
 from smx.errors import SceneError
 
 VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".gif", ".wmv", ".flv", ".3gp"}
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 IMAGE_FOLDERS = ("image", "images", "rgb", "color", "frames")
 DEPTH_FOLDERS = ("depth", "depths")
+DEPTHS = {".png", ".npy", ".exr", ".tif", ".tiff"}
 LOOKED_FOR = (
     f"a scene is a video, a folder with one video, or a folder of images (in itself or in {', '.join(IMAGE_FOLDERS)})"
 )
 
 Prefer = Literal["auto", "images", "video"]
-PoseFormat = Literal["auto", "none", "tum", "open3d", "colmap", "nerfstudio", "posetxt", "cameras_json"]
+PoseFormat = Literal[
+    "auto",
+    "none",
+    "tum",
+    "open3d",
+    "colmap",
+    "nerfstudio",
+    "posetxt",
+    "cameras_json",
+    "stray",
+    "polycam",
+    "euroc",
+    "kitti",
+]
 
 
 class NoScene(Exception):
@@ -41,10 +57,18 @@ class SceneFiles:
     images: tuple[Path, ...]
     depth: tuple[Path, ...]
     unread: tuple[str, ...] = ()  # what lies beside the frames and is of no format that is read
+    capture: Capture | None = None  # whose layout this is
+    depth_of: Mapping[str, Path] = field(default_factory=dict)  # stem of an image -> its map, where a file says so
 
     @property
     def frames_folder(self) -> Path | None:
         return self.images[0].parent if self.images else self.base
+
+    @property
+    def order(self) -> Numbered:
+        """The images by number or time."""
+        times = None if self.capture is None or self.base is None else times_of(self.capture, self.base, [*self.images])
+        return numbered(self.images) if times is None else _by_time([*self.images], times)
 
 
 def find_scenes(root: Path, prefer: Prefer, only: str | None = None) -> tuple[dict[str, Path], dict[str, str]]:
@@ -64,7 +88,7 @@ def find_scenes(root: Path, prefer: Prefer, only: str | None = None) -> tuple[di
     skipped: dict[str, str] = {}
     for child in sorted(root.iterdir()):
         name = child.stem if child.is_file() else child.name
-        if child.name.startswith(".") or (child.is_file() and child.suffix.lower() not in VIDEOS):
+        if child.name.startswith(".") or (child.is_file() and child.suffix.lower() not in VIDEOS | RECORDINGS):
             continue
         if only not in (None, name):
             continue
@@ -85,13 +109,24 @@ def find_scenes(root: Path, prefer: Prefer, only: str | None = None) -> tuple[di
 
 def look(path: Path, prefer: Prefer) -> SceneFiles:
     """The layout of one scene. Raises `NoScene` with the reason."""
+    if is_record3d(path):
+        if prefer == "video":
+            raise NoScene("a recording of pictures, and prefer is 'video'")
+        return SceneFiles(path, None, (), ())
     if path.is_file():
         if path.suffix.lower() not in VIDEOS or prefer == "images":
             raise NoScene("not a video" if prefer != "images" else "a video, and prefer is 'images'")
         return SceneFiles(None, path, (), ())
     if not path.is_dir():
         raise NoScene("no such file or folder")
-    images = _images(path) if prefer != "video" else ()
+    capture = recognised(path)
+    if capture is not None and (frames := matching(path, capture.frames)):
+        video = frames[0] if frames[0].suffix in VIDEOS else None
+        if prefer == "auto" or (prefer == "video") == (video is not None):
+            depth = tuple(matching(path, capture.depth))
+            return SceneFiles(path, video, () if video else tuple(frames), depth, capture=capture)
+    named, maps_of = _named_in_transforms(path)
+    images = (_images(path) or tuple(named)) if prefer != "video" else ()
     videos = _with_suffix(path, VIDEOS) if prefer != "images" and not images else []
     if not images and len(videos) != 1:
         hollow = [name for name in IMAGE_FOLDERS if (path / name).is_dir() and not endings(path / name)]
@@ -99,17 +134,42 @@ def look(path: Path, prefer: Prefer) -> SceneFiles:
         if hollow:
             raise NoScene(f"an empty scene, no image in {hollow[0]}/", hollow=True)
         raise NoScene(f"{len(videos)} videos in it" if videos else f"no images and no video in it{_others(path)}")
-    depth = next((found for name in DEPTH_FOLDERS if (found := _with_suffix(path / name, {".png"}))), [])
-    if not depth and images:
-        depth = [file for file in _with_suffix(images[0].parent, {".png"}) if _is_depth(file)]
-    unread = () if depth else _unread_depth(path)
-    return SceneFiles(path, videos[0] if videos else None, tuple(images), tuple(depth), unread)
+    maps = next((found for name in DEPTH_FOLDERS if (found := _depth_maps(path / name))), [])
+    if not maps and images:
+        maps = [file for file in _with_suffix(images[0].parent, DEPTHS) if _is_depth(file)]
+    if maps_of and images:
+        maps = list(maps_of.values())
+    unread = () if maps else _unread_depth(path)
+    depth_of = maps_of if images else {}
+    return SceneFiles(path, videos[0] if videos else None, images, tuple(maps), unread, depth_of=depth_of)
+
+
+def _named_in_transforms(folder: Path) -> tuple[list[Path], dict[str, Path]]:
+    """(pictures, image stem -> depth map) that `transforms.json` names, those that are there.
+
+    Pictures may lie in any folder and be named without their ending (NeRF-synthetic, instant-ngp).
+    """
+    try:
+        frames = json.loads((folder / "transforms.json").read_text(encoding="utf-8", errors="replace"))["frames"]
+        named = [(str(frame["file_path"]), str(frame.get("depth_file_path") or "")) for frame in frames]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [], {}  # its reader says what is wrong with it
+    pictures, maps = [], {}
+    for name, depth in named:
+        picture = folder / name
+        if picture.suffix.lower() not in IMAGES:
+            picture = next((p for ending in sorted(IMAGES) if (p := folder / f"{name}{ending}").is_file()), picture)
+        if picture.is_file():
+            pictures.append(picture)
+        if depth and (folder / depth).is_file():
+            maps[stem(name) if Path(name).suffix else name.rpartition("/")[2]] = folder / depth
+    return pictures, maps
 
 
 def _unread_depth(folder: Path) -> tuple[str, ...]:
-    """What is in folders of depth, where none of it is a png."""
+    """What is in folders of depth, where none of it is read."""
     return tuple(
-        f"{name}/ has {what}, and depth is read from 16-bit .png"
+        f"{name}/ has {what}, and depth is read from {', '.join(sorted(DEPTHS))}"
         for name in DEPTH_FOLDERS
         if (what := endings(folder / name))
     )
@@ -141,6 +201,13 @@ def _images(folder: Path) -> tuple[Path, ...]:
         where = ", ".join("itself" if place == folder else place.name for place in found)
         raise NoScene(f"images in several places ({where})")
     return tuple(*found.values()) if found else ()
+
+
+def _depth_maps(folder: Path) -> list[Path]:
+    """Maps of the commonest ending alone: a folder may hold pictures of them as well."""
+    files = _with_suffix(folder, DEPTHS)
+    common = Counter(file.suffix.lower() for file in files).most_common(1)
+    return [file for file in files if file.suffix.lower() == common[0][0]]
 
 
 def _is_depth(file: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,15 +145,51 @@ def _quarters(path: Path) -> int:
     return _TURNS.get(orientation, -1 if orientation in (2, 4, 5, 7) else 0)
 
 
-def read_depth(path: Path, scale: float) -> np.ndarray:
-    """float32 metres [h, w] of a 16-bit png that has `scale` units to the metre; NaN at 0 and 65535."""
+def read_depth(path: Path, scale: float | None, whole_scale: float = 1000.0) -> np.ndarray:
+    """float32 metres [h, w] of a 16-bit png, 16- or 32-bit tiff, .npy or .exr; NaN where nothing was measured.
+
+    `scale`: units of a metre. None: whole numbers have `whole_scale` of them, floats are metres. Zero and less, what is
+    not finite, and 65535 of 16 bits are nothing measured. `SceneError` naming a file that is damaged or no map.
+    """
     try:
-        with Image.open(path) as image:
-            if not image.mode.startswith("I"):
-                raise SceneError(f"{path}: {image.mode} image, a depth map is a 16-bit png")
-            raw = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
+        raw = _READERS.get(path.suffix.lower(), _picture_depth)(path)
+    except (OSError, EOFError, SyntaxError, ValueError, RuntimeError) as error:
         raise SceneError(f"{path}: cannot be read as a depth map ({error})") from None
-    metres: np.ndarray = raw.astype(np.float32) / np.float32(scale)
-    metres[(raw <= 0) | (raw >= 65535)] = np.nan  # 7-Scenes writes 65535 where nothing was measured
+    if raw.ndim == 3 and 1 in (raw.shape[0], raw.shape[2]):
+        raw = raw.squeeze(0 if raw.shape[0] == 1 else 2)
+    if raw.ndim != 2 or raw.dtype.kind not in "uif":
+        raise SceneError(f"{path}: {'x'.join(map(str, raw.shape))} of {raw.dtype}, a depth map is one number a pixel")
+    whole = raw.dtype.kind in "ui"
+    # a png's values are 16 bits wide whatever its reader makes of them; 7-Scenes writes 65535 for nothing
+    missing = (raw <= 0) | ~np.isfinite(raw) | ((raw >= 65535) if whole else False)
+    metres: np.ndarray = raw.astype(np.float32) / np.float32(scale or (whole_scale if whole else 1.0))
+    metres[missing] = np.nan
     return metres
+
+
+def _picture_depth(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        if not image.mode.startswith(("I", "F")):
+            raise SceneError(f"{path}: {image.mode} image, a depth map is a 16-bit png")
+        return np.asarray(image)
+
+
+def _exr_depth(path: Path) -> np.ndarray:
+    """The channel Z, else the only one, else R (Record3D and OpenCV repeat depth in R, G and B)."""
+    try:
+        import OpenEXR
+    except ImportError:
+        raise SceneError(f"{path}: needs OpenEXR, which is not installed: pip install 'smx[exr]'") from None
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        channels = {name.rpartition(".")[2]: channel.pixels for name, channel in file.channels().items()}
+    name = next((name for name in ("Z", "Y", "R", "V") if name in channels), next(iter(channels), None))
+    if name is None:
+        raise ValueError("it has no channel")
+    pixels: np.ndarray = np.array(channels[name])
+    return pixels
+
+
+_READERS: dict[str, Callable[[Path], np.ndarray]] = {
+    ".npy": lambda path: np.asarray(np.load(path, allow_pickle=False)),
+    ".exr": _exr_depth,
+}

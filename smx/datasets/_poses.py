@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,18 +14,18 @@ from smx.datasets._files import Numbered, PoseFormat, SceneFiles, numbered, stem
 from smx.datasets._frame_reader import Frames
 from smx.datasets._turned_cameras import upright
 from smx.errors import SceneError
-from smx.geometry import poses
+from smx.geometry import capture_poses, poses
+from smx.geometry._colmap_files import NAMES, file_of
+from smx.geometry.lenses import Distortion, Lens
 
 # Tried in this order by `auto`; the first file that is there counts.
 _PLACES: dict[str, tuple[str, ...]] = {
     "cameras_json": ("cameras.json",),
     "nerfstudio": ("transforms.json", "nerfstudio/transforms.json"),
-    "colmap": (
-        "images.txt",
-        "colmap/images.txt",
-        "sparse/0/images.txt",
-        "sparse/images.txt",
-        "colmap/sparse/0/images.txt",
+    "colmap": tuple(
+        f"{folder}images{ending}"
+        for folder in ("", "colmap/", "sparse/0/", "sparse/", "colmap/sparse/0/", "colmap/sparse/")
+        for ending in (".txt", ".bin")
     ),
     "posetxt": ("*.pose.txt", "pose/*.txt", "poses/*.txt"),
     "open3d": ("trajectory.log", "*.log"),
@@ -38,6 +39,10 @@ _INTRINSICS = (
     "intrinsic.txt",
     "intrinsics.txt",
     "camera-intrinsics.txt",
+    "camera_matrix.csv",  # Stray Scanner
+    "calibration.txt",  # ETH3D SLAM
+    "cam_params.json",  # Replica, of one scene or
+    "../cam_params.json",  # of all
 )
 # Wider than the jitter of a 30 Hz camera's clock; poses that are rarer may be half their own interval away.
 _NEAR_SECONDS = 0.02
@@ -54,6 +59,7 @@ class Joined:
     file: str  # relative to the scene
     matched_by: str
     dropped: tuple[str, ...] = ()  # poses of the file that were not taken, and why
+    lenses: tuple[Lens | None, ...] | None = None  # of each frame, where its picture is to be undistorted
 
 
 def pose_files(layout: SceneFiles, format: PoseFormat) -> tuple[str, list[Path]] | None:
@@ -62,7 +68,12 @@ def pose_files(layout: SceneFiles, format: PoseFormat) -> tuple[str, list[Path]]
         if format in ("auto", "none"):
             return None
         raise SceneError(f"{layout.video}: a video on its own has no camera file; give the folder that holds both")
-    wanted = list(_PLACES) if format == "auto" else [format]
+    capture = layout.capture
+    if capture is not None and format in ("auto", capture.name):
+        own = capture.camera_files(layout.base, layout.frames_folder or layout.base)
+        if own:
+            return capture.name, own
+    wanted = list(_PLACES) if format == "auto" else [format] if format in _PLACES else []
     folders = list(dict.fromkeys([layout.base, layout.frames_folder or layout.base]))
     for name in wanted:
         for pattern in _PLACES[name]:
@@ -71,7 +82,8 @@ def pose_files(layout: SceneFiles, format: PoseFormat) -> tuple[str, list[Path]]
                     return name, found if name == "posetxt" else found[:1]
     if format == "auto":
         return None
-    raise SceneError(f"{layout.base}: no cameras of format {format!r}; looked for {', '.join(_PLACES[format])}")
+    places = ", ".join(_PLACES.get(format, ("the folders that such a capture has",)))
+    raise SceneError(f"{layout.base}: no cameras of format {format!r}; looked for {places}")
 
 
 def beside(layout: SceneFiles, format: PoseFormat) -> tuple[list[Path], list[Path]]:
@@ -80,20 +92,29 @@ def beside(layout: SceneFiles, format: PoseFormat) -> tuple[list[Path], list[Pat
         return [], []
     name, files = pose_files(layout, format) or ("none", [])
     if name == "colmap":
-        files = [files[0], *(files[0].with_name(other) for other in ("cameras.txt", "rigs.txt", "frames.txt"))]
+        files = [*files, *(file for other in NAMES if (file := file_of(files[0].parent, other)) is not None)]
+        files = list(dict.fromkeys(files))
+    if layout.capture is not None and layout.capture.name == "kitti":
+        files = [*files, layout.base / "times.txt"]
     others = [_intrinsics_file(layout), layout.base / "intrinsic" / "intrinsic_depth.txt"]
-    each = files if name == "posetxt" else []
+    each = files if name in _OF_MANY else []
     return [file for file in (*files, *others) if file is not None and file not in each], each
 
 
-def join(layout: SceneFiles, media: Frames, format: PoseFormat, intrinsics: Sequence[float] | None) -> Joined | None:
+def join(
+    layout: SceneFiles,
+    media: Frames,
+    format: PoseFormat,
+    intrinsics: Sequence[float] | None,
+    distortion: Distortion = "refuse",
+) -> Joined | None:
     """Read the cameras and match them with the frames. `SceneError` where they do not belong together."""
     found = pose_files(layout, format)
     if found is None:
         return None
     assert layout.base is not None
     name, files = found
-    read = _read(name, files)
+    read = _read(name, files, distortion, (media.width, media.height), layout.frames_folder)
     rows, matched_by = _match(read, media, layout, files[0])
     w2c = np.full((len(media.frame_ids), 4, 4), np.nan)
     w2c[rows >= 0] = read.w2c[rows[rows >= 0]]
@@ -105,8 +126,11 @@ def join(layout: SceneFiles, media: Frames, format: PoseFormat, intrinsics: Sequ
     else:
         # a frame without a pose gets the first camera's K, which is all that is known of it
         w2c, K = upright(w2c, read.K[np.maximum(rows, 0)], read.size, media, files[0])
-    file = (files[0].parent if name == "posetxt" else files[0]).relative_to(layout.base).as_posix()
-    return Joined(w2c, K, read.metric, read.format, file, matched_by, read.dropped)
+    file = below(layout.base, files[0].parent if name in _OF_MANY else files[0])
+    lenses = None if read.lenses is None else tuple(read.lenses[max(row, 0)] for row in rows.tolist())
+    if lenses is not None and (media.turns != 0).any():
+        raise SceneError(f"{files[0]}: pictures that a tag turns are not undistorted; distortion: leave-out, or refuse")
+    return Joined(w2c, K, read.metric, read.format, file, matched_by, read.dropped, lenses)
 
 
 def dropped_poses(dropped: Sequence[str], base: Path) -> list[str]:
@@ -117,17 +141,9 @@ def dropped_poses(dropped: Sequence[str], base: Path) -> list[str]:
     return [f"{len(dropped)} pose{'s' if len(dropped) > 1 else ''} not taken: {first}"]
 
 
-def unread_cameras(layout: SceneFiles) -> list[str]:
-    """Camera files that are there in a form that is not read, and what makes them readable."""
-    if layout.base is None:
-        return []
-    places = (layout.base, *(layout.base / name for name in ("colmap", "sparse/0", "sparse", "colmap/sparse/0")))
-    binary = [place / "images.bin" for place in places if (place / "images.bin").is_file()]
-    return [
-        f"{file.relative_to(layout.base).as_posix()} is COLMAP's binary form, which is not read:"
-        " colmap model_converter --output_type TXT"
-        for file in binary[:1]
-    ]
+def below(base: Path, path: Path) -> str:
+    """A path as seen from `base`, which it may lie beside."""
+    return Path(os.path.relpath(path, base)).as_posix()
 
 
 def relative(message: str, base: Path) -> str:
@@ -144,7 +160,8 @@ def stated_intrinsics(layout: SceneFiles, media: Frames, intrinsics: Sequence[fl
         return np.tile(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), (n, 1, 1))
     path = _intrinsics_file(layout)
     if path is None:
-        return None
+        published = None if layout.capture is None else layout.capture.intrinsics
+        return None if published is None else stated_intrinsics(layout, media, published)
     K, size = poses.read_intrinsics(path)
     return upright(np.tile(np.eye(4), (n, 1, 1)), np.tile(K, (n, 1, 1)), size, media, path)[1]
 
@@ -154,7 +171,9 @@ def match_depth(depth: Numbered, media: Frames, layout: SceneFiles) -> dict[int,
     if depth.times is not None and media.times is not None:
         nearest = _nearest(np.array(depth.times), media.times)
         return {at: depth.files[row] for at, row in enumerate(nearest.tolist()) if row >= 0}
-    place = {stem(file.name): at for at, file in enumerate(numbered(layout.images).files)}
+    place = {stem(file.name): at for at, file in enumerate(layout.order.files)}
+    if layout.depth_of:
+        return {place[name]: file for name, file in layout.depth_of.items() if name in place}
     if place and all(stem(file.name) in place for file in depth.files):
         return {place[stem(file.name)]: file for file in depth.files}
     if depth.by_place:
@@ -163,17 +182,35 @@ def match_depth(depth: Numbered, media: Frames, layout: SceneFiles) -> dict[int,
     return {at: depth.files[row] for at, row in enumerate(rows.tolist()) if row >= 0}
 
 
-def _read(name: str, files: list[Path]) -> poses.Poses:
+_OF_MANY = ("posetxt", "polycam")  # formats of one file a pose
+
+
+def _read(
+    name: str,
+    files: list[Path],
+    distortion: Distortion = "refuse",
+    size: tuple[int, int] | None = None,
+    frames: Path | None = None,
+) -> poses.Poses:
+    """`size`: of the pictures, for formats that need not say it. `frames`: their folder; KITTI's names a camera."""
     if name == "posetxt":
         order = numbered(file for file in files if re.search(r"\d", file.name))
         return poses.read_matrices(list(order.files), list(order.numbers), "posetxt")
     if name == "colmap":
-        return poses.read_colmap(files[0].parent)
+        return poses.read_colmap(files[0].parent, distortion=distortion)
+    if name == "nerfstudio":
+        return poses.read_nerfstudio(files[0], distortion=distortion, size=size)
+    if name == "polycam":
+        return capture_poses.read_polycam(files)
+    if name == "kitti" and frames is not None:
+        return capture_poses.read_kitti(files[0], files[1], int(frames.name[-1]))
+    if name == "euroc":
+        return capture_poses.read_euroc(files[0], files[1], distortion)
     readers: dict[str, Callable[[Path], poses.Poses]] = {
         "tum": poses.read_tum,
         "open3d": poses.read_open3d_log,
-        "nerfstudio": poses.read_nerfstudio,
         "cameras_json": poses.read_cameras_json,
+        "stray": capture_poses.read_stray,
     }
     return readers[name](files[0])
 
@@ -248,7 +285,7 @@ def _match_names(names: Sequence[str], media: Frames, layout: SceneFiles, file: 
     rows = {stem(name): row for row, name in enumerate(names)}
     if len(rows) < len(names):
         raise SceneError(f"{file}: the same image name twice")
-    matched = np.array([rows.get(stem(path.name), -1) for path in numbered(layout.images).files])
+    matched = np.array([rows.get(stem(path.name), -1) for path in layout.order.files])
     if (matched < 0).all():
         raise SceneError(f"{file}: none of its images ({names[0]!r} …) is among the frames")
     return matched

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -71,4 +72,5 @@ def digest_of(inputs: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def _name_below(base: Path) -> Callable[[Path], str]:
-    return lambda path: path.relative_to(base).as_posix()
+    # a camera file may lie beside the scenes (KITTI's poses/, Replica's cam_params.json)
+    return lambda path: Path(os.path.relpath(path, base)).as_posix()

@@ -73,8 +73,8 @@ class IphoneScene(RigScene):
             return None
         read = {
             "iphone": lambda: read_iphone(path),
-            "colmap": lambda: read_colmap(path.parent, distorted=True, metric=True),
-            "nerfstudio": lambda: read_nerfstudio(path, applied=_APPLIED, distorted=True, metric=True),
+            "colmap": lambda: read_colmap(path.parent, distortion="leave-out", metric=True),
+            "nerfstudio": lambda: read_nerfstudio(path, applied=_APPLIED, distortion="leave-out", metric=True),
         }[self._poses]()
         numbers = read.numbers if read.numbers is not None else _numbers(read, path)
         file = path.relative_to(self._folder).as_posix()

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, PositiveFloat
 
 from smx.datasets import BaseDataset, Cameras, Scene
+from smx.datasets._captures import is_record3d
 from smx.datasets._files import LOOKED_FOR, NoScene, PoseFormat, Prefer, SceneFiles, find_scenes, look, numbered
 from smx.datasets._scan_folders import ReadFiles, digest_of, folder_of, inputs_of
 from smx.errors import SceneError, UserError, unknown
+from smx.geometry.lenses import Distortion
 
 if TYPE_CHECKING:
     import numpy as np
 
     from smx.datasets._poses import Joined
+    from smx.geometry.lenses import Lens
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ logger = logging.getLogger(__name__)
 class Dataset(BaseDataset):
     """The root is one scene, or a folder of scenes. Frame ids are the numbers in image names, or places in a video."""
 
-    version: ClassVar[int] = 2  # cameras turn with their pictures, headers of Open3D logs name frames, TUM's depth
+    version: ClassVar[int] = 3  # layouts of captures are read by their own rules
 
     prefer: Prefer = Field(
         default="auto", description="frames from images or video where a scene has both; auto: images"
@@ -40,7 +43,12 @@ class Dataset(BaseDataset):
     depth_scale: float | None = Field(
         default=None,
         gt=0,
-        description="value of one metre in the depth pngs; unset: 5000 beside TUM lists, else 1000",
+        description="units of a metre in depth maps; unset: as the capture has it (TUM 5000, Replica 6553.5), else"
+        " whole numbers have 1000 and floats are metres",
+    )
+    distortion: Distortion = Field(
+        default="refuse",
+        description="a lens that is no pinhole: refuse it, leave-out its distortion, or undistort pictures and depth",
     )
     fps: float | None = Field(default=None, gt=0, description="rate of the numbering of images")
     metric: bool | None = Field(
@@ -59,6 +67,10 @@ class Dataset(BaseDataset):
         found = find_scenes(root, self.prefer, only=scene_id)[0] if root is not None and root.exists() else {}
         if scene_id not in found:
             raise unknown("scene", scene_id, self._find(root)[0], LOOKED_FOR)
+        if is_record3d(found[scene_id]):
+            from smx.datasets._record3d import Record3DScene
+
+            return Record3DScene(scene_id, found[scene_id])
         try:
             return FramesScene(scene_id, look(found[scene_id], self.prefer), self)
         except NoScene as reason:
@@ -96,7 +108,7 @@ class FramesScene(Scene):
         self.id = scene_id
         self._layout, self._options = layout, options
         self._media: Media = (
-            VideoMedia(layout.video) if layout.video is not None else ImageMedia(numbered(layout.images), options.fps)
+            VideoMedia(layout.video) if layout.video is not None else ImageMedia(layout.order, options.fps)
         )
         self.frame_ids = self._media.frame_ids
         self.width, self.height, self.fps = self._media.width, self._media.height, self._media.fps
@@ -119,8 +131,12 @@ class FramesScene(Scene):
         return self._media.turns
 
     def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """(id, uint8 [H, W, 3] RGB), ascending; upright by rotation and EXIF tags."""
-        return self._media.decode(ids)
+        """(id, uint8 [H, W, 3] RGB), ascending; upright by rotation and EXIF tags, undistorted where asked to be."""
+        from smx.geometry.lenses import undistorted
+
+        for frame_id, pixels in self._media.decode(ids):
+            lens = self._lens(int(self._positions([frame_id])[0]))
+            yield frame_id, pixels if lens is None else undistorted(pixels, lens)
 
     def cameras(self, ids: Sequence[int]) -> Cameras | None:
         """Cameras of `ids`. `SceneError` where there are poses but no intrinsics, or they do not match the frames."""
@@ -174,15 +190,14 @@ class FramesScene(Scene):
 
     def remarks(self) -> list[str]:
         """Poses that were not taken, and files beside the frames that are of no format that is read."""
-        from smx.datasets._poses import dropped_poses, unread_cameras
+        from smx.datasets._poses import dropped_poses
 
         try:
             joined = self._joined
         except SceneError:
             return list(self._layout.unread)  # said by whoever asks for cameras
         lines = [] if joined is None else dropped_poses(joined.dropped, self._base)
-        unread = unread_cameras(self._layout) if joined is None and self._options.poses == "auto" else []
-        return [*lines, *self._layout.unread, *unread]
+        return [*lines, *self._layout.unread]
 
     def _camera_note(self) -> dict[str, Any] | None:
         from smx.datasets._poses import relative
@@ -194,7 +209,8 @@ class FramesScene(Scene):
         if joined is None:
             return None
         dropped = {"dropped": len(joined.dropped)} if joined.dropped else {}
-        return {"format": joined.format, "file": joined.file, "matched_by": joined.matched_by, **dropped}
+        bent = {"distortion": self._options.distortion} if self._options.distortion != "refuse" else {}
+        return {"format": joined.format, "file": joined.file, "matched_by": joined.matched_by, **dropped, **bent}
 
     def _depth_note(self) -> int | dict[str, Any]:
         from smx.datasets._poses import relative
@@ -208,20 +224,29 @@ class FramesScene(Scene):
         """(metres, the map's own K where a file has it) of a frame, turned as it is."""
         from smx.datasets._frame_reader import read_depth
         from smx.datasets._turned_cameras import upright_depth
+        from smx.geometry.lenses import undistorted
 
         path = self._depth_files.get(position)
         if path is None:
             return None
-        metres = read_depth(path, self._depth_scale)
+        metres = read_depth(path, self._options.depth_scale, self._whole_depth_scale)
+        if (lens := self._lens(position)) is not None:
+            metres = undistorted(metres, lens, nearest=True)
         return upright_depth(
             metres, self._depth_intrinsics, int(self._media.turns[position]), (self.width, self.height)
         )
 
+    def _lens(self, position: int) -> Lens | None:
+        """What the picture and the depth of a frame are undistorted with."""
+        if self._options.distortion != "undistort" or self._joined is None or self._joined.lenses is None:
+            return None
+        return self._joined.lenses[position]
+
     @property
-    def _depth_scale(self) -> float:
+    def _whole_depth_scale(self) -> float:
         """TUM's benchmark, and what is laid out like it (ETH3D SLAM, Bonn), has 5,000 units to the metre."""
-        if self._options.depth_scale is not None:
-            return self._options.depth_scale
+        if self._layout.capture is not None:
+            return self._layout.capture.depth_scale
         lists = [self._base / name for name in ("rgb.txt", "depth.txt")]
         return 5000.0 if all(path.is_file() for path in lists) else 1000.0
 
@@ -241,7 +266,8 @@ class FramesScene(Scene):
     def _joined(self) -> Joined | None:
         from smx.datasets._poses import join
 
-        return join(self._layout, self._media, self._options.poses, self._options.intrinsics)
+        options = self._options
+        return join(self._layout, self._media, options.poses, options.intrinsics, options.distortion)
 
     @cached_property
     def _intrinsics(self) -> np.ndarray | None:
@@ -281,8 +307,12 @@ class FramesScene(Scene):
 
 def _inputs(place: Path, options: Dataset) -> dict[str, str]:
     """File -> digest of what opening the scene at `place` may read, and what is said of files that are not read."""
-    from smx.datasets._poses import beside, unread_cameras
+    from smx.datasets._poses import beside
 
+    if is_record3d(place):
+        from smx.datasets._record3d import files_of
+
+        return inputs_of(ReadFiles(*files_of(place)), folder_of(place))
     try:
         layout = look(place, options.prefer)
     except NoScene:  # an empty scene: it fails alone when it is opened
@@ -295,5 +325,4 @@ def _inputs(place: Path, options: Dataset) -> dict[str, str]:
     files = ReadFiles(
         [layout.video] if layout.video else [], [*cameras, *lists], [*layout.images, *layout.depth, *many]
     )
-    unread = [*layout.unread, *(unread_cameras(layout) if not cameras and options.poses == "auto" else [])]
-    return inputs_of(files, folder_of(place)) | ({"unread": "; ".join(unread)} if unread else {})
+    return inputs_of(files, folder_of(place)) | ({"unread": "; ".join(layout.unread)} if layout.unread else {})

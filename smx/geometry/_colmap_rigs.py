@@ -1,4 +1,4 @@
-"""Poses of images that a COLMAP model of 3.12 or later composes: `frames.txt` (rigs in the world) x `rigs.txt`."""
+"""Poses of images that a COLMAP model of 3.12 or later composes: frames (rigs in the world) x rigs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from smx.errors import SceneError
 from smx.geometry import _parse as parse
+from smx.geometry._colmap_files import file_of, lines_of
 from smx.geometry.cameras import quaternion_to_rotation
 
 _POSE = 7  # QW QX QY QZ TX TY TZ
@@ -16,15 +17,13 @@ _POSE = 7  # QW QX QY QZ TX TY TZ
 def rig_poses(folder: Path) -> dict[int, np.ndarray]:
     """Image id -> w2c [4, 4]: the sensor's pose in its rig after the rig's pose in the world.
 
-    Empty where there is no `frames.txt` or no `rigs.txt`. `SceneError` naming file and line where one is damaged.
+    Empty where there is no file of frames or of rigs. `SceneError` naming file and place where one is damaged.
     """
-    frames, rigs = folder / "frames.txt", folder / "rigs.txt"
-    if not (frames.is_file() and rigs.is_file()):
+    if file_of(folder, "frames") is None or file_of(folder, "rigs") is None:
         return {}
-    sensors = _sensors(rigs)
+    sensors = _sensors(folder)
     poses: dict[int, np.ndarray] = {}
-    for number, line in parse.text_lines(frames):
-        where = f"{frames}:{number}"
+    for where, line in lines_of(folder, "frames"):
         fields = line.split()
         head = parse.floats(" ".join(fields[: 3 + _POSE]), 3 + _POSE, where, "FRAME_ID RIG_ID pose NUM_DATA_IDS")
         data = fields[3 + _POSE :]
@@ -35,16 +34,16 @@ def rig_poses(folder: Path) -> dict[int, np.ndarray]:
                 continue
             key = (int(head[1]), int(sensor))
             if key not in sensors:
-                raise SceneError(f"{where}: rig {key[0]} has no camera {key[1]} with a pose in {rigs.name}")
+                raise SceneError(f"{where}: rig {key[0]} has no camera {key[1]} with a pose in the rigs")
             poses[int(image)] = sensors[key] @ _matrix(head[2:-1])
     return poses
 
 
-def _sensors(path: Path) -> dict[tuple[int, int], np.ndarray]:
+def _sensors(folder: Path) -> dict[tuple[int, int], np.ndarray]:
     """(rig, camera) -> the camera's pose in the rig, sensor from rig [4, 4]."""
     sensors: dict[tuple[int, int], np.ndarray] = {}
-    for number, line in parse.text_lines(path):
-        where, fields = f"{path}:{number}", line.split()
+    for where, line in lines_of(folder, "rigs"):
+        fields = line.split()
         try:
             rig, count = int(fields[0]), int(fields[1])
             rest = fields[2:]

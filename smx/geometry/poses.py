@@ -1,4 +1,4 @@
-"""Camera files: TUM, Open3D log, COLMAP text, nerfstudio, one matrix a file (7-Scenes, ScanNet), cameras.json.
+"""Camera files: TUM, Open3D log, COLMAP, nerfstudio, one matrix a file (7-Scenes, ScanNet), cameras.json.
 
 Every reader converts to w2c, OpenCV axes (x right, y down, z forward), and to pixels whose centres are whole
 numbers (COLMAP and nerfstudio count from the pixel's corner: half a pixel is taken off cx, cy). A lost pose
@@ -8,6 +8,7 @@ file and line; so are poses that are no rigid motion, unless they are a tenth at
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ import numpy as np
 
 from smx.errors import SceneError
 from smx.geometry import _parse as parse
+from smx.geometry._colmap_files import file_of, lines_of
 from smx.geometry._colmap_rigs import rig_poses
 from smx.geometry.cameras import quaternion_to_rotation
+from smx.geometry.lenses import WAYS_OUT, Distortion, Lens, parameters_of, read_lens
+
+Size = tuple[int, int]  # width, height
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Poses:
     times: np.ndarray | None = None  # [n] float64 seconds
     metric: bool = True
     dropped: tuple[str, ...] = ()  # poses that were not taken, with file, line and reason
+    lenses: tuple[Lens | None, ...] | None = None  # of each pose, where pictures are to be undistorted
 
 
 def read_tum(path: Path) -> Poses:
@@ -144,53 +150,62 @@ def read_cameras_json(path: Path) -> Poses:
     return Poses("cameras_json", w2c, K, size, numbers=numbers, metric=metric, dropped=tuple(dropped))
 
 
-def read_colmap(folder: Path, *, distorted: bool = False, metric: bool = False) -> Poses:
-    """COLMAP text model (`cameras.txt`, `images.txt`), undistorted pinhole cameras; the scale is arbitrary.
+def read_colmap(folder: Path, *, distortion: Distortion = "refuse", metric: bool = False) -> Poses:
+    """COLMAP model, text or binary (`cameras`, `images`); the scale is arbitrary.
 
-    Where `frames.txt` and `rigs.txt` are there (COLMAP 3.12 and later), the pose of an image that they name is its
-    sensor's in the rig after the rig's in the world, and what `images.txt` says of it does not count.
+    Where `frames` and `rigs` are there (COLMAP 3.12 and later), the pose of an image that they name is its sensor's
+    in the rig after the rig's in the world, and what `images` says of it does not count.
 
-    `distorted`: take a lens's pinhole part and leave its distortion out, instead of refusing it. `metric`: the
-    maker of the model has brought it to metres.
+    `distortion`: whether a lens that bends is refused, taken for its pinhole part, or given as a `Lens` with which
+    pictures are undistorted. `metric`: the maker of the model has brought it to metres.
     """
-    intrinsics = _colmap_cameras(folder / "cameras.txt", distorted)
-    path = folder / "images.txt"
+    cameras = _colmap_cameras(folder, distortion)
     of_rigs = rig_poses(folder)
-    images, w2c, lines = [], [], []
-    rows = parse.text_lines(path, blank=True)
-    for number, line in rows:
-        if not line:
-            continue
+    images, w2c, places = [], [], []
+    for where, line in lines_of(folder, "images"):
         *fields, name = line.split(maxsplit=9) if len(line.split(maxsplit=9)) == 10 else ("", "")
         expected = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
-        values = parse.floats(" ".join(fields), 9, f"{path}:{number}", expected)
-        if values[8] not in intrinsics:
-            raise SceneError(f"{path}:{number}: camera {values[8]:g} is not in cameras.txt")
+        values = parse.floats(" ".join(fields), 9, where, expected)
+        if values[8] not in cameras:
+            raise SceneError(f"{where}: camera {values[8]:g} is not in {_name(folder, 'cameras')}")
         pose = np.eye(4)
         pose[:3, :3] = quaternion_to_rotation(np.array([*values[2:5], values[1]]))
         pose[:3, 3] = values[5:8]
         w2c.append(of_rigs.get(int(values[0]), pose))
-        images.append((name, *intrinsics[int(values[8])]))
-        lines.append(number)
-        next(rows, None)  # the line of 2D points, which may be empty
+        images.append((name, *cameras[int(values[8])]))
+        places.append(where)
     if not images:
-        raise SceneError(f"{path}: no image in this model")
-    names, K, sizes = zip(*images, strict=True)
+        raise SceneError(f"{folder / _name(folder, 'images')}: no image in this model")
+    names, K, lenses, sizes = zip(*images, strict=True)
     if len(set(sizes)) > 1:
-        raise SceneError(f"{folder / 'cameras.txt'}: images of several sizes: {sorted(set(sizes))}")
+        raise SceneError(f"{folder / _name(folder, 'cameras')}: images of several sizes: {sorted(set(sizes))}")
     dropped: list[str] = []
-    checked = parse.checked(np.array(w2c), lambda i: f"{path}:{lines[i]}", dropped)
-    return Poses("colmap", checked, np.array(K), sizes[0], names=names, metric=metric, dropped=tuple(dropped))
+    checked = parse.checked(np.array(w2c), lambda i: places[i], dropped)
+    bent = lenses if any(lenses) else None
+    return Poses(
+        "colmap", checked, np.array(K), sizes[0], names=names, metric=metric, dropped=tuple(dropped), lenses=bent
+    )
+
+
+def _name(folder: Path, name: str) -> str:
+    file = file_of(folder, name)
+    return file.name if file is not None else f"{name}.txt"
 
 
 def read_nerfstudio(
-    path: Path, *, applied: np.ndarray | None = None, distorted: bool = False, metric: bool = False
+    path: Path,
+    *,
+    applied: np.ndarray | None = None,
+    distortion: Distortion = "refuse",
+    metric: bool = False,
+    size: Size | None = None,
 ) -> Poses:
     """nerfstudio / instant-ngp `transforms.json`: camera to world, OpenGL axes; the scale is arbitrary.
 
     `applied_transform` and `applied_scale`, where the file declares them, are undone, so the world is the one
-    the poses came from; `applied` [3 or 4, 4] is undone where it declares none. `distorted`, `metric`: as in
-    `read_colmap`. The frames of `test_frames`, where there are any, count too.
+    the poses came from; `applied` [3 or 4, 4] is undone where it declares none. `distortion`, `metric`: as in
+    `read_colmap`. `size`: of the pictures, where the file does not say (instant-ngp). Intrinsics may be the file's or
+    a frame's own. The frames of `test_frames`, where there are any, count too.
     """
     data = parse.read_json(path)
     frames = data.get("frames")
@@ -215,26 +230,37 @@ def read_nerfstudio(
         with np.errstate(invalid="ignore"):  # lost poses
             c2w = np.linalg.inv(whole) @ c2w
     c2w[:, :, 1:3] *= -1  # OpenGL (y up, z backward) to OpenCV
-    entries = [_pinhole_of(data | frame, f"{path}: frames[{i}]", distorted) for i, frame in enumerate(frames)]
-    sizes = {size for _, size in entries}
+    entries = [_lens_of(data | frame, f"{path}: frames[{i}]", distortion, size) for i, frame in enumerate(frames)]
+    sizes = {pixels for _, _, pixels in entries}
     if len(sizes) > 1:
         raise SceneError(f"{path}: images of several sizes: {sorted(sizes)}")
     names = tuple(str(frame.get("file_path", "")) for frame in frames)
-    K = np.array([matrix for matrix, _ in entries])
+    K = np.array([matrix for matrix, _, _ in entries])
+    lenses = tuple(lens for _, lens, _ in entries) if any(lens for _, lens, _ in entries) else None
     dropped: list[str] = []
     w2c = parse.inverted(c2w, lambda i: f"{path}: frames[{i}]", dropped)
-    return Poses("nerfstudio", w2c, K, sizes.pop(), names=names, metric=metric, dropped=tuple(dropped))
+    lost = tuple(dropped)
+    return Poses("nerfstudio", w2c, K, sizes.pop(), names=names, metric=metric, dropped=lost, lenses=lenses)
 
 
 def read_intrinsics(path: Path) -> tuple[np.ndarray, tuple[int, int] | None]:
     """K [3, 3] and, where the file says, the image's (width, height).
 
-    Open3D's `camera_intrinsic.json` (`intrinsic_matrix` column by column) or text: 3x3, or ScanNet's 4x4.
+    Open3D's `camera_intrinsic.json` (`intrinsic_matrix` column by column), Replica's `cam_params.json`, or text: 3x3
+    (Stray Scanner's with commas), ScanNet's 4x4, or `fx fy cx cy` (ETH3D SLAM's `calibration.txt`).
     """
     size = None
     if path.suffix != ".json":
-        values = parse.read_text(path).split()
-        K = read_matrix(path, (3, 3) if len(values) == 9 else (4, 4))[:3, :3]
+        words = parse.read_text(path).replace(",", " ").split()
+        if len(words) == 4:
+            fx, fy, cx, cy = parse.floats(" ".join(words), 4, str(path), "fx fy cx cy")
+            K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        else:
+            K = read_matrix(path, (3, 3) if len(words) == 9 else (4, 4))[:3, :3]
+    elif isinstance(replica := parse.read_json(path).get("camera"), dict):
+        values = [parse.positive(replica, key, path) for key in ("fx", "fy", "cx", "cy", "w", "h")]
+        K = np.array([[values[0], 0, values[2]], [0, values[1], values[3]], [0, 0, 1]])
+        size = (int(values[4]), int(values[5]))
     else:
         data = parse.read_json(path)
         key = "intrinsic_matrix" if "intrinsic_matrix" in data else "intrinsic_matrix_column_major"
@@ -245,7 +271,9 @@ def read_intrinsics(path: Path) -> tuple[np.ndarray, tuple[int, int] | None]:
 
 def read_matrix(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """A matrix written as text, rows by rows."""
-    values = parse.floats(parse.read_text(path), shape[0] * shape[1], str(path), f"a {shape[0]}x{shape[1]} matrix")
+    values = parse.floats(
+        parse.read_text(path).replace(",", " "), shape[0] * shape[1], str(path), f"a {shape[0]}x{shape[1]} matrix"
+    )
     return np.array(values).reshape(shape)
 
 
@@ -255,56 +283,62 @@ def _is_a_list_of_matrices(K: Any) -> bool:
     return isinstance(K, list)
 
 
-# --- pinhole models -----------------------------------------------------------------------------------------
-
-# Number of parameters. Those after focal length(s) and centre are distortion, of which a pinhole has none.
-_COLMAP_PINHOLES = {
-    "SIMPLE_PINHOLE": 3,
-    "PINHOLE": 4,
-    "SIMPLE_RADIAL": 4,
-    "RADIAL": 5,
-    "OPENCV": 8,
-    "FULL_OPENCV": 12,
-}
-_UNDISTORT = "undistort the images first (`colmap image_undistorter`)"
+# --- lenses -------------------------------------------------------------------------------------------------
 
 
-def _colmap_cameras(path: Path, distorted: bool) -> dict[int, tuple[np.ndarray, tuple[int, int]]]:
+def _colmap_cameras(folder: Path, distortion: Distortion) -> dict[int, tuple[np.ndarray, Lens | None, Size]]:
     cameras = {}
-    for number, line in parse.text_lines(path):
-        where = f"{path}:{number}"
+    for where, line in lines_of(folder, "cameras"):
         fields = line.split()
         if len(fields) < 5:
             raise SceneError(f"{where}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS, got {line!r}")
-        model = fields[1]
-        if model not in _COLMAP_PINHOLES:
-            raise SceneError(f"{where}: {model} is no pinhole camera; {_UNDISTORT}")
+        model, count = fields[1], parameters_of(fields[1], where)
         camera, width, height = parse.floats(" ".join([fields[0], *fields[2:4]]), 3, where, "CAMERA_ID WIDTH HEIGHT")
         if not (np.isfinite(camera) and 1 <= width < np.inf and 1 <= height < np.inf):
             raise SceneError(f"{where}: camera {camera:g} of {width:g}x{height:g} pixels")
-        values = parse.floats(" ".join(fields[4:]), _COLMAP_PINHOLES[model], where, f"the parameters of {model}")
-        focal = 2 if model in ("PINHOLE", "OPENCV", "FULL_OPENCV") else 1
-        if any(values[focal + 2 :]) and not distorted:
-            raise SceneError(f"{where}: {model} with distortion; {_UNDISTORT}")
-        cx, cy = values[focal : focal + 2]
-        K = np.array([[values[0], 0, cx - 0.5], [0, values[focal - 1], cy - 0.5], [0, 0, 1]])
-        parse.each_a_pinhole(K[None], lambda _, where=where: where)  # type: ignore[misc]
-        cameras[int(camera)] = (K, (int(width), int(height)))
+        values = parse.floats(" ".join(fields[4:]), count, where, f"the parameters of {model}")
+        size = (int(width), int(height))
+        cameras[int(camera)] = (*read_lens(Lens(model, tuple(values), size), where, distortion), size)
     return cameras
 
 
-def _pinhole_of(entry: dict[str, Any], where: str, distorted: bool) -> tuple[np.ndarray, tuple[int, int]]:
-    model = str(entry.get("camera_model", "OPENCV"))
-    if model not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE"):
-        raise SceneError(f"{where}: {model} is no pinhole camera; {_UNDISTORT}")
+# nerfstudio's names of lenses and those of the same formulas in COLMAP, with the distortion in COLMAP's order.
+_NERFSTUDIO_LENSES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "OPENCV": ("OPENCV", ("k1", "k2", "p1", "p2")),
+    "OPENCV_FISHEYE": ("OPENCV_FISHEYE", ("k1", "k2", "k3", "k4")),
+    "PINHOLE": ("PINHOLE", ()),
+    "SIMPLE_PINHOLE": ("PINHOLE", ()),
+}
+
+
+def _lens_of(
+    entry: dict[str, Any], where: str, distortion: Distortion, size: Size | None
+) -> tuple[np.ndarray, Lens | None, Size]:
+    """(K, lens, size) that a frame of transforms.json has; `size` of the pictures where it does not say."""
+    name = str(entry.get("camera_model", "OPENCV_FISHEYE" if entry.get("is_fisheye") else "OPENCV"))
+    if name not in _NERFSTUDIO_LENSES:
+        raise SceneError(f"{where}: {name} is no pinhole camera; {WAYS_OUT}")
+    model, keys = _NERFSTUDIO_LENSES[name]
     try:
-        bent = any(float(entry.get(key, 0)) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
-        fx, cx, cy, w, h = (float(entry[key]) for key in ("fl_x", "cx", "cy", "w", "h"))
-        fy, size = float(entry.get("fl_y", fx)), (int(w), int(h))
+        width, height = (float(entry[key]) if key in entry else float(size[i]) for i, key in enumerate("wh"))  # type: ignore[index]  # None is said below
+        fx = _focal_length(entry, "x", width)
+        focal = [fx, fx if not {"fl_y", "camera_angle_y"} & set(entry) else _focal_length(entry, "y", height)]
+        centre = [float(entry.get("cx", width / 2)), float(entry.get("cy", height / 2))]
+        bend = [float(entry.get(key, 0)) for key in keys]
+        pixels = (int(width), int(height))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise SceneError(f"{where}: fl_x, cx, cy, w and h are needed ({error})") from None
-    if bent and not distorted:
-        raise SceneError(f"{where}: a camera with distortion; {_UNDISTORT}")
-    K = np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])
-    parse.each_a_pinhole(K[None], lambda _: where)
-    return K, size
+        raise SceneError(f"{where}: fl_x (or camera_angle_x), w and h are needed ({error})") from None
+    if name == "OPENCV" and (k3 := float(entry.get("k3", 0))):
+        model, bend = "FULL_OPENCV", [*bend, k3, 0.0, 0.0, 0.0]
+    if name == "OPENCV" and float(entry.get("k4", 0)) and distortion != "leave-out":
+        raise SceneError(f"{where}: distortion with k4, which COLMAP's lenses do not have; undistort the images first")
+    return *read_lens(Lens(model, (*focal, *centre, *bend), pixels), where, distortion), pixels
+
+
+def _focal_length(entry: dict[str, Any], axis: str, side: float) -> float:
+    """In pixels: as stated, or by the field of view along a side (instant-ngp's `transforms.json`)."""
+    if f"fl_{axis}" in entry:
+        return float(entry[f"fl_{axis}"])
+    if f"camera_angle_{axis}" in entry:
+        return side / 2 / math.tan(float(entry[f"camera_angle_{axis}"]) / 2)
+    raise KeyError(f"fl_{axis}")

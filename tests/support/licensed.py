@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import lz4.block
 import numpy as np
 from PIL import Image
 
@@ -170,39 +171,17 @@ def write_depth_bin(maps: Sequence[np.ndarray], path: Path, format: DepthFormat)
     with path.open("wb") as file:
         for depth in maps:
             raw = millimetres(depth).astype("<u2").tobytes()
-            block = lz4(raw) if format == "lz4" else raw_deflate(depth.astype("<f4").tobytes())
+            block = (
+                lz4.block.compress(raw, store_size=False)
+                if format == "lz4"
+                else raw_deflate(depth.astype("<f4").tobytes())
+            )
             file.write(len(block).to_bytes(4, "little") + block)
 
 
 def raw_deflate(data: bytes) -> bytes:
     squeeze = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     return squeeze.compress(data) + squeeze.flush()
-
-
-def lz4(data: bytes) -> bytes:
-    """A valid LZ4 block: greedy matches of four bytes and more, the last twelve bytes literal."""
-
-    def more(length: int) -> bytes:
-        return b"" if length < 15 else b"\xff" * ((length - 15) // 255) + bytes([(length - 15) % 255])
-
-    out, seen, start, at = bytearray(), dict[bytes, int](), 0, 0
-    while at < len(data) - 12:
-        word = data[at : at + 4]
-        back = at - seen.get(word, -(1 << 20))
-        seen[word] = at
-        if back >= 1 << 16:
-            at += 1
-            continue
-        length = 4
-        while at + length < len(data) - 12 and data[at + length] == data[at + length - back]:
-            length += 1
-        literals = at - start
-        out.append(min(literals, 15) << 4 | min(length - 4, 15))
-        out += more(literals) + data[start:at] + back.to_bytes(2, "little") + more(length - 4)
-        at += length
-        start = at
-    out.append(min(len(data) - start, 15) << 4)
-    return bytes(out + more(len(data) - start) + data[start:])
 
 
 def write_colmap(room: RoomScene, folder: Path, named: Mapping[str, int]) -> None:
