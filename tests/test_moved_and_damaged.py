@@ -191,6 +191,24 @@ def test_a_damaged_result_does_not_refuse_the_command_that_made_the_run(
         assert results[0].read_bytes() == whole
 
 
+def test_one_damaged_run_does_not_keep_a_command_from_the_others(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: a matrix of a hundred runs is refused as a whole for one file."""
+    assert smx("-w", lab, *GEN, *SCENES) == 0
+    (run,) = (lab / "runs/gen").iterdir()
+    plan = run / "attempts/1/plan.json"
+    whole = plan.read_bytes()
+    plan.write_bytes(b"{")
+    both = ("gen", "--sampler", "uniform", "--frames", "4,6", *SCENES)
+    capsys.readouterr()
+    assert smx("-w", lab, *both) == 1
+    told = capsys.readouterr().err
+    assert f"damaged   gen   {run.name}" in told
+    assert str(plan) in told
+    plan.write_bytes(whole)
+    assert smx("-w", lab, *both) == 0
+    assert [(row["state"], row["done"]) for row in data(capsys, "-w", lab, "ls")] == [("done", 2)] * 2
+
+
 @pytest.mark.parametrize("command", ["show", "open"])
 def test_a_run_whose_folder_is_gone_is_said_to_be_gone(
     lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str

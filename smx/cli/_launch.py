@@ -123,7 +123,7 @@ class Console(Listener):
                 ]
             )
             return
-        words = {"run": "would run" if self._dry_run else "run", "skip": "skip", "wait": "wait"}
+        words = {"run": "would run" if self._dry_run else "run", "skip": "skip", "wait": "wait", "damaged": "damaged"}
         width = max(len(d.run.title) for d in decisions)
         for d in decisions:
             items = f", {len(d.items)} item{'s' if len(d.items) != 1 else ''}" if d.action == "run" else ""

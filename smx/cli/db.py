@@ -132,6 +132,8 @@ def rebuild() -> None:
         say(f"left out: {folder.relative_to(place.runs)}: {problem}")
     for line in rebuilt.damage:
         say(f"done without: {line}")
+    for line in rebuilt.doubts:
+        say(f"not known yet: {line}")
     if rebuilt.left_out:
         number = counted(len(rebuilt.left_out), "run")
         say(f"{number} left out: put those files back from a copy, then smx db rebuild again.")

@@ -43,7 +43,7 @@ def demo(
     make_workspace(folder)
     choose_workspace(folder)
     space = workspace()
-    counts = {"run": 0, "skip": 0, "wait": 0}
+    counts = {"run": 0, "skip": 0, "wait": 0, "damaged": 0}
     ended_well = True
     for title, requests in (
         (f"1/3  gen: {len(SAMPLERS)} samplers x {len(FRAMES)} frame counts", _gen),

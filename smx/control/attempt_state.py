@@ -14,12 +14,13 @@ from smx.control.failure_cause import failure_of
 from smx.control.poll import keep_facts
 from smx.errors import UserError
 from smx.executors import ShardStatus
+from smx.failures import classify
 from smx.registry.rows import AttemptRow, ShardRow, excluded_attempts
 from smx.registry.scores import score_rows
 from smx.results.derive import derive
 from smx.results.usage import usage
 from smx.runfolder import AttemptFolder, RunFolder, ShardFolder, now
-from smx.states import LIVE, QUEUED, SchedulerState, ShardState, attempt_state, run_state
+from smx.states import LIVE, QUEUED, RunState, SchedulerState, ShardState, attempt_state, run_state
 
 _FRESH = 120.0  # seconds; a heartbeat (every 15 s) this young is a sign of life
 # What a scheduler's books say of a task that left no exit.json; in every other state of theirs it failed.
@@ -91,7 +92,7 @@ def _concluded(
         "done": sum(row.done for row in rows),
         "failed": sum(row.failed for row in rows),
         "started": min(filter(None, map(_started, view.shards)), default=None),
-        "ended": max((end["at"] for end in exits if end), default=_last_sign(view.folder)),
+        "ended": _last_sign(view.folder, exits),
         "failure": failure_of(view.folder, ended, exits),
         "usage": usage(view.folder),
     }
@@ -184,9 +185,26 @@ def _started(shard: ShardFolder) -> str | None:
     return str(found["at"]) if found else None
 
 
-def _last_sign(attempt: AttemptFolder) -> str:
-    beats = [b["at"] for b in (s.heartbeat() for s in attempt.shards()) if b]
-    return str(max(beats, default=attempt.plan["created"]))
+def _last_sign(attempt: AttemptFolder, exits: Sequence[Mapping[str, Any] | None]) -> str:
+    beats = (shard.heartbeat() for shard in attempt.shards())
+    return str(max((sign["at"] for sign in (*exits, *beats) if sign), default=attempt.plan["created"]))
+
+
+def heard_since(view: AttemptView) -> bool:
+    """Whether an attempt that was concluded gave a sign of life after what was thought its last."""
+    signs = (sign for shard in view.shards for sign in (shard.exit(), shard.heartbeat()) if sign)
+    return any(sign["at"] > (view.row.ended or "") for sign in signs)
+
+
+def without_folder(view: AttemptView, facts: Sequence[ShardStatus] | None) -> Observation | None:
+    """Of an attempt whose folder somebody deleted: it is lost once no job of it is left; None before."""
+    over = (SchedulerState.ended, SchedulerState.absent, SchedulerState.cancelled)
+    if facts is None or any(fact.state not in over for fact in facts):
+        return None
+    failure = classify(reason="its run folder is gone").as_json()
+    attempt = {"state": ShardState.lost, "unknown_since": None, "reason": None, "ended": now(), "failure": failure}
+    run = {"state": RunState.lost, "done": 0, "failed": 0, "updated": now()}
+    return Observation([replace(row, state=ShardState.lost) for row in view.known], attempt, run)
 
 
 def run_changes(run: RunFolder, rows: Sequence[AttemptRow]) -> dict[str, Any]:

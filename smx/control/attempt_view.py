@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from smx.errors import UserError
 from smx.executors import ShardStatus
 from smx.registry.rows import AttemptRow, ScoreRow, ShardRow
 from smx.runfolder import AttemptFolder, ShardFolder
 from smx.states import SETTLED, AttemptState
+
+# What reading a run folder that somebody damaged ends with: no JSON, other JSON than was written, nobody's to read.
+DAMAGE = (UserError, LookupError, TypeError, ValueError, OSError)
+
+
+def in_words(damage: Exception) -> str:
+    """What is wrong with a run folder."""
+    plain = damage.message if isinstance(damage, UserError) else ""
+    return plain or f"it does not hold what it should ({damage!r})"
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,11 @@ class AttemptView:
     @property
     def planned(self) -> bool:
         return bool(self.known) or self.folder.planned
+
+    @property
+    def gone(self) -> bool:
+        """Whether somebody deleted its folder."""
+        return bool(self.known) and not self.folder.planned
 
     @cached_property
     def handle(self) -> Mapping[str, Any] | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from smx import plugins
+from smx.control.attempt_view import DAMAGE
 from smx.control.progress import Listener
 from smx.control.reservations import executor_for
 from smx.control.sync import refresh
@@ -69,7 +71,9 @@ def with_dependants(
     needs: dict[str, list[str]] = {}
     for fingerprint, attempt in live.items():
         folder = attempt_folder(workspace, registry, attempt)
-        needs[fingerprint] = folder.plan["needs"] if folder.planned else []
+        needs[fingerprint] = []
+        with contextlib.suppress(*DAMAGE):  # nobody can tell what it needs
+            needs[fingerprint] = folder.plan["needs"] if folder.planned else []
     reached = list(targets)
     for fingerprint in reached:  # grows while it is read
         reached += [other for other, needed in needs.items() if fingerprint in needed and other not in reached]
@@ -100,7 +104,7 @@ def _stop(workspace: Workspace, registry: Registry, attempts: Sequence[AttemptRo
     for attempt in attempts:
         folder = attempt_folder(workspace, registry, attempt)
         title = folder.run.path.name
-        handle = folder.handle()
+        handle = folder.handle() or attempt.handle  # the registry has it where somebody deleted the folder
         if handle is None:
             listener.say(f"{title} is being started this very moment: try again")
             stuck.add(attempt.fingerprint)
@@ -110,7 +114,7 @@ def _stop(workspace: Workspace, registry: Registry, attempts: Sequence[AttemptRo
             listener.say(f"  kill -INT {process['pid']}")
             stuck.add(attempt.fingerprint)
         else:
-            handles.setdefault(attempt.executor, []).append(handle)
+            handles.setdefault(attempt.executor, []).append(dict(handle))
     for name, theirs in handles.items():
         executor_for(workspace, name)[1].cancel(theirs)
     return stuck

@@ -61,7 +61,8 @@ class Launch:
     @property
     def ended_well(self) -> bool:
         """False when any run that was asked for did not end well; one that still goes on is no failure."""
-        return all(row.state in (RunState.done, *LIVE) for row in self.runs)
+        whole = all(decision.action != "damaged" for decision in self.decisions)
+        return whole and all(row.state in (RunState.done, *LIVE) for row in self.runs)
 
 
 def combinations(kind: str, keys: Mapping[str, Any]) -> list[Request]:

@@ -6,8 +6,10 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from smx import sampleset
+from smx.control.attempt_view import DAMAGE, in_words
 from smx.control.code_changes import before
 from smx.control.sync import run_of
+from smx.errors import UserError, no_space
 from smx.failures import clipped
 from smx.registry.rows import excluded_attempts
 from smx.registry.store import Registry
@@ -23,7 +25,7 @@ class Decision:
     """What to do with a run, and why."""
 
     run: Run
-    action: str  # "run", "skip" (nothing to do) or "wait" (someone else is at it)
+    action: str  # "run", "skip" (nothing to do), "wait" (someone else is at it) or "damaged" (nobody can tell)
     reason: str
     items: tuple[Item, ...] = ()  # what is left to do, for action "run"
     tried: int = 0  # number of the newest attempt this decision knows of, for action "run"
@@ -47,8 +49,32 @@ def decide(
         if decision := kept.get(run.fingerprint):
             decisions.append(decision)
         elif not kept or run.fingerprint in serving:  # what only served runs that are kept is not made
-            decisions.append(replace(_decide(run, registry, is_asked, retry), asked=is_asked))
-    return decisions
+            decisions.append(replace(_decided(run, registry, is_asked, retry), asked=is_asked))
+    return _without_damaged(decisions)
+
+
+def _decided(run: Run, registry: Registry, asked: bool, retry: bool) -> Decision:
+    """One run's own damage is its own failure: the others go on."""
+    try:
+        return _decide(run, registry, asked, retry)
+    except DAMAGE as error:
+        if no_space(error):
+            raise
+        hint = f": {error.hint}" if isinstance(error, UserError) else ""
+        return Decision(run, "damaged", in_words(error) + hint)
+
+
+def _without_damaged(decisions: Sequence[Decision]) -> list[Decision]:
+    """Nothing begins that needs a run whose folder is damaged: it would do with half of what there should be."""
+    damaged = {d.run.fingerprint: d.run.title for d in decisions if d.action == "damaged"}
+    found = []
+    for decision in decisions:
+        needed = [damaged[need] for need in decision.run.needs if need in damaged]
+        if needed and decision.action == "run":
+            damaged[decision.run.fingerprint] = decision.run.title
+            decision = replace(decision, action="damaged", reason=f"it needs {needed[0]}", items=())
+        found.append(decision)
+    return found
 
 
 def _kept_before(runs: Sequence[Run], registry: Registry, asked: set[str]) -> dict[str, Decision]:

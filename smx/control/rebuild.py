@@ -8,19 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smx.control.attempt_view import AttemptView, row_of
+from smx.control.attempt_view import DAMAGE, AttemptView, in_words, row_of
 from smx.control.poll import ask, kept_facts
 from smx.control.sync import fold_in, ingest
 from smx.errors import UserError, no_space
 from smx.executors import ShardStatus
 from smx.registry.export import rebuilding, restore
+from smx.registry.rows import AttemptRow
 from smx.registry.store import Registry
 from smx.results.derive import derive
 from smx.runfolder import RunFolder, run_folders
 from smx.workspace import Workspace
-
-# What reading a run folder that somebody damaged ends with: no JSON, other JSON than was written, nobody's to read.
-_DAMAGE = (UserError, LookupError, TypeError, ValueError, OSError)
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class Rebuilt:
     sizes: Mapping[str, int]  # table -> rows, of runs, attempts, imports and notes
     left_out: Mapping[Path, str]  # run folder -> what is wrong with it
     damage: Sequence[str]  # of run folders that were taken in: what was done without
+    doubts: Sequence[str]  # of attempts that are not over as far as anybody knows: what could not be found out
 
 
 def rebuild(workspace: Workspace) -> Rebuilt:
@@ -41,16 +40,24 @@ def rebuild(workspace: Workspace) -> Rebuilt:
             run = registry.run(attempt.fingerprint)
             assert run is not None
             fold_in(workspace, registry, RunFolder(workspace.runs / run.folder), attempt, facts)
+        doubts = [line for row in registry.attempts(live=True) if (line := _doubt(registry, row))]
         sizes = {table: registry.size(table) for table in ("runs", "attempts", "imports", "notes")}
     ingested = (folder for folder in run_folders(workspace.runs) if folder.path not in left_out)
-    return Rebuilt(sizes, left_out, [line for folder in ingested for line in folder.damage()])
+    return Rebuilt(sizes, left_out, [line for folder in ingested for line in folder.damage()], doubts)
+
+
+def _doubt(registry: Registry, row: AttemptRow) -> str:
+    run = registry.run(row.fingerprint)
+    if not row.unknown_since or run is None:
+        return ""
+    return f"{run.title} attempt {row.attempt}: {row.reason or 'its executor could not be asked'}"
 
 
 def ask_all(workspace: Workspace) -> dict[Path, Sequence[ShardStatus]]:
     """What executors say of every attempt that has not ended by its own word, each asked once."""
     views = []
     for run in run_folders(workspace.runs):
-        with contextlib.suppress(*_DAMAGE):  # `ingest_all` names it
+        with contextlib.suppress(*DAMAGE):  # `ingest_all` names it
             of_run = [AttemptView(attempt, row_of(attempt)) for attempt in run.attempts()]
             for view in of_run:
                 kept_facts(view.folder)
@@ -72,9 +79,8 @@ def ingest_all(
                 with contextlib.suppress(UserError):  # a bench that is gone since: what it scored stays
                     derive(run)
             ingest(workspace, registry, run, facts)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if no_space(error) or isinstance(error.__cause__, sqlite3.Error):
                 raise  # a matter of the registry, not of this run
-            plain = error.message if isinstance(error, UserError) else ""
-            left_out[run.path] = plain or f"it does not hold what it should ({error!r})"
+            left_out[run.path] = in_words(error)
     return left_out

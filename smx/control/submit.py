@@ -6,6 +6,7 @@ folder -> executor -> handle. A crash between any two leaves a state that the ne
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -114,7 +115,7 @@ def submit(
     jobs = _jobs(mine, attempts, registry, shards, first, resources, code.path if code else None)
     if jobs:
         folder = submission_folder(workspace, submission)
-        write_json(folder / "jobs.json", {"folders": [str(job.folder) for job in jobs]})
+        write_json(folder / "jobs.json", {"folders": [os.path.relpath(job.folder, folder.resolve()) for job in jobs]})
         hooks.expect(workspace, submission)
         handles = driver.submit(submission, folder, jobs)
         record_handles(

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from smx.control import hooks
-from smx.control.attempt_state import observe, run_changes
-from smx.control.attempt_view import AttemptView, Observation, row_of
+from smx.control.attempt_state import heard_since, observe, run_changes, without_folder
+from smx.control.attempt_view import DAMAGE, AttemptView, Observation, in_words, row_of
 from smx.control.circuit_breaker import brake
-from smx.control.poll import ask
+from smx.control.poll import ask, forget_facts, kept_facts
 from smx.control.reservations import WRITERS, run_row
+from smx.errors import no_space
 from smx.executors import ShardStatus
 from smx.processes import is_alive
-from smx.registry.live_queries import live_attempts, live_folders, lost_shards
+from smx.registry.live_queries import given_up, live_attempts, live_folders, lost_shards
 from smx.registry.rows import AttemptRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
 from smx.run import Item, Run
 from smx.runfolder import RunFolder
 from smx.spec import SPECS, AnySpec
+from smx.states import AttemptState, SchedulerState
 from smx.workspace import Workspace
+
+_REMEMBERED = 2  # days for which a scheduler is asked again for what it did not know
 
 
 def refresh(workspace: Workspace, registry: Registry, say: Callable[[str], None]) -> None:
@@ -46,18 +52,25 @@ def sync(workspace: Workspace, registry: Registry, executors: Collection[str] | 
     transaction. What another command has concluded in the meantime stays as it is.
     """
     views = _live(workspace, registry, executors)
-    facts = ask(workspace, views, ended=True)
+    concluded = _given_up(workspace, registry, executors)
+    facts = ask(workspace, [*views, *concluded], ended=True)
+    views += [view for view in concluded if _goes_on(view, facts.get(view.folder.path))]
     seen = _observed(views, facts)
     with registry.transaction():
         live = live_attempts(registry)  # another command may have concluded some since they were read
         for view, found in zip(views, seen, strict=True):
-            if (view.row.fingerprint, view.row.attempt) in live:
+            known = (view.row.fingerprint, view.row.attempt)
+            if (known in live or view in concluded) and not isinstance(found, str):
                 _keep(registry, view, found)
     for run, row in _returned(workspace, registry):
         fold_in(workspace, registry, run, row)
-    brake(workspace, registry, list(zip(views, seen, strict=True)))
-    doubts = ((view, found.unknown) for view, found in zip(views, seen, strict=True) if found and found.unknown)
-    unknown = [f"{view.folder.run.path.name} attempt {view.row.attempt}: {doubt}" for view, doubt in doubts]
+    whole = [(view, found) for view, found in zip(views, seen, strict=True) if not isinstance(found, str)]
+    brake(workspace, registry, whole)
+    unknown = [
+        f"{view.folder.run.path.name} attempt {view.row.attempt}: {doubt}"
+        for view, found in zip(views, seen, strict=True)
+        if found and (doubt := found if isinstance(found, str) else found.unknown)
+    ]
     return unknown + hooks.run_due(workspace, registry)
 
 
@@ -146,12 +159,57 @@ def run_of(folder: RunFolder) -> Run:
     )
 
 
-def _observed(views: Sequence[AttemptView], facts: Mapping[Path, Sequence[ShardStatus]]) -> list[Observation | None]:
+def _given_up(workspace: Workspace, registry: Registry, executors: Collection[str] | None) -> list[AttemptView]:
+    """Last attempts of unfinished runs that a scheduler may have gone on with: lost ones, and those with a late sign.
+
+    A job that nobody knew of for a while may be there all the same, and one that failed may be started again by hand.
+    """
+    since = (datetime.now(UTC) - timedelta(days=_REMEMBERED)).isoformat()
+    found = []
+    for fingerprint, number, state, folder in given_up(registry):
+        (row,) = (each for each in registry.attempts(fingerprint) if each.attempt == number)
+        attempt = RunFolder(workspace.runs / folder).attempt(number)
+        if not (row.handle or {}).get("requeues") or (executors is not None and row.executor not in executors):
+            continue
+        with contextlib.suppress(*DAMAGE):  # nobody is at it
+            view = AttemptView(attempt, row, registry.shards(fingerprint, number), registry.attempts(fingerprint))
+            unheard = state == AttemptState.lost and row.created > since
+            unheard = unheard and not any(fact.record for fact in kept_facts(attempt) or ())
+            if attempt.planned and (unheard or heard_since(view)):
+                found.append(view)
+    return found
+
+
+def _goes_on(view: AttemptView, facts: Sequence[ShardStatus] | None) -> bool:
+    """Whether anything new was heard of an attempt that was concluded; what its scheduler said then is forgotten."""
+    silent = (SchedulerState.absent, SchedulerState.unknown)
+    if not heard_since(view) and all(fact.state in silent for fact in facts or ()):
+        return False
+    forget_facts(view.folder)
+    return True
+
+
+def _observe(view: AttemptView, facts: Sequence[ShardStatus] | None) -> Observation | str | None:
+    """What is to be said of an attempt, or what stands in the way of looking at it: the others are looked at."""
+    try:
+        if not view.gone:
+            return observe(view, facts)
+    except DAMAGE as error:
+        if no_space(error):
+            raise
+        return in_words(error)
+    title = view.folder.run.path.name
+    return without_folder(view, facts) or f"its folder is gone, and its job is not: smx cancel {title} stops it"
+
+
+def _observed(
+    views: Sequence[AttemptView], facts: Mapping[Path, Sequence[ShardStatus]]
+) -> list[Observation | str | None]:
     """One of each view. Those that have ended write what the scheduler says of them, and wait for the disk together."""
     size = -(-len(views) // WRITERS) or 1
     parts = [views[first : first + size] for first in range(0, len(views), size)]
     with ThreadPoolExecutor(WRITERS) as pool:
-        looked = pool.map(lambda part: [observe(view, facts.get(view.folder.path)) for view in part], parts)
+        looked = pool.map(lambda part: [_observe(view, facts.get(view.folder.path)) for view in part], parts)
         return [found for part in looked for found in part]
 
 

@@ -15,14 +15,14 @@ from smx.atomic_io import read_json, write_json
 from smx.errors import UserError
 from smx.executors import BaseExecutor, Job, ShardOutcome, ShardStatus
 from smx.executors._slurm.circuit_breaker import brake
-from smx.executors._slurm.commands import Cluster, ask, cluster, queue
+from smx.executors._slurm.commands import Cluster, ask, cluster, listed
 from smx.executors._slurm.diagnostics import examine
 from smx.executors._slurm.job_arrays import CODE, Part, divide, one_task
 from smx.executors._slurm.job_status import facts
 from smx.executors._slurm.limits import check
 from smx.executors._slurm.options import Resources
 from smx.executors._slurm.preview import preview
-from smx.executors._slurm.submit import handles, launch
+from smx.executors._slurm.submit import handles, launch_all
 from smx.finding import Finding
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ class Executor(Resources, BaseExecutor):
             array.prepare()
         # From here on any of these names may be a job: whoever comes later looks them up.
         write_json(folder / "parts.json", {"at": time.time(), "names": [array.job_name for array in arrays]})
-        for array in arrays:
-            launch(array, parts)
+        launch_all(arrays, parts)
         return handles(folder, jobs)
 
     def recover(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -138,8 +137,9 @@ class Executor(Resources, BaseExecutor):
     def _cancel(self, handles: Sequence[Mapping[str, Any]], *options: str) -> None:
         shards = [shard for handle in handles for shard in handle["shards"]]
         tasks = [f"{job}_{index}" for job, index, _ in shards if job]
-        if nameless := {name for job, _, name in shards if name and not job}:
-            tasks += _appeared(nameless, {(name, index) for job, index, name in shards if not job})
+        # Jobs whose id sbatch never told, or of which there are two.
+        nameless = any(name and not job for job, _, name in shards)
+        tasks += _appeared({(name, index) for _, index, name in shards if name}, tasks, needed=nameless)
         for first in range(0, len(tasks), 1000):
             answer = ask(["scancel", "--quiet", *options, *tasks[first : first + 1000]])
             if not answer.ok:
@@ -151,9 +151,10 @@ class Executor(Resources, BaseExecutor):
         return divide(jobs, wanted, self._cluster.array_size)
 
 
-def _appeared(names: Collection[str], wanted: Collection[tuple[str, int]]) -> list[str]:
-    """Tasks of arrays whose id sbatch never told, and which SLURM made all the same; `wanted`: (name, index)."""
-    listed, live = queue(names)
-    if not listed.ok:
-        raise UserError(f"squeue: {listed.words}", "nothing was stopped; try again when squeue works")
-    return [f"{record.job}_{index}" for name, index in wanted if (record := live.get((name, index)))]
+def _appeared(wanted: Collection[tuple[str, int]], known: Collection[str], *, needed: bool) -> list[str]:
+    """Further tasks that SLURM has of (name, index), besides `known`. `UserError` where it cannot say."""
+    answer, records = listed({name for name, _ in wanted})
+    if not answer.ok and needed:
+        raise UserError(f"squeue: {answer.words}", "nothing was stopped; try again when squeue works")
+    tasks = (f"{record.job}_{record.index}" for record in records if (record.name, record.index) in wanted)
+    return [task for task in dict.fromkeys(tasks) if task not in known]

@@ -16,6 +16,7 @@ from smx.failures.groups import FailureGroup, group, headline
 from smx.failures.kinds import (
     KINDS,
     MOST_EVIDENCE,
+    SET_UP,
     Failure,
     Kind,
     clipped,
@@ -32,6 +33,7 @@ from smx.states import ShardState
 __all__ = [
     "KINDS",
     "MOST_EVIDENCE",
+    "SET_UP",
     "Failure",
     "FailureGroup",
     "Kind",

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 MOST_EVIDENCE = 5  # lines
+SET_UP = "smx: a set-up line of the job failed"  # what a job says before it ends for that
 _LONGEST = 400  # characters of a line that are kept
 
 
@@ -113,6 +114,7 @@ KINDS: dict[str, Kind] = {
             "Lmod has detected",
             "[Uu]nable to locate a modulefile",
             "EnvironmentLocationNotFound",
+            SET_UP,
         ),
         prose=True,
         exceptions=frozenset({"ModuleNotFoundError", "ImportError"}),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from smx.failures.kinds import ECHOES, KINDS, Failure, clipped, kept, kind_of_exception, kind_of_line
+from smx.failures.kinds import ECHOES, KINDS, SET_UP, Failure, clipped, kept, kind_of_exception, kind_of_line
 
 
 def read_log(text: str) -> Failure | None:
@@ -17,6 +17,10 @@ def read_log(text: str) -> Failure | None:
         return None
     causes = [event for event in events if not event.echo]
     first = causes[0] if causes else events[0]
+    if stopped := next((event for event in causes if event.failure.line.startswith(SET_UP)), None):
+        # It names the line of the site file; what the line itself printed is why.
+        why = (event.failure.line for event in causes if event is not stopped)
+        return replace(stopped.failure, evidence=kept((stopped.failure.line, *why)))
     then = [
         f"then: {event.failure.line}"
         for event in events

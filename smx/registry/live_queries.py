@@ -10,7 +10,7 @@ from smx.failures import FailureGroup
 from smx.registry.filters import of_runs
 from smx.registry.store import Registry
 from smx.slurm.limits import hosts
-from smx.states import LIVE, RunState, ShardState
+from smx.states import LIVE, UNFINISHED, AttemptState, RunState, ShardState
 
 HELD = "held: "  # how the reason of an attempt begins that smx itself held, because others failed
 BAD_DAYS = 14  # a node's failures are remembered for so long
@@ -95,6 +95,15 @@ def lost_shards(registry: Registry) -> list[tuple[str, int, int, str]]:
     lost = f"shards.state = {ShardState.lost!r}"
     rows = registry.query(f"select {columns} from shards join runs using (fingerprint) where {lost}")
     return [(fingerprint, attempt, shard, folder) for fingerprint, attempt, shard, folder in rows]
+
+
+def given_up(registry: Registry) -> list[tuple[str, int, str, str]]:
+    """(fingerprint, attempt, state, the run's folder): last attempts that left their run unfinished."""
+    sql = f"""
+        select a.fingerprint, a.attempt, a.state, r.folder from attempts a join runs r on r.fingerprint = a.fingerprint
+        where r.state in {UNFINISHED} and a.handle is not null and a.state not in {(AttemptState.done, *LIVE)}
+          and a.attempt = (select max(attempt) from attempts b where b.fingerprint = a.fingerprint)"""
+    return [(fingerprint, attempt, state, folder) for fingerprint, attempt, state, folder in registry.query(sql)]
 
 
 def failures(registry: Registry, filters: dict[str, Any]) -> list[FailureGroup]:

@@ -89,8 +89,23 @@ def sacct(text: str) -> list[Record]:
 
 
 def newest(records: Iterable[Record]) -> dict[tuple[str, int | None], Record]:
-    """The last record of each (name, index): a job that was started again counts as it is now."""
-    return {(record.name, record.index): record for record in records}
+    """The last record of each (name, index): a job that was started again counts as it is now.
+
+    Of two jobs with one name, made by one script, the one that is not over counts.
+    """
+    found: dict[tuple[str, int | None], Record] = {}
+    for record in records:
+        before = found.get((record.name, record.index))
+        if before and before.job != record.job and before.state not in _OVER and record.state in _OVER:
+            continue
+        found[record.name, record.index] = record
+    return found
+
+
+def garbled(text: str) -> str:
+    """The first line of squeue's that is neither a record nor a site's news, which has no separators; "" if none."""
+    lines = (line for line in text.splitlines() if "|" in line)
+    return next((line for line in lines if not (parts := line.split("|", 7))[7:] or not parts[0].strip().isdigit()), "")
 
 
 def size(text: str) -> int | None:

@@ -291,9 +291,14 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=2
 AccountingStorageType={storage}
 {nodes}
-PartitionName=main Nodes=n[1-4] Default=YES MaxTime=60 DefaultTime=10 OverSubscribe=NO
-PartitionName=short Nodes=n[1-4] MaxTime=1
-PartitionName=drained Nodes=n[1-4] MaxTime=60 State=DRAIN
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=n[1-4] Default=YES MaxTime=60 DefaultTime=10 OverSubscribe=NO PreemptMode=OFF
+PartitionName=again Nodes=n3 MaxTime=60 PreemptMode=REQUEUE GraceTime=60
+PartitionName=spare Nodes=n4 MaxTime=60 PreemptMode=CANCEL GraceTime=60
+PartitionName=urgent Nodes=n[3-4] MaxTime=60 PriorityTier=2 PreemptMode=OFF
+PartitionName=short Nodes=n[1-4] MaxTime=1 PreemptMode=OFF
+PartitionName=drained Nodes=n[1-4] MaxTime=60 PreemptMode=OFF State=DRAIN
 {self._config}
 """
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,6 +36,7 @@ from slurm.following import (
     site,
 )
 from smx.atomic_io import read_json
+from smx.control.reservations import submission_folder
 from smx.workspace import find
 
 Calm = Callable[..., Path]
@@ -65,24 +68,32 @@ def test_a_node_that_dies_costs_the_item_in_hand(
     check(lab, "gen done 4/4", like=calm(ONE), in_hand={in_hand})
 
 
-@pytest.mark.parametrize("how", ["grace signal", "requeue by hand"])
-def test_a_stopped_job_goes_on_where_it_was(cluster: Cluster, lab: Path, calm: Calm, gate: Gate, how: str) -> None:
-    """Preempted, or requeued by an administrator: same attempt, same outputs, only the item in hand again."""
-    assert on_slurm(lab, *ONE) == 0
-    *_, in_hand = gate.shut_after(2)
-    job = job_of(lab)
-    if how == "grace signal":
-        cluster.run("scancel", "--signal=USR2", job)
-    else:
-        cluster.run("scontrol", "requeue", job)
-    assert look(lab)[0][0].state in ("pending", "running")
-    assert on_slurm(lab, *ONE) == 0  # nobody else starts it meanwhile
-    cluster.runs_again(job)
+def test_stopped_jobs_go_on_where_they_were(cluster: Cluster, lab: Path, calm: Calm, gate: Gate) -> None:
+    """Told by the grace signal, requeued by hand, preempted with a GraceTime: same attempt, the item in hand again.
+
+    Lost otherwise: SLURM's SIGTERM to what other work displaces is taken for a person's cancel.
+    """
+    made = (*GEN, "--sampler", "random", "--seed")
+    for seed, partition in enumerate(("main", "main", "again", "spare")):
+        site(lab, {"partition": partition, "exclude": ["n3", "n4"] if partition == "main" else []})
+        assert on_slurm(lab, *made, seed) == 0
+    gate.shut_after(8)
+    jobs = [str(attempt.job) for attempt in sorted(look(lab)[1], key=lambda a: a.created)]
+    cluster.run("scancel", "--signal=USR2", jobs[0])
+    cluster.run("scontrol", "requeue", jobs[1])
+    cluster.run("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "true")
+    assert on_slurm(lab, *made, "0,1,2,3") == 0  # nobody else starts them meanwhile
+    for job in jobs:
+        cluster.runs_again(job)
     gate.open()
-    settle(lab)
-    assert len(look(lab)[1]) == 1
-    assert started(lab) == 2
-    check(lab, "gen done 4/4", like=calm(ONE), in_hand={in_hand})
+    runs = settle(lab)
+    assert len(look(lab)[1]) == 4
+    assert [len(attempt_of(lab, run).shard(0).starts()) for run in runs] == [2] * 4
+    begun = Counter((lab.parent / BEGUN).read_text().splitlines())
+    again = {item for item, times in begun.items() if times > 1}
+    check(lab, *["gen done 4/4"] * 4, like=calm((*made, "0,1,2,3")), in_hand=again)
+    assert (len(begun), max(begun.values())) == (16, 2)
+    assert len({item.split()[0] for item in again}) == len(again)  # one of each run at most
 
 
 def test_the_time_limit_only_interrupts(cluster: Cluster, lab: Path, calm: Calm, gate: Gate) -> None:
@@ -426,6 +437,41 @@ def test_job_ids_begin_again(
     assert on_slurm(lab, *ONE) == 0
     settle(lab)
     check(lab, "gen done 4/4", "gen done 4/4", like=calm((*GEN, "--sampler", "uniform,random")))
+
+
+def test_what_somebody_does_to_one_run_is_that_runs(
+    cluster: Cluster, lab: Path, calm: Calm, gate: Gate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script handed over twice, a folder deleted under a job, a damaged plan: named, and all else goes on.
+
+    Lost otherwise: items recorded twice; and every command, of every run, for one folder.
+    """
+    made = (*GEN, "--sampler", "random", "--seed")
+    assert on_slurm(lab, *made, "0,1,2") == 0
+    gate.shut_after(3)
+    twice, gone, damaged = look(lab)[0]
+    submission = submission_folder(find(lab), attempt_of(lab, twice).plan["submission"])
+    again = subprocess.run(["sbatch", "--parsable", "0.sh"], cwd=submission, capture_output=True, text=True, check=True)
+    until("the second array is over", lambda: again.stdout.strip() not in cluster.run("squeue", "-h", "-o", "%F"))
+    assert look(lab)[0][0].state == "running"
+    shutil.rmtree(find(lab).runs / gone.folder)
+    plan = attempt_of(lab, damaged).path / "plan.json"
+    text = plan.read_text()
+    plan.write_text("{")
+    capsys.readouterr()
+    assert smx("-w", lab, "status") == 0
+    status = capsys.readouterr()
+    assert f"{Path(gone.folder).name} attempt 1: its folder is gone" in status.out + status.err
+    assert smx("-w", lab, "cancel", Path(gone.folder).name) == 0
+    gate.open()
+    until("the two others are over", lambda: len([a for a in look(lab)[1] if a.live]) <= 1)
+    assert on_slurm(lab, *made, "0,1,2,3") == 0
+    until("the damage is told", lambda: any(str(plan) in line for line in look(lab)[2]))
+    plan.write_text(text)
+    settle(lab)
+    begun = Counter((lab.parent / BEGUN).read_text().splitlines())
+    check(lab, *["gen done 4/4"] * 4, like=calm((*made, "0,1,2,3")), in_hand={i for i in begun if gone.title[-8:] in i})
+    assert len(list(attempt_of(lab, twice).shard(0).items())) == 4
 
 
 def test_a_full_disk_is_told_and_loses_nothing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import time
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from slurm.following import BEGUN, GEN, attempt_of, check, ended, job_of, look, 
 from smx import plugins
 from smx.atomic_io import read_json
 from smx.control.reservations import submission_folder
-from smx.executors._slurm import array_task, circuit_breaker
+from smx.executors._slurm import circuit_breaker, task_stop
 from smx.failures import streak
 from smx.registry.rows import AttemptRow
 from smx.runfolder import ShardFolder
@@ -174,26 +174,41 @@ def test_an_array_that_keeps_failing_is_held(
 
 
 @pytest.mark.parametrize(
-    ("finished", "began", "limit", "in_vain"),
-    [(0, -3600, 100, True), (1, -3600, 100, False), (0, -3600, 1000, False), (0, -5, 55, False)],
-    ids=["nothing within an hour", "one item", "preempted in between", "a limit of a minute"],
+    ("starts", "items", "began", "limit", "in_vain"),
+    [
+        ([(1, "")], 1, -3600, 100, True),
+        ([(1, "")], 2, -3600, 100, False),
+        ([(1, "")], 1, -3600, 1000, False),
+        ([(1, "")], 1, -5, 55, False),
+        ([(1, ""), (1, "limit")], 1, -5, 55, True),
+        ([(1, ""), (1, "preempted")], 1, -5, 55, False),
+        ([(0, ""), (1, "limit")], 1, -5, 55, False),
+    ],
+    ids=[
+        *("nothing within an hour", "one item", "told long before its end", "a limit of a minute"),
+        *("nothing in two starts", "preempted before", "one item the start before"),
+    ],
 )
 def test_a_time_limit_that_no_item_fits_in_is_not_met_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: int, began: int, limit: int, in_vain: bool
+    tmp_path: Path, starts: list[tuple[int, str]], items: int, began: int, limit: int, in_vain: bool
 ) -> None:
     """One item takes longer than the partition allows: no more GPU hours go into it. Preemption is another matter."""
-    shard = ShardFolder(tmp_path / "shard")
+    shard = ShardFolder(tmp_path / "shards" / "0")
     shard.begin()
-    shard.append({"item": "before", "ok": True})
-    (shard.path / "starts.jsonl").write_text('{"at": "2027-01-01T00:00:00Z", "items": 1}\n')
-    for number in range(finished):
+    (tmp_path / "plan.json").write_text(json.dumps({"shards": [[{"id": str(k)} for k in range(3)]]}))
+    for number in range(items):
         shard.append({"item": str(number), "ok": True})
-    now = int(time.time())
-    (tmp_path / "squeue").write_text(f"#!/bin/sh\necho {now + began} {now + limit}\n")
-    (tmp_path / "squeue").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_JOB_ID", "1")
-    assert array_task._no_progress(shard, 120) is in_vain
+    lines = [json.dumps({"at": "2027-01-01T00:00:00Z", "items": n, "after": after}) for n, after in starts]
+    (shard.path / "starts.jsonl").write_text("\n".join(lines))
+    now = time.time()
+    part = {"grace": 120, "requeue": 0}
+    code = task_stop.again(shard, part, 0, task_stop.JobTimes(now + began, now + limit))
+    end = shard.exit() or {}
+    assert (code, end["how"], end.get("kind")) == ((1, "failed", "timeout") if in_vain else (75, "preempted", None))
+    if in_vain:
+        assert end["line"] == f"{items} was not finished within the time limit"
+    task_stop.again(shard, part, 0, task_stop.JobTimes(now + began, now + limit, preempted=True))
+    assert (shard.exit() or {})["how"] == "preempted"
 
 
 DEAF = '''"""Frames at random; where a file is found, after one call that does not come back."""

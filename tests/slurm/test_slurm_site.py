@@ -24,6 +24,7 @@ from smx.executors._slurm.commands import Answer, environment
 from smx.executors._slurm.job_arrays import Part, divide
 from smx.executors._slurm.options import Resources
 from smx.executors.slurm import Executor
+from smx.failures import classify
 from smx.workspace import builtin, site
 
 
@@ -145,6 +146,31 @@ def test_no_value_runs_as_a_command(tmp_path: Path) -> None:
     assert (tmp_path / "said").read_text().count(NASTY) == 6
 
 
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"modules": ["nosuch"]}, "module load nosuch"),
+        ({"conda": "env"}, 'smx_hook="$(conda shell.bash hook)"'),
+        ({"prologue": ["if true; then", "  cd /no/such", "fi"]}, "cd /no/such"),
+        ({"prologue": ["[ -d /no/such ] && cd /no/such", "if false; then", "false", "fi"]}, ""),
+    ],
+    ids=["modules", "conda", "inside an if", "only a question"],
+)
+def test_no_work_in_a_broken_environment(tmp_path: Path, asked: dict[str, Any], line: str) -> None:
+    """Lost otherwise: runs that are done in another environment than the one the site file names."""
+    for name, code in (("srun", "touch worked"), ("module", "exit 3")):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{code}\n")
+        (tmp_path / name).chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    command = ["bash", "-c", script(Resources.parse(asked, "x"))]
+    job = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, check=False)
+    assert (tmp_path / "worked").exists() is not bool(line)
+    failure = classify(log=job.stderr, record={"state": "FAILED", "exit": "1:0"}, began=False)
+    if line:
+        assert job.returncode
+        assert (failure.kind, line in failure.line) == ("never-started", True)
+
+
 def test_submitit_sends_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lost otherwise: a limit of 5 minutes, a wckey the cluster rejects, a signal that no task listens to."""
     monkeypatch.setattr(SlurmJobEnvironment, "USR_SIG", "USR1")  # as SUBMITIT_PREEMPT_SIGNAL in a shell's profile does
@@ -219,7 +245,8 @@ def test_doctor_on_a_cluster_with_accounting(
         lab, capsys, 0, partition="main", gpus=2, gpu_type="a100", kinds={"gen": {"partition": "short", "time": "1m"}}
     )
     assert re.match(
-        r"ok: slurm\S* \d+\.\d+.*cluster smxtest, 4 nodes, partitions main\*, short, drained", found["slurm"]
+        r"ok: slurm\S* \d+\.\d+.*cluster smxtest, 4 nodes, partitions main\*, again, spare, urgent, short, drained",
+        found["slurm"],
     )
     assert found["accounting"].startswith("ok: on; your accounts: root")
     assert found["slurm gen"].startswith("ok: partition short, 00:01:00")

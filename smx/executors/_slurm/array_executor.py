@@ -8,6 +8,7 @@ where the job starts, so none needs quoting, and what was printed moves with the
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -24,6 +25,7 @@ from smx.executors import start
 from smx.executors._slurm.commands import Answer, ask
 from smx.executors._slurm.job_arrays import CODE, Part
 from smx.executors._slurm.options import Resources
+from smx.failures import SET_UP
 
 
 class ArrayExecutor(submitit.SlurmExecutor):
@@ -72,9 +74,19 @@ class ArrayExecutor(submitit.SlurmExecutor):
     def prepare(self) -> None:
         """Write the script, the map, and a folder for what the tasks print."""
         Path(self.folder).mkdir(parents=True, exist_ok=True)
-        tasks = [{"folder": str(job.folder), "shard": shard} for job, shard in self.part.tasks]
-        about = {"name": self.job_name, "entry": self.part.tasks[0][0].entry, "cwd": str(Path.cwd())}
-        about |= self.part.resources.model_dump(include={"requeue", "grace", "hold_after"})
+        home = self.script.parent.resolve()
+        part = self.part
+        tasks = {
+            str(index): {
+                "folder": os.path.relpath(job.folder, home),
+                "shard": shard,
+                "after": [os.path.relpath(producer, home) for producer in job.after],
+                "behind": os.path.relpath(part.behind, home) if part.behind else None,
+            }
+            for index, (job, shard) in zip(part.indices, part.tasks, strict=True)
+        }
+        about = {"name": self.job_name, "entry": part.tasks[0][0].entry, "cwd": str(Path.cwd())}
+        about |= part.resources.model_dump(include={"requeue", "grace", "hold_after"})
         write_json(self.script.with_suffix(".json"), {**about, "tasks": tasks})
         write_atomic(self.script, self.text().encode())
 
@@ -108,6 +120,10 @@ class ArrayExecutor(submitit.SlurmExecutor):
         lines = (string if isinstance(string, str) else string.decode(errors="replace")).splitlines()
         ids = [match[1] for line in lines if (match := re.fullmatch(r"(\d+)(?:;\S+)?", line.strip()))]
         return ids[0] if len(ids) == 1 else ""
+
+
+# No work in an environment that is not the one asked for. A trap, for lines that are parts of an `if` or a loop.
+_TRAP = f"""trap 'smx_code=$?; echo "{SET_UP}: $BASH_COMMAND (exit code $smx_code)" >&2; exit $smx_code' ERR"""
 
 
 def _parameters(resources: Resources) -> dict[str, Any]:
@@ -152,11 +168,13 @@ def _setup(resources: Resources) -> list[str]:
     # srun has not inherited it since 22.05.
     lines += ['[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"']
     lines += [f"export {shlex.quote(key)}={shlex.quote(value)}" for key, value in resources.environment.items()]
-    lines += [f"module load {' '.join(map(shlex.quote, resources.modules))}"] if resources.modules else []
-    lines += (
-        ['eval "$(conda shell.bash hook)"', f"conda activate {shlex.quote(resources.conda)}"] if resources.conda else []
-    )
-    return [*lines, *resources.prologue]
+    own = [f"module load {' '.join(map(shlex.quote, resources.modules))}"] if resources.modules else []
+    if resources.conda:
+        # An assignment fails where the command in it does; eval of nothing does not.
+        own += ['smx_hook="$(conda shell.bash hook)"', 'eval "$smx_hook"']
+        own += [f"conda activate {shlex.quote(resources.conda)}"]
+    own += resources.prologue
+    return [*lines, _TRAP, *own, "trap - ERR"] if own else lines
 
 
 def _gpus(resources: Resources) -> dict[str, str]:

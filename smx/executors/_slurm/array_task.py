@@ -6,25 +6,22 @@ python -m smx.executors._slurm.array_task PART.json      (inside a job, in the s
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from smx.atomic_io import load_json
 from smx.executors._shards import call
 from smx.executors._slurm.circuit_breaker import brake_own
-from smx.executors._slurm.commands import ask
-from smx.runfolder import AttemptFolder, ShardFolder, now
-
-_AGAIN = 75  # exit code of a task that was stopped before its work was done (EX_TEMPFAIL)
+from smx.executors._slurm.task_start import note, other_job, unmet
+from smx.executors._slurm.task_stop import AGAIN, ASKED, JobTimes, again, job_times, requeue
+from smx.runfolder import AttemptFolder, ShardFolder
 
 
 def main(map_file: Path) -> int:
@@ -34,13 +31,13 @@ def main(map_file: Path) -> int:
     map_file = map_file.resolve()  # work changes folders
     part = load_json(map_file)
     index = os.environ["SLURM_ARRAY_TASK_ID"]
-    task = part["tasks"][int(index)]
-    attempt = Path(task["folder"])
+    task = part["tasks"][index]
+    attempt = _at(map_file, task["folder"])
     shard = AttemptFolder(attempt).shard(task["shard"])
     shard.path.mkdir(parents=True, exist_ok=True)
     first = int(os.environ.get("SLURM_PROCID", "0")) == 0
     starts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    if first and (code := _before(shard, map_file.with_suffix("") / index, starts, part["requeue"])) is not None:
+    if first and (code := _before(shard, map_file, task, starts, part)) is not None:
         return code
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         from submitit.helpers import TorchDistributedEnvironment
@@ -51,60 +48,67 @@ def main(map_file: Path) -> int:
     os.chdir(part["cwd"])
     if not first:
         # The first rank must live to ask for another start, and one that leaves with an error takes the others along.
-        return 0 if (code := call(part["entry"], attempt, task["shard"])) == _AGAIN else code
-    with _preemption_watchdog(lambda: _leave_midway(shard, part, starts), part["grace"]):
+        code = call(part["entry"], attempt, task["shard"])
+        return 0 if code in (AGAIN, ASKED) else code
+    with _preemption_watchdog(lambda times: _leave_midway(shard, part, starts, times), part["grace"]):
         code = call(part["entry"], attempt, task["shard"])
     end = shard.exit()
     if end and end["how"] == "failed":
         brake_own(map_file.parent, map_file.stem)
-    return _again(shard, part, starts) if end and end["how"] == "preempted" else code
+    if end and end["how"] == "preempted":
+        return again(shard, part, starts, job_times())
+    # With a GraceTime, SLURM asks what is preempted to stop in the same way as what somebody cancels.
+    if end and end["how"] == "cancelled" and code == ASKED and (times := job_times()).preempted:
+        return again(shard, part, starts, times, "other work needs its node")
+    return code
 
 
-def _before(shard: ShardFolder, printed: Path, starts: int, limit: int) -> int | None:
-    """Note this start; the exit code where there is nothing (more) to do. `printed`: its output, less the ending."""
+def _at(map_file: Path, relative: str) -> Path:
+    """A folder that the map names, as seen from the map: both move with the workspace."""
+    return Path(os.path.normpath(map_file.parent / relative))
+
+
+def _before(
+    shard: ShardFolder, map_file: Path, task: Mapping[str, Any], starts: int, part: Mapping[str, Any]
+) -> int | None:
+    """Note this start; the exit code where there is nothing (more) to do."""
+    if other := other_job(shard):
+        sys.stderr.write(f"job {other} is at this shard already: this one ends without work\n")
+        return 0
+    printed = map_file.with_suffix("") / os.environ["SLURM_ARRAY_TASK_ID"]  # its output, less the ending
     for ending in ("out", "err"):
         with contextlib.suppress(OSError):  # it is there from an earlier start, or cannot be: the handle says it too
             (shard.path / f"log.{ending}").symlink_to(os.path.relpath(f"{printed}.{ending}", shard.path))
-    job = {name: os.environ.get(f"SLURM_{name.upper()}", "") for name in ("array_job_id", "array_task_id", "job_id")}
-    record = {"at": now(), "restart": starts, "node": os.environ.get("SLURMD_NODENAME", ""), **job}
-    record["items"] = _recorded(shard)
-    if starts and (signs := [said["at"] for said in (shard.heartbeat(), shard.exit()) if said]):
-        record["until"] = max(signs)
-    with (shard.path / "starts.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    note(shard, starts)
     end = shard.exit()
-    if end is None:
-        pass
-    elif end["how"] in ("done", "failed"):  # its node died after the work was done
-        return 0 if end["how"] == "done" else 1
-    else:
+    if end is not None and end["how"] == "done":  # its node died after the work was done
+        return 0
+    if end is not None:  # one that failed and was started again by hand does what it has not recorded
         (shard.path / "exit.json").unlink()
-    if starts > limit:
-        shard.end("preempted", reason=f"stopped {starts} times; the site allows {limit} new starts")
+    canary = task.get("behind")
+    lacking = unmet([_at(map_file, name) for name in task["after"]], _at(map_file, canary) if canary else None)
+    if lacking and lacking.may_come and starts < part["requeue"]:
+        return requeue(shard, {"reason": lacking.reason, "cause": "dependency"})
+    if lacking:
+        shard.end("cancelled", reason=lacking.reason)
+        return 1
+    if starts > part["requeue"]:
+        shard.end("preempted", reason=f"stopped {starts} times; the site allows {part['requeue']} new starts")
         return 1
     return None
 
 
-def _again(shard: ShardFolder, part: dict[str, Any], starts: int) -> int:
-    """What a stopped task leaves with: it asks for another start, where one is of use and the site allows it."""
-    if _no_progress(shard, part["grace"]):
-        line = "no item was finished within the time limit, and none would be the next time"
-        shard.end("failed", kind="timeout", line=line)
-        return 1
-    return _requeue(shard) if starts < part["requeue"] else _AGAIN
-
-
-def _leave_midway(shard: ShardFolder, part: dict[str, Any], starts: int) -> NoReturn:
+def _leave_midway(shard: ShardFolder, part: dict[str, Any], starts: int, times: JobTimes) -> NoReturn:
     """End this process in the middle of a call that does not come back in time; the item in hand is done again."""
     shard.end("preempted", reason="asked to make room in the middle of one long call, which was dropped")
-    code = _again(shard, part, starts)
+    code = again(shard, part, starts, times)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 @contextlib.contextmanager
-def _preemption_watchdog(leave: Callable[[], NoReturn], grace: int) -> Iterator[None]:
+def _preemption_watchdog(leave: Callable[[JobTimes], NoReturn], grace: int) -> Iterator[None]:
     """`leave`, from another thread, where the work inside cannot answer the signal for half of the grace.
 
     Python answers a signal between two of its own instructions, so not while one call into a library goes on.
@@ -115,14 +119,19 @@ def _preemption_watchdog(leave: Callable[[], NoReturn], grace: int) -> Iterator[
     over, leaving = threading.Event(), threading.Lock()
 
     def listen() -> None:
-        while said := heard.recv(64):
-            if signal.SIGUSR2 in said:
-                with contextlib.suppress(OSError):
-                    over.wait(grace / 2)
-                    with leaving:
-                        if not over.is_set():
-                            leave()
-                return
+        while signals := heard.recv(64):
+            if signal.SIGUSR2 not in signals and signal.SIGTERM not in signals:
+                continue
+            with contextlib.suppress(OSError):
+                began, times = time.time(), job_times()
+                if signal.SIGUSR2 not in signals and not times.preempted:
+                    return  # somebody cancelled it
+                left = max(0.0, times.end - began) if times.preempted and times.end else float(grace)
+                over.wait(max(0.0, left / 2 - (time.time() - began)))
+                with leaving:
+                    if not over.is_set():
+                        leave(times)
+            return
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
@@ -135,37 +144,6 @@ def _preemption_watchdog(leave: Callable[[], NoReturn], grace: int) -> Iterator[
         told.close()
         listener.join()
         heard.close()
-
-
-def _no_progress(shard: ShardFolder, grace: int) -> bool:
-    """Whether its time limit stopped it, and nothing was finished since this start: another would end the same way."""
-    if _recorded(shard) > shard.starts()[-1]["items"]:
-        return False
-    said = ask(["squeue", "--noheader", f"--jobs={os.environ['SLURM_JOB_ID']}", "--format=%S %e"]).out.split()
-    if len(said) != 2 or not all(word.isdigit() for word in said):
-        return False
-    began, limit = map(int, said)
-    # The signal comes up to a minute before the grace begins; where a limit is of minutes, it has hardly begun.
-    return time.time() > max(limit - grace - 90, (began + limit) / 2)
-
-
-def _recorded(shard: ShardFolder) -> int:
-    """How many items it has recorded, done or failed."""
-    try:
-        return (shard.path / "items.jsonl").read_bytes().count(b"\n")
-    except FileNotFoundError:
-        return 0
-
-
-def _requeue(shard: ShardFolder) -> int:
-    kept = {key: value for key, value in (shard.exit() or {}).items() if key not in ("how", "at")}
-    shard.end("preempted", **kept, requeued=True)
-    asked = subprocess.run(
-        ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True, check=False
-    )
-    if asked.returncode != 0:
-        shard.end("preempted", reason=f"it could not be requeued: {asked.stderr.strip()}")
-    return _AGAIN
 
 
 if __name__ == "__main__":

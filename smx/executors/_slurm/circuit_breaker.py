@@ -22,7 +22,8 @@ from smx.runfolder import AttemptFolder, ShardFolder, now
 def brake_own(folder: Path, part: str) -> None:
     """Hold the array this very task is of, if it has come to that. `folder`: the submission's."""
     about = load_json(folder / f"{part}.json")
-    shards = (AttemptFolder(Path(task["folder"])).shard(task["shard"]) for task in about["tasks"])
+    tasks = about["tasks"].values()
+    shards = (AttemptFolder(Path(os.path.normpath(folder / t["folder"]))).shard(t["shard"]) for t in tasks)
     ends = [(str(end["at"]), _failure(shard, end)) for shard in shards if (end := shard.exit()) and _tells(end)]
     _hold(folder, part, about, ends, os.environ["SLURM_ARRAY_JOB_ID"], os.environ.get("SLURMD_NODENAME", "a task"))
 

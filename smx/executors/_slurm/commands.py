@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from smx.errors import UserError
 from smx.slurm import limits, records
 
-_PATIENCE = 120  # seconds until a command is given up
+_PATIENCE = {"sbatch": 60.0, "scancel": 30.0, "sacct": 20.0}  # seconds until a command is given up; others: a question
+_QUESTION = 10.0
+_SILENCE = 2.0  # seconds of waiting that need no word
 _SIGNALLED = range(129, 193)  # 128 and the signal's number: how a shell ends around a command that was killed
 _MOST_NAMES = 100_000  # characters of job names in one argument; the kernel takes 131,072
 # The client gave up, or the connection broke, so the controller may have made the job all the same.
@@ -40,27 +46,62 @@ class Answer:
 
 def ask(command: Sequence[str], *, input: str | None = None, cwd: str | None = None) -> Answer:
     """Run a SLURM command with an environment that a job around us has not touched."""
+    program, seconds = command[0], _patience(command)
     try:
-        done = subprocess.run(
+        # A group of its own: what a wrapper started would keep the pipes open after the wrapper has been killed.
+        process = subprocess.Popen(
             list(command),
-            input=input,
-            stdin=None if input is not None else subprocess.DEVNULL,
-            capture_output=True,
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
             errors="replace",
-            timeout=_PATIENCE,
             env=environment(os.environ),
             cwd=cwd,
-            check=False,
+            process_group=0,
         )
     except FileNotFoundError:
-        return Answer(False, words=f"{command[0]} is not on PATH", absent=True, code=127)
+        return Answer(False, words=f"{program} is not on PATH", absent=True, code=127)
     except OSError as error:  # nobody may run it, or it takes no more words than a system allows
-        return Answer(False, words=f"{command[0]} cannot be run: {error.strerror}", code=126)
-    except subprocess.TimeoutExpired:
-        return Answer(False, words=f"{command[0]} did not answer within {_PATIENCE} s", code=None)
-    absent = "accounting storage is disabled" in done.stderr
-    return Answer(done.returncode == 0, done.stdout, _complaint(done.stderr), absent, done.returncode)
+        return Answer(False, words=f"{program} cannot be run: {error.strerror}", code=126)
+    with _saying(f"waiting for {program} …"):
+        try:
+            out, complaints = process.communicate(input, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            return Answer(False, words=f"{program} has not answered within {seconds:.0f} s", code=None)
+        except BaseException:
+            _end(process)
+            raise
+    absent = "accounting storage is disabled" in complaints
+    if process.returncode == 0 and program in ("squeue", "sacct") and out and not out.endswith("\n"):
+        return Answer(False, words=f"{program}'s answer was cut short", code=0)
+    return Answer(process.returncode == 0, out, _complaint(complaints), absent, process.returncode)
+
+
+def _patience(command: Sequence[str]) -> float:
+    return _QUESTION if "--test-only" in command else _PATIENCE.get(command[0], _QUESTION)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in the kernel is left to it
+        process.communicate(timeout=1)
+
+
+@contextlib.contextmanager
+def _saying(words: str) -> Iterator[None]:
+    """One word on a terminal where an answer takes long."""
+    timer = threading.Timer(_SILENCE, lambda: sys.stderr.write(f"{words}\n"))
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _complaint(said: str) -> str:
@@ -82,8 +123,16 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 def queue(names: Iterable[str]) -> tuple[Answer, dict[tuple[str, int | None], records.Record]]:
     """What squeue says of jobs with these names."""
+    answer, found = listed(names)
+    return answer, records.newest(found)
+
+
+def listed(names: Iterable[str]) -> tuple[Answer, list[records.Record]]:
+    """All that squeue lists under these names. What it printed in part, or garbled, is told but nothing else is."""
     answer = ask(["squeue", "--noheader", "--array", "--states=all", f"--format={records.SQUEUE}", *_named(names)])
-    return answer, records.newest(records.squeue(answer.out)) if answer.ok else {}
+    if answer.ok and (odd := records.garbled(answer.out)):
+        return replace(answer, ok=False, words=f"squeue printed what is no answer: {odd}"), records.squeue(answer.out)
+    return answer, records.squeue(answer.out) if answer.ok else []
 
 
 def history(names: Iterable[str], since: float) -> tuple[Answer, dict[tuple[str, int | None], records.Record]]:

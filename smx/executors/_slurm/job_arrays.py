@@ -11,6 +11,7 @@ from pathlib import Path
 
 from smx.executors import Job
 from smx.executors._slurm.options import Resources
+from smx.slurm.ids import compact
 
 Task = tuple[Job, int]  # one shard of a job
 CODE = Path("code")  # beside the scripts: a link to the copy of the code that tasks run
@@ -26,6 +27,7 @@ class Part:
     after: tuple[Path, ...]
     throttle: int | None = None  # its share
     behind: Path | None = None  # attempt folder of the canary it waits for
+    at: tuple[int, ...] | None = None  # each task's index in the array; None: they are counted from 0
 
     @property
     def first(self) -> bool:
@@ -38,9 +40,15 @@ class Part:
         return self.tasks[0][0].code
 
     @property
+    def indices(self) -> tuple[int, ...]:
+        """Of its tasks in the array, in their order."""
+        return self.at if self.at is not None else tuple(range(len(self.tasks)))
+
+    @property
     def array(self) -> str:
         """What `--array` is given."""
-        return f"0-{len(self.tasks) - 1}" + (f"%{self.throttle}" if self.throttle else "")
+        indices = f"0-{len(self.tasks) - 1}" if self.at is None else compact(list(self.at))
+        return indices + (f"%{self.throttle}" if self.throttle else "")
 
 
 def one_task(resources: Resources) -> Part:

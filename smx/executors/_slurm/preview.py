@@ -45,7 +45,7 @@ def _clock(found: re.Match[str]) -> str:
 def _table(part: Part) -> list[str]:
     rows = [
         f"{k:>5}  {job.folder.parent.parent.name}  attempt {job.folder.name} shard {shard}"
-        for k, (job, shard) in enumerate(part.tasks)
+        for k, (job, shard) in zip(part.indices, part.tasks, strict=True)
     ]
     if part.first:
         return ["canary: what waits for it begins when all its items are done", *rows]

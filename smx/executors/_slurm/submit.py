@@ -22,8 +22,21 @@ if TYPE_CHECKING:
     from smx.executors._slurm.array_executor import ArrayExecutor
 
 
-def launch(array: ArrayExecutor, parts: Sequence[Part]) -> None:
-    """Give one array to SLURM, after those it depends on. Refused ones say so in their shards' exit.json."""
+def launch_all(arrays: Sequence[ArrayExecutor], parts: Sequence[Part]) -> None:
+    """Give arrays to SLURM, one after the other. Where sbatch hangs, it is not waited for again and again."""
+    for k, array in enumerate(arrays):
+        if launch(array, parts):
+            continue
+        for other in arrays[k + 1 :]:
+            _refused(other.script.parent, other.part, "not submitted: sbatch did not answer for the array before")
+        return
+
+
+def launch(array: ArrayExecutor, parts: Sequence[Part]) -> bool:
+    """Give one array to SLURM, after those it depends on; False where sbatch hangs.
+
+    Refused ones say so in their shards' exit.json.
+    """
     part, folder = array.part, array.script.parent
 
     def job_of(number: int) -> str | None:
@@ -32,12 +45,12 @@ def launch(array: ArrayExecutor, parts: Sequence[Part]) -> None:
     producers, obstacle = dependency(part, parts, job_of)
     if obstacle:
         _refused(folder, part, f"not submitted: {obstacle}")
-        return
+        return True
     asked = time.time()
     answer, job = array.launch(producers)
     if job is None and not answer.ok and not answer.doubtful:
         _refused(folder, part, answer.words or f"sbatch ended with exit code {answer.code}")
-        return
+        return True
     if job is None:
         job = _looked_up(array.job_name, asked)
     if job is not None:
@@ -46,6 +59,7 @@ def launch(array: ArrayExecutor, parts: Sequence[Part]) -> None:
     else:
         said = {"at": asked, "out": answer.out, "err": answer.words, "code": answer.code}
         write_json(folder / f"{part.number}.doubt.json", said)
+    return job is not None or answer.code is not None
 
 
 def handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -61,10 +75,11 @@ def handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
     for number in range(len(known["names"])):
         about = load_json(folder / f"{number}.json")
         answer = read_json(folder / f"{number}.answer.json") or {"job": None}
-        for index, task in enumerate(about["tasks"]):
+        for index, task in about["tasks"].items():
             name = None if answer.get("refused") else about["name"]
-            places[task["folder"], task["shard"]] = [answer["job"], index, name]
-            logs[task["folder"], task["shard"]] = f"{number}/{index}"
+            key = os.path.normpath(home / task["folder"]), task["shard"]
+            places[key] = [answer["job"], int(index), name]
+            logs[key] = f"{number}/{index}"
     found: list[dict[str, Any] | None] = []
     for job in jobs:
         shards = [places[str(job.folder), k] for k in range(job.shards)]
@@ -88,7 +103,9 @@ def sbatch_output(folder: str, name: str) -> str:
 def dependency(part: Part, parts: Sequence[Part], job_of: Callable[[int], str | None]) -> tuple[list[str], str]:
     """Tasks that must end well first, and what stands in the way of waiting for them. `job_of`: of a part here."""
     wanted: list[str] = []
-    here = {(job.folder, shard): (p.number, k) for p in parts for k, (job, shard) in enumerate(p.tasks)}
+    here = {
+        (job.folder, shard): (p.number, k) for p in parts for k, (job, shard) in zip(p.indices, p.tasks, strict=True)
+    }
     counts = {job.folder: job.shards for p in parts for job, _ in p.tasks}
     for producer in (*part.after, *([part.behind] if part.behind else [])):
         title = producer.parent.parent.name
