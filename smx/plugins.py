@@ -99,6 +99,11 @@ def names(kind: str) -> list[str]:
     return list(files(kind))
 
 
+def builtin_names(kind: str) -> list[str]:
+    """Names of smx's own plugins of `kind`, sorted."""
+    return sorted(name for name, found in _by_name(kind).items() if found[0].builtin)
+
+
 def describe(kind: str, name: str) -> str:
     """First line of the plugin file's docstring, read without importing it; what is wrong where it cannot be used."""
     found = _found(kind, name)

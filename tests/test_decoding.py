@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.commands import smx
+from support.commands import data, smx
 from test_models import QUESTIONS, scene, tiny
 
 from smx.errors import UserError
@@ -203,6 +203,15 @@ def test_answers_that_reach_the_limit_are_counted_and_said(
     [result] = [json.loads(file.read_text()) for file in tmp_path.glob("runs/eval/*/result.json")]
     cut = {summary["cut"] for summary in result["scores"].values()}
     assert cut == {result["done"]}
+    printed = capsys.readouterr().out
+    assert f"{result['done']} cut at max_new_tokens" in printed
+    assert printed.count("all micro") == 1  # by the other scorer it is the same
+    assert smx("report") == 0
+    assert f"cut off at max_new_tokens: up to {result['done']} of {result['done']} in a run" in capsys.readouterr().out
+    counts = data(capsys, "db", "query", "select n, cut from scores")
+    assert counts
+    assert all(row["n"] == row["cut"] for row in counts)
+    assert smx("show", "last") == 0
     assert f"{result['done']} cut at max_new_tokens" in capsys.readouterr().out
 
 

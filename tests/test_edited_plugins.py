@@ -141,6 +141,35 @@ def test_a_change_is_said_and_keep_serves_what_is_done(lab: Lab, capsys: pytest.
     assert lab.bytes_of(old) == before
 
 
+def test_tables_mark_older_code_and_no_mean_is_over_two_codes(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: a score of yesterday's judge, which `--keep` served, stands in a table as today's."""
+    ask = ("-w", lab.root, "eval", "--model", "chance", "--bench", "strict", *QUESTIONS)
+    lab.edit("benches/strict.py", BENCH.format(score=0.25))
+    assert smx(*ask) == 0
+    assert "older" not in written(lab, capsys, "table")
+    lab.edit("benches/strict.py", BENCH.format(score=0.75))
+    assert smx(*ask, "--keep") == 0
+    for name in ("table", "md", "latex", "html"):
+        shown = written(lab, capsys, name)
+        assert "strict (older code)" in shown
+        assert "older code: benches/strict.py " in shown
+    assert "benches/strict.py " in written(lab, capsys, "csv")
+    (table,) = json.loads(written(lab, capsys, "json"))["tables"]
+    assert table["cells"][0]["older_code"].startswith("benches/strict.py ")
+    assert smx(*ask, "--seed", "1") == 0
+    assert smx(*ask) == 0  # without --keep it is made anew
+    tables = json.loads(written(lab, capsys, "json"))["tables"]
+    values = sorted((cell["value"], cell["seeds"], bool(cell["older_code"])) for t in tables for cell in t["cells"])
+    assert values == [(0.25, 1, True), (0.75, 2, False)]
+
+
+def written(lab: Lab, capsys: pytest.CaptureFixture[str], form: str) -> str:
+    """What `smx report --format …` prints."""
+    capsys.readouterr()
+    assert smx("-w", lab.root, "report", "--metric", "all.micro", "--format", form) == 0
+    return capsys.readouterr().out
+
+
 def test_a_run_that_is_half_done_is_not_resumed_by_other_code(
     lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

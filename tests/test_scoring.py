@@ -230,15 +230,17 @@ def test_published_tables_come_out_as_the_average_they_quote(
     assert 100 * summary["all"]["macro"] == pytest.approx(macro, abs=0.005)
 
 
-def test_every_score_in_the_registry_has_its_own_n_and_unparsed() -> None:
+def test_every_score_in_the_registry_has_its_own_n_unparsed_and_cut() -> None:
     """Of all 9 questions, or of 0 that did not parse, a reader would take a task's number for surer than it is."""
     answered = scored({"object_counting": [0.6, 0.8], "object_rel_distance": [1.0] * 3, "route_planning": [1.0] * 2})
     silent = [(question, Verdict(None, 0.0)) for question, _ in scored({"object_counting": [0.0, 0.0]})]
     asked = [*answered, *silent]
-    summary = {**BENCH.summarize(asked), "counts": counts(asked, BENCH.tasks(), BENCH.averages())}
+    cut = [False] * len(answered) + [True] * len(silent)
+    summary = {**BENCH.summarize(asked), "counts": counts(asked, BENCH.tasks(), BENCH.averages(), cut)}
     rows = {
         (row.metric, row.task): (row.n, row.unparsed) for row in score_rows("f", "vsibench", {"official@1": summary})
     }
+    assert all(row.cut == row.unparsed for row in score_rows("f", "vsibench", {"official@1": summary}))
     assert rows["all.micro", ""] == rows["all.macro", ""] == (9, 2)
     assert rows["acc.micro", ""] == rows["acc.macro", ""] == (5, 0)
     assert rows["mra.micro", ""] == rows["task", "object_counting"] == rows["type", "object_counting"] == (4, 2)

@@ -84,7 +84,7 @@ class Lab(Access):
         pairs = [f"{key}={','.join(map(str, listed(value)))}" for key, value in (where or {}).items()]
         query = parse(_joined(rows), _joined(cols), _joined(metric), bench, scorer, pairs)
         with self.registry() as registry:
-            return ScoreTable(tables(registry, query), self.workspace)
+            return ScoreTable(tables(registry, query, self.workspace.runs), self.workspace)
 
     def query(self, sql: str) -> pd.DataFrame:
         """What the registry answers to a `select`; its tables and views are those of `smx db query`."""

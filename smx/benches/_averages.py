@@ -38,16 +38,22 @@ def summarize(scored: Sequence[tuple[Question, Verdict]], tasks: Tasks, averages
     return found
 
 
-def counts(scored: Sequence[tuple[Question, Verdict]], tasks: Tasks, averages: Averages) -> dict[str, Any]:
-    """`{"type": {type: [n, unparsed]}, "task": {…}, "average": {…}}`: the questions that each score is over."""
+def counts(
+    scored: Sequence[tuple[Question, Verdict]], tasks: Tasks, averages: Averages, cut: Sequence[bool]
+) -> dict[str, Any]:
+    """`{"type": {type: [n, unparsed, cut]}, "task": {…}, "average": {…}}`: the questions that each score is over.
+
+    `cut`: of each scored answer, whether it ended because it was as long as it was allowed to be.
+    """
     kinds = {question.type for question, _ in scored}
     every = {"type": {kind: (kind,) for kind in kinds}, "task": tasks, "average": averages}
     found: dict[str, Any] = {}
     for metric, groups in every.items():
         for name, members in groups.items():
-            own = [verdict.parsed is None for question, verdict in scored if question.type in members]
+            own = [k for k, (question, _) in enumerate(scored) if question.type in members]
             if own:
-                found.setdefault(metric, {})[name] = [len(own), sum(own)]
+                unparsed = sum(scored[k][1].parsed is None for k in own)
+                found.setdefault(metric, {})[name] = [len(own), unparsed, sum(cut[k] for k in own)]
     return found
 
 

@@ -112,25 +112,31 @@ def evaluate(
 
 
 def _say_scores(space: Workspace, done: Launch) -> None:
+    """A line a run by the bench's own scorer, and one by each other that comes to something else."""
     from smx.cli._common import out
     from smx.runfolder import RunFolder
 
     for row in done.runs:
         result = RunFolder(space.runs / row.folder).result()
-        for scorer, found in ((result or {}).get("scores") or {}).items():
-            averages = found["all"]
-            if averages["micro"] is not None:
-                micro, macro = 100 * averages["micro"], 100 * averages["macro"]
-                counts = f"n {found['n']}/{row.items}, {found['unparsed']} unparsed{_cut(found)}"
-                mark = " (untrained)" if row.untrained else " (poses untrained)" if row.pose_untrained else ""
-                name = f"{row.variant}{mark}{_among(row, done.runs)}"
-                out(f"          {name} {scorer}: all micro {micro:.1f}, macro {macro:.1f} ({counts})")
+        numbers = {
+            scorer: _numbers(found, row.items)
+            for scorer, found in ((result or {}).get("scores") or {}).items()
+            if found["all"]["micro"] is not None
+        }
+        mark = " (untrained)" if row.untrained else " (poses untrained)" if row.pose_untrained else ""
+        for own in list(numbers)[:1]:
+            differing = [scorer for scorer in numbers if numbers[scorer] != numbers[own]]
+            for scorer in (own, *differing):
+                out(f"          {row.variant}{mark}{_among(row, done.runs)} {scorer}: {numbers[scorer]}")
 
 
-def _cut(summary: Mapping[str, Any]) -> str:
-    """Answers that ended at `max_new_tokens`, from 1 % on."""
-    cut = summary.get("cut", 0)
-    return f", {cut} cut at max_new_tokens" if cut and 100 * cut >= summary["n"] else ""
+def _numbers(summary: Mapping[str, Any], items: int | None) -> str:
+    from smx.registry.rows import is_many
+
+    micro, macro = (100 * summary["all"][mean] for mean in ("micro", "macro"))
+    cut = f", {summary['cut']} cut at max_new_tokens" if is_many(summary.get("cut"), summary["n"]) else ""
+    counts = f"n {summary['n']}/{items}, {summary['unparsed']} unparsed{cut}"
+    return f"all micro {micro:.1f}, macro {macro:.1f} ({counts})"
 
 
 def _among(row: RunRow, rows: Sequence[RunRow]) -> str:

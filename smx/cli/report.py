@@ -184,7 +184,7 @@ def _tables(query: Query, *, imported: bool, published: bool) -> list[Table]:
             refresh(place, registry, say)
         asked = registry.benches()
         others_only = published and query.bench in BENCHES - asked  # nothing of ours yet, which is no mistake
-        found = [] if others_only else tables(registry, query)
+        found = [] if others_only else tables(registry, query, place.runs)
         found += imported_tables(registry, query) if imported else []
         if published:
             found += published_tables(query, {query.bench} if query.bench else asked or BENCHES)

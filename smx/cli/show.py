@@ -158,16 +158,13 @@ def _say_result(result: dict[str, Any]) -> None:
         out("failed items (the same command with --retry tries them again)")
         for error in result["errors"]:
             out(f"  {len(error['items'])} × {error['kind']}: {error['line']}  [{', '.join(error['items'][:5])}]")
-    for scorer, found in (result.get("scores") or {}).items():
-        out(f"scores, {scorer} (n {found['n']}, {found['unparsed']} unparsed)")
-        ci = found.get("ci", {})
-        for name in [name for name in ("all", "acc", "mra") if name in found]:
-            means = [(k, v, ci.get(f"{name}.{k}", {}).get("")) for k, v in found[name].items() if v is not None]
-            shown = "  ".join(f"{k} {100 * v:.2f}{_interval(sure)}" for k, v, sure in means)
-            out(f"  {name}: {shown or 'no such questions'}")
-        for kind, entry in found["types"].items():
-            sure = _interval(ci.get("type", {}).get(kind))
-            out(f"    {kind}: {100 * entry['score']:.2f}{sure} (n {entry['n']}){_no_better(found, kind)}")
+    blocks = {scorer: _score_lines(found) for scorer, found in (result.get("scores") or {}).items()}
+    for own in list(blocks)[:1]:
+        alike = [scorer for scorer in blocks if blocks[scorer] == blocks[own]]
+        for scorer in (own, *(scorer for scorer in blocks if scorer not in alike)):
+            out("\n".join([f"scores, {scorer} {blocks[scorer][0]}", *blocks[scorer][1:]]))
+            if scorer == own and len(alike) > 1:
+                out(f"  the same by {', '.join(alike[1:])}")
     if result.get("samples"):
         out("samples")
         for key, value in result["samples"].items():
@@ -177,6 +174,21 @@ def _say_result(result: dict[str, Any]) -> None:
         out(f"loss: {losses[0]:.3f} at the first step, {losses[-1]:.3f} at step {len(losses)}")
     for key, value in result["info"].items():
         out(f"  {key}: {_plain(value)}")
+
+
+def _score_lines(found: dict[str, Any]) -> list[str]:
+    """Counts, then averages and types with their intervals."""
+    cut = f", {found['cut']} cut at max_new_tokens" if found.get("cut") else ""
+    lines = [f"(n {found['n']}, {found['unparsed']} unparsed{cut})"]
+    ci = found.get("ci", {})
+    for name in [name for name in ("all", "acc", "mra") if name in found]:
+        means = [(k, v, ci.get(f"{name}.{k}", {}).get("")) for k, v in found[name].items() if v is not None]
+        shown = "  ".join(f"{k} {100 * v:.2f}{_interval(sure)}" for k, v, sure in means)
+        lines.append(f"  {name}: {shown or 'no such questions'}")
+    for kind, entry in found["types"].items():
+        sure = _interval(ci.get("type", {}).get(kind))
+        lines.append(f"    {kind}: {100 * entry['score']:.2f}{sure} (n {entry['n']}){_no_better(found, kind)}")
+    return lines
 
 
 def _interval(pair: list[float] | None) -> str:

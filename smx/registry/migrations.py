@@ -322,4 +322,31 @@ MIGRATIONS: list[tuple[str, str]] = [
         from imports where what = 'score' and mark is not 'excluded';
         """,
     ),
+    (
+        "0007_cut",
+        """
+        alter table scores add column cut integer;  -- answers that ended at max_new_tokens; null: not counted
+        drop view score_table;
+
+        -- every score that counts, with the cell it belongs to and how many of its answers were cut
+        create view score_table as
+        select
+            r.kind, r.variant, r.sampler, r.frames, s.bench, r.dataset, r.seed, s.scorer, s.metric, s.task,
+            s.value, s.n, s.unparsed, s.ci_low, s.ci_high,
+            r.state, r.items, r.done, r.failed, r.labels,
+            s.fingerprint in (select fingerprint from doubtful_runs) as doubtful,
+            'run' as origin, s.fingerprint, r.created, s.majority_score, s.majority_gain_low, s.majority_answer,
+            r.blind, r.input, r.frame_order, r.imported, r.base, r.subset, r.where_filter, r.question_file,
+            r.untrained, r.seedless, s.cut
+        from runs r join scores s on s.fingerprint = r.fingerprint
+        where s.fingerprint not in (select fingerprint from excluded_runs)
+        union all
+        select
+            coalesce(kind, 'eval'), variant, sampler, frames, bench, dataset, 0, coalesce(scorer, ''), metric,
+            coalesce(task, ''), value, n, 0, null, null,
+            'done', n, n, 0, '{}', mark is 'doubtful', 'imported', null, date, null, null, null,
+            0, null, null, 0, null, null, null, null, 0, null, null
+        from imports where what = 'score' and mark is not 'excluded';
+        """,
+    ),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from smx.runfolder import now
 from smx.states import BAD, LIVE, AttemptState, RunState
@@ -155,6 +155,7 @@ class ScoreRow:
     majority_score: float | None = None  # of always giving each type's most frequent true answer
     majority_gain_low: float | None = None  # how much better this is at least, in 95 % of draws; up to 0: no better
     majority_answer: str | None = None  # that answer, of a single type
+    cut: int | None = None  # answers that ended at the run's `max_new_tokens`; None: an older smx did not count them
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ class RunScore(NamedTuple):
     majority_score: float | None = None
     majority_gain_low: float | None = None
     majority_answer: str | None = None
+    cut: int | None = None
     doubtful: int = 0
 
 
@@ -238,6 +240,12 @@ class CellScore(NamedTuple):
     question_file: str | None = None
     untrained: int = 0
     seedless: str | None = None
+    cut: int | None = None  # as in ScoreRow
+
+
+def is_many(cut: int | None, n: int) -> TypeGuard[int]:
+    """Whether so many of n answers were cut off that whoever reads the score should know: from 1 %."""
+    return bool(cut) and 100 * (cut or 0) >= n
 
 
 def columns(cls: type[Any]) -> tuple[str, ...]:

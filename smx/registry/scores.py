@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from smx.registry.filters import Filter, Where, of_runs
@@ -57,14 +57,16 @@ def _own(
     if any(value is not None for value in (*runs.values(), tag, since)):
         numbers.add(f"fingerprint in (select fingerprint from runs {which.sql})", which.values)
     score = "scorer, metric, task, value, n, unparsed, ci_low, ci_high"
-    majority = "majority_score, majority_gain_low, majority_answer"
+    majority = "majority_score, majority_gain_low, majority_answer, cut"
     rows = []
     for fingerprint, bench, *values in query(
         f"select fingerprint, bench, {score}, {majority} from scores {numbers.sql}", numbers.values
     ):
         if fingerprint in parts:
             place, apart, state, kind = parts[fingerprint]
-            rows.append(CellScore._make((*place, bench, *apart, *values[:8], *state, *values[8:], *kind)))
+            rows.append(
+                CellScore._make((*place, bench, *apart, *values[:8], *state, *values[8:11], *kind, *values[11:]))
+            )
     return rows
 
 
@@ -74,19 +76,25 @@ def score_rows(fingerprint: str, bench: str, scores: dict[str, Any]) -> list[Sco
     for scorer, summary in scores.items():
         counts = summary.get("counts", {})  # not in results of older versions
         for name in ("all", "acc", "mra"):
-            n, unparsed = counts.get("average", {}).get(name, (summary["n"], summary["unparsed"]))
+            whole = (summary["n"], summary["unparsed"], summary.get("cut"))
+            n, unparsed, cut = _counted(counts.get("average", {}).get(name, whole))
             for average, value in summary.get(name, {}).items():
                 if value is not None:
                     metric = f"{name}.{average}"
-                    sure = _how_sure(summary, metric, "")
+                    sure = _how_sure(summary, metric, "", cut)
                     rows.append(ScoreRow(fingerprint, bench, scorer, metric, value, n, "", unparsed, *sure))
         for metric, key in (("type", "types"), ("task", "tasks")):
             for name, entry in summary.get(key, {}).items():
                 if entry["score"] is not None:
-                    n, unparsed = counts.get(metric, {}).get(name, (entry["n"], 0))
-                    score, sure = entry["score"], _how_sure(summary, metric, name)
+                    n, unparsed, cut = _counted(counts.get(metric, {}).get(name, (entry["n"], 0)))
+                    score, sure = entry["score"], _how_sure(summary, metric, name, cut)
                     rows.append(ScoreRow(fingerprint, bench, scorer, metric, score, n, name, unparsed, *sure))
     return rows
+
+
+def _counted(counts: Sequence[int | None]) -> tuple[Any, ...]:
+    """(n, unparsed, cut); results of older versions do not have the last."""
+    return (*counts, None) if len(counts) == 2 else tuple(counts)
 
 
 def majority_baseline(summary: dict[str, Any], metric: str, task: str = "") -> dict[str, Any]:
@@ -102,9 +110,9 @@ def majority_baseline(summary: dict[str, Any], metric: str, task: str = "") -> d
     return found
 
 
-def _how_sure(summary: dict[str, Any], metric: str, task: str) -> tuple[Any, ...]:
-    """Columns ci_low, ci_high and those of the majority baseline; None where nothing was drawn."""
+def _how_sure(summary: dict[str, Any], metric: str, task: str, cut: int | None) -> tuple[Any, ...]:
+    """Columns ci_low, ci_high and those of the majority baseline (None where nothing was drawn), and `cut`."""
     low, high = summary.get("ci", {}).get(metric, {}).get(task, (None, None))
     majority = majority_baseline(summary, metric, task)
     gain_low = majority["gain"][0] if majority else None
-    return low, high, majority.get("score"), gain_low, majority.get("answer")
+    return low, high, majority.get("score"), gain_low, majority.get("answer"), cut

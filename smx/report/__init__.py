@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from smx import plugins
 from smx.errors import unknown
 from smx.registry.store import Registry
 from smx.report.labels import Input
+from smx.report.own_code import OwnCode, own_code
 from smx.report.published import NOT_SAID, by_source
 from smx.report.query import Query, metric_names, parse
 from smx.report.table import Table, Weak, as_runs, build
@@ -21,8 +23,8 @@ EVERY = "all"  # as a scorer: each in a table of its own
 _FEW = 1000  # runs: of more, how many are weak at which types is a long line that tells nothing
 
 
-def tables(registry: Registry, query: Query) -> list[Table]:
-    """Tables of what smx ran, by each bench's own scorer unless one is named (or `EVERY`).
+def tables(registry: Registry, query: Query, folder: Path) -> list[Table]:
+    """Tables of what smx ran, by each bench's own scorer unless one is named (or `EVERY`). `folder`: of all runs.
 
     `UserError` for a bench, scorer or metric that nothing here has.
     """
@@ -47,17 +49,19 @@ def tables(registry: Registry, query: Query) -> list[Table]:
     excluded = {f for f in silent if any(attempt.excluded for attempt in registry.attempts(f))}
     weak = _weak(registry) if len(runs) <= _FEW else {}
     trainings = {run.fingerprint: run for run in registry.runs(kind="train")}
-    return build(runs, scores, query, excluded, _inputs(registry), trainings, weak)
+    inputs = _inputs(registry, own_code([*runs, *trainings.values()], folder))
+    return build(runs, scores, query, excluded, inputs, trainings, weak)
 
 
-def _inputs(registry: Registry) -> dict[str, Input]:
-    """Run -> digests of its questions and frames, and its weights."""
+def _inputs(registry: Registry, code: Mapping[str, OwnCode]) -> dict[str, Input]:
+    """Run -> digests of its questions and frames, its weights, and a lab's own code."""
     rows = registry.query(
         "select fingerprint, group_concat(case when role in ('bench', 'frames') then input end, ' '), "
         "max(case when role = 'checkpoint' then input end) from (select fingerprint, role, input from run_inputs "
         "where role in ('bench', 'frames', 'checkpoint') order by fingerprint, role) group by fingerprint"
     )
-    return {fingerprint: Input(data or "", weights or "") for fingerprint, data, weights in rows}
+    given = {fingerprint: Input(data or "", weights or "") for fingerprint, data, weights in rows}
+    return given | {run: given.get(run, Input())._replace(code=own) for run, own in code.items()}
 
 
 def _weak(registry: Registry) -> Weak:

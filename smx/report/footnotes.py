@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from smx.registry.rows import is_many
 from smx.report.query import AXES, BREAKDOWNS
 from smx.report.table import Entry, Table
 
@@ -86,6 +87,8 @@ def notes(table: Table, missing: str) -> list[str]:
         found.append("poses untrained: cameras enter the attention of weights that never saw poses in training")
     if chosen := sorted({f"{e.run.sampler}" for e in entries if e.run.imported}):
         found.append(f"{', '.join(chosen)} (imported): frames that another tool chose and saved (smx samples import)")
+    if changes := sorted({change for entry in entries for change in entry.changes}):
+        found.append(f"older code: {', '.join(changes)} since; the same command without --keep makes such runs anew")
     found += _stand_ins(entries)
     if any(entry.score and entry.score.doubtful for entry in entries):
         found.append("?: somebody marked the attempt doubtful")
@@ -96,6 +99,11 @@ def notes(table: Table, missing: str) -> list[str]:
         where = f" of {table.fixed['bench']}" if "bench" in table.fixed else ""
         found.append(
             f"answers that did not parse count as wrong: up to {max(unparsed)} in a run{where} (json has each)"
+        )
+    if cut := [(e.score.cut, e.score.n) for e in entries if e.score and is_many(e.score.cut, e.score.n)]:
+        most, n = max(cut, key=lambda pair: pair[0] / pair[1])
+        found.append(
+            f"answers that were cut off at max_new_tokens: up to {most} of {n} in a run (--set max_new_tokens=N)"
         )
     differing = sorted({key for cell in table.cells.values() for key in cell.differences()})
     if differing:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from smx.errors import unknown
 from smx.registry.rows import RunRow
+from smx.report.own_code import NOTHING, OwnCode
 from smx.spec import flat
 
 BASELINES = ("chance", "frequency")  # base models that nobody expects to look at anything
@@ -24,6 +25,7 @@ _ELSEWHERE = {
     *("bench_options.subset", "bench_options.file"),
 }
 _UNTRAINED = " (untrained)", " (poses untrained)"  # ends of a model's label
+OLDER = " (older code)"  # in the label of a model, sampler or bench whose plugin was edited since
 _TRAINED = "train:"  # before the fingerprint of the train run whose weights an eval takes
 
 
@@ -32,6 +34,7 @@ class Input(NamedTuple):
 
     data: str = ""  # digests of its questions and frames
     weights: str = ""
+    code: OwnCode = NOTHING
 
 
 _NOTHING = Input()
@@ -55,19 +58,20 @@ def known_runs(
 ) -> dict[str, Known]:
     """Fingerprint -> what is known of each of `runs`. `axes`: keys of specs that the table shows anyway."""
     kinds: dict[tuple[Any, ...], Known] = {}
-    leaves: dict[tuple[str, str], Mapping[str, Any]] = {}
+    leaves: dict[tuple[str, str, str], Mapping[str, Any]] = {}
     kind_of = {}
     for run in runs:
         given = inputs.get(run.fingerprint, _NOTHING)
         trained = _training(given, trainings)
         weights = trained.seedless or trained.spec if trained else given.weights
-        same = run.seedless or run.spec, weights
+        code = _code(given, trained, inputs)
+        same = run.seedless or run.spec, weights, words(code)
         kind = (*same, given.data, run.variant, run.sampler, run.bench, run.untrained, run.pose_untrained)
         if kind not in kinds:
             if same not in leaves:
-                leaves[same] = _leaves(run, trained, given.weights)
-            alike = f"{same[0]} {weights} {given.data}"
-            kinds[kind] = Known(model_label(run), sampler_label(run), bench_label(run), alike, leaves[same])
+                leaves[same] = _leaves(run, trained, given.weights) | code
+            alike = f"{' '.join(same)} {given.data}"
+            kinds[kind] = Known(*_labels(run, given.code), alike, leaves[same])
         kind_of[run.fingerprint] = kind
     models = _details(kinds.values(), "model", axes)
     samplers = _details(kinds.values(), "sampler", axes)
@@ -130,6 +134,30 @@ def bench_label(run: RunRow) -> str:
 def words(value: Any) -> str:
     """A value of a spec in a label."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _labels(run: RunRow, code: OwnCode) -> tuple[str, str | None, str]:
+    """Of its model, sampler and bench, each with a mark where its plugin was edited since."""
+    older = {kind: OLDER if code.changed(kind) else "" for kind in ("models", "samplers", "benches", "datasets")}
+    sampler = sampler_label(run)
+    return (
+        _with(model_label(run), older["models"]),
+        sampler and sampler + older["samplers"],
+        bench_label(run) + (older["benches"] or older["datasets"]),
+    )
+
+
+def _code(given: Input, trained: RunRow | None, inputs: Mapping[str, Input]) -> dict[str, str]:
+    """Digests of a lab's own code as leaves of the spec: of its sampler, and of the rest."""
+    recorded = dict(given.code.recorded)
+    if trained:
+        learned = inputs.get(trained.fingerprint, _NOTHING).code.recorded
+        recorded |= {f"train.{name}": code for name, code in learned.items() if recorded.get(name) != code}
+    leaves = {"samplers": "sampler_options.code", "models": "variant.code", "benches": "bench_options.code"}
+    return {
+        leaves.get(kind, f"{kind}.code"): code.partition("@")[2][:8]
+        for kind, code in ((name.partition("/")[0], code) for name, code in recorded.items())
+    }
 
 
 @lru_cache(maxsize=256)

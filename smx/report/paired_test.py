@@ -17,6 +17,7 @@ from smx.errors import UserError, unknown
 from smx.registry.rows import RunRow, excluded_attempts
 from smx.registry.store import Registry
 from smx.report.labels import bench_label, model_label, without_mark
+from smx.report.own_code import own_code
 from smx.results.derive import question_of
 from smx.runfolder import RunFolder
 
@@ -28,7 +29,7 @@ _UNTESTED = {"gain": None, "p": None, "scenes": 1, "least_p": 1.0, "sd": None}
 def pairs(
     registry: Registry, runs: Path, a: str, b: str, bench: str | None, scorer: str | None
 ) -> list[dict[str, Any]]:
-    """One entry per pair: `{"a", "b", "bench", "scorer", "shared", "only", "scenes", "least_p", "rows"}`.
+    """One entry per pair: `{"a", "b", "bench", "scorer", "shared", "older_code", "only", "scenes", "least_p", "rows"}`.
 
     `a` and `b` are variants (compared wherever bench, sampler, frames and seed are the same) or runs. A row:
     `{"metric", "task", "n", "a", "b", "gain", "p", "holm", "scenes", "least_p", "sd"}` with gain the interval of
@@ -55,7 +56,8 @@ def _matched(registry: Registry, a: str, b: str, bench: str | None) -> list[tupl
     if a == b:
         raise _same(a)
     if all(sides):
-        shared = [(x, y) for x in sides[0] for y in sides[1] if _alike(x, y)]
+        seen = _seen(registry)
+        shared = [(x, y) for x in sides[0] for y in sides[1] if _alike(x, y, seen)]
         if not shared:
             here = [f"{n}: {', '.join(sorted({_words(x) for x in s}))}" for n, s in zip((a, b), sides, strict=True)]
             same = "compared are runs of the same bench, sampler, frames, seed and other settings"
@@ -87,12 +89,24 @@ def _same(name: str) -> UserError:
     return UserError(f"{name} would be compared with itself", "name two models, or two runs: smx ls --kind eval")
 
 
-def _alike(x: RunRow, y: RunRow) -> bool:
+def _seen(registry: Registry) -> dict[str, list[tuple[str, str]]]:
+    """Run -> digests of the frames it looks at, and of the rule and code that chose them."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for run, role, digest in registry.query(
+        "select fingerprint, role, input from run_inputs where role in ('frames', 'sample_set') order by role"
+    ):
+        found.setdefault(run, []).append((role, digest))
+    return found
+
+
+def _alike(x: RunRow, y: RunRow, seen: Mapping[str, object]) -> bool:
     """Whether two runs differ in their model alone. One that sees nothing is set against each of the other's."""
     if x.fingerprint == y.fingerprint or bench_label(x) != bench_label(y):
         return False
     if not x.frames or not y.frames:
         return True
+    if seen.get(x.fingerprint) != seen.get(y.fingerprint):
+        return False
     first, second = (json.loads(run.spec) for run in (x, y))
     return all(first.get(key) == second.get(key) for key in (first.keys() | second.keys()) - _MODEL)
 
@@ -123,6 +137,7 @@ def _compared(registry: Registry, runs: Path, x: RunRow, y: RunRow, scorer: str 
     return {
         **{"a": Path(x.folder).name, "b": Path(y.folder).name, "bench": bench_label(x)},
         **{"scorer": bench.scorer_id(name), "shared": len(shared)},
+        "older_code": sorted({change for code in own_code([x, y], runs).values() for change in code.changes.values()}),
         "only": [len(first.keys() - second.keys()), len(second.keys() - first.keys())],
         **{"scenes": (scenes := len({(q.dataset, q.scene) for q in questions})), "least_p": least_p(scenes)},
         "rows": rows,
@@ -181,7 +196,8 @@ def lines(compared: Mapping[str, Any]) -> list[str]:
         if row.get("needed"):
             line = line.ljust(len(heads)) + f"    {row['needed']:,}"
         text.append(line.rstrip())
-    return [*text, *_remarks(scenes, rows, planned=planned)]
+    older = [f"older code: {', '.join(compared['older_code'])} since they ran"] if compared["older_code"] else []
+    return [*text, *_remarks(scenes, rows, planned=planned), *older]
 
 
 def _p_words(p: float) -> str:

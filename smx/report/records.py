@@ -5,10 +5,10 @@ Several records where a cell's runs differ in more than their seed; counts of qu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from smx.report.labels import without_mark
+from smx.report.labels import OLDER, without_mark
 from smx.report.table import Cell, Group, Table
 
 
@@ -26,10 +26,11 @@ def records(table: Table) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def plain(axis: str, value: Any) -> Any:
-    """The value itself: untrained weights or poses, and imported frames, are fields of their own."""
-    if axis == "sampler" and value is not None:
-        return value.removesuffix(" (imported)")
-    return without_mark(value) if axis == "model" and value is not None else value
+    """The value itself: untrained weights or poses, imported frames and older code are fields of their own."""
+    if axis not in ("model", "sampler", "bench") or value is None:
+        return value
+    value = value.replace(OLDER, "")
+    return value.replace(" (imported)", "") if axis == "sampler" else without_mark(value)
 
 
 def _record(cell: Cell, group: Group) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def _record(cell: Cell, group: Group) -> dict[str, Any]:
         "untrained": any(entry.run.untrained for entry in entries),
         "pose_untrained": any(entry.run.pose_untrained for entry in entries),
         "imported_frames": any(entry.run.imported for entry in entries),
+        "older_code": ", ".join(sorted({change for entry in entries for change in entry.changes})),
         "state": group.state if entries else "missing",
         "value": group.mean,
         "sd": group.sd,
@@ -50,6 +52,7 @@ def _record(cell: Cell, group: Group) -> dict[str, Any]:
         "seeds": len(group.values),
         "n": sum(score.n for score in scores),
         "unparsed": sum(score.unparsed for score in scores),
+        "cut": _total([score.cut for score in scores]),
         "done": sum(entry.run.done for entry in entries),
         "items": sum(entry.run.items or 0 for entry in entries),
         "failed": sum(entry.run.failed for entry in entries),
@@ -65,3 +68,9 @@ def _record(cell: Cell, group: Group) -> dict[str, Any]:
             if e.run.folder
         ],
     }
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    """None where any is unknown."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None

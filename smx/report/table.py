@@ -40,6 +40,7 @@ class Entry(NamedTuple):
     state: str
     alike: str = ""  # equal for runs that only seeds tell apart
     seeds: tuple[int, ...] = ()
+    changes: tuple[str, ...] = ()  # of a lab's own code since it ran, in words
 
     @property
     def value(self) -> float | None:
@@ -234,7 +235,8 @@ def build(
             found = own.get(slot)
             valued = found is not None and found.value is not None
             state = run.state if valued else _why_no_value(run, scorer, own, excluded)
-            entry = Entry(run, found, state, known.alike, seeds)
+            changes = tuple(inputs[run.fingerprint].code.changes.values()) if run.fingerprint in inputs else ()
+            entry = Entry(run, found, state, known.alike, seeds, changes)
             at = (known.model, known.sampler, run.frames, bench, scorer, metric, run.seed, task or metric, *more)
             tables.setdefault(table_of(at), []).append((at, entry))
     keys = sorted(tables, key=lambda key: _order(apart, key, metrics))

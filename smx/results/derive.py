@@ -74,16 +74,19 @@ def _scores(spec: EvalSpec, outcome: Outcome, run: RunFolder) -> dict[str, Any]:
     found = {}
     for scorer in bench.scorers:
         if edited:
-            scored = [(q, Verdict(**data["scores"][scorer])) for q, data in asked if scorer in data["scores"]]
+            judged = [(q, data) for q, data in asked if scorer in data["scores"]]
+            scored = [(q, Verdict(**data["scores"][scorer])) for q, data in judged]
             doubt = {"scenes": len({q.scene for q, _ in scored})}  # what a constant answer scores is not on record
         else:
+            judged = asked
             scored = [(question, bench.judge(question, data["text"], scorer)) for question, data in asked]
             doubt = uncertainty(bench, scored, scorer)
+        cut = [data["new_tokens"] >= spec.max_new_tokens for _, data in judged]
         found[bench.scorer_id(scorer)] = {
             **bench.summarize(scored),
-            "cut": sum(data["new_tokens"] >= spec.max_new_tokens for data in records.values()),
+            "cut": sum(cut),
             **doubt,
-            "counts": counts(scored, bench.tasks(), bench.averages()),
+            "counts": counts(scored, bench.tasks(), bench.averages(), cut),
         }
     return found
 

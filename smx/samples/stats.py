@@ -5,6 +5,7 @@ trend with the frame count. Reads `sample.json` files and nothing else.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -194,8 +195,13 @@ def r_squared(y: Any, predicted: Any) -> float | None:
 def label(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
     """The sampler's name, with those settings that set it apart from its other rows."""
     others = [other["settings"] for other in rows if other["sampler"] == row["sampler"]]
-    apart = [f"{k}={v}" for k, v in row["settings"].items() if any(other.get(k) != v for other in others)]
+    apart = [f"{k}={_short(v)}" for k, v in row["settings"].items() if any(other.get(k) != v for other in others)]
     return f"{row['sampler']} ({', '.join(apart)})" if apart else str(row["sampler"])
+
+
+def _short(value: Any) -> Any:
+    """Of a digest, eight digits."""
+    return value[:8] if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else value
 
 
 def _read_all(root: Path) -> tuple[list[dict[str, Any]], list[str]]:

@@ -13,9 +13,9 @@ from smx.report.table import Table
 ENDINGS = (".csv",)
 _AXES = ("bench", "scorer", "metric", "type", "model", "sampler", "frames", "seed")
 _FIELDS = (
-    *("untrained", "pose_untrained", "imported_frames", "state", "value", "sd", "ci_low", "ci_high"),
+    *("untrained", "pose_untrained", "imported_frames", "older_code", "state", "value", "sd", "ci_low", "ci_high"),
     *("floor", "above_floor", "seeds", "n"),
-    *("unparsed", "done", "items", "failed", "doubtful"),
+    *("unparsed", "cut", "done", "items", "failed", "doubtful"),
 )
 
 
