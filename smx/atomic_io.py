@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import stat
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,15 @@ def is_special(path: Path) -> bool:
 
 def write_json(path: Path, data: Any) -> None:
     """`data` as readable JSON, atomically."""
-    write_atomic(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomic(path, f"{json_text(data, indent=1)}\n".encode())
+
+
+def json_text(data: Any, indent: int | None = None) -> str:
+    """`data` as JSON that every reader takes: a number that is none or infinite, which JSON has not, is null."""
+    try:
+        return json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(data), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def claim(path: Path, data: Any) -> bool:
@@ -142,6 +152,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _is_of_the_system(path: Path) -> bool:

@@ -24,7 +24,7 @@ from smx.processes import is_alive
 from smx.registry.rows import AttemptRow
 from smx.registry.store import Registry
 from smx.runfolder import RunFolder, run_folders
-from smx.spec import SPECS
+from smx.spec import recorded
 from smx.spec import sample_set as identity_of
 from smx.states import AttemptState, RunState
 from smx.workspace import Workspace
@@ -145,10 +145,10 @@ def _sets_in_use(runs: Sequence[RunFolder]) -> tuple[set[str], set[str]]:
         if spec.get("sampler", "none") == "none":
             continue
         try:
-            parsed = SPECS[run.spec["kind"]].model_validate(spec)
+            parsed = recorded(run.spec)
             used.add(identity_of(parsed, run.spec["plugins"])[:8])
-            recorded = run.spec["plugins"].get(f"samplers/{spec['sampler']}")
-            same = isinstance(recorded, str) or recorded == plugins.identity("samplers", spec["sampler"])
+            identity = run.spec["plugins"].get(f"samplers/{spec['sampler']}")
+            same = isinstance(identity, str) or identity == plugins.identity("samplers", spec["sampler"])
         except (UserError, ValueError, KeyError):
             same = False
         if not same:  # of another version of smx, whose sets were called otherwise

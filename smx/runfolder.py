@@ -25,9 +25,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from smx.atomic_io import load_json, read_json, read_whole, write_json
+from smx.atomic_io import json_text, load_json, read_json, read_whole, write_json
 from smx.errors import UserError
 
+METRICS = "metrics.jsonl"  # of a run of kind train: a line a step
 _ROOM = 16384  # bytes; a traceback takes some thousand
 
 
@@ -57,7 +58,7 @@ class ShardFolder:
 
     def append(self, record: dict[str, Any]) -> None:
         """One finished or failed item, on disk when this returns."""
-        line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+        line = f"{json_text(record)}\n".encode()
         with (self.path / "items.jsonl").open("ab", buffering=0) as file:
             written = 0
             while written < len(line):

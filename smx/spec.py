@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -58,12 +58,22 @@ class LookSpec(SampleSpec):
 
 
 class Recipe(Options):
-    """How a model is fine-tuned. Defaults: the published recipe of Spatial-MLLM; base models may bring their own."""
+    """How a model is fine-tuned. Defaults: the published recipe of Spatial-MLLM; base models may bring their own.
+
+    What is learned depends on all keys but those of `resources`, which say how the work is carried out: they are no
+    part of a run's identity and may differ from attempt to attempt.
+    """
+
+    resources: ClassVar[tuple[str, ...]] = (
+        *("micro", "micro_tokens", "save_every", "save_minutes", "stalled_after", "start_within"),
+    )
 
     steps: int = Field(0, ge=0, description="optimizer steps; 0 means `epochs` over the data")
     epochs: float = Field(1.0, gt=0, description="passes over the data when steps is 0")
-    batch: int = Field(1, ge=1, description="examples per forward pass")
-    accumulate: int = Field(8, ge=1, description="forward passes per optimizer step")
+    batch: int = Field(48, ge=1, description="examples of a step, over all ranks and forward passes")
+    loss: Literal["example", "token"] = Field(
+        "example", description="what of a step counts alike: each example, or each token of an answer"
+    )
     lr: float = Field(7e-6, gt=0, description="peak learning rate of the parts that have none of their own in `train`")
     train: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="part -> its peak learning rate, 0 freezes it; smx list models NAME has them"
@@ -72,7 +82,37 @@ class Recipe(Options):
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising learning rate")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    save_every: int = Field(500, ge=1, description="steps between checkpoints; what a kill can cost at most")
+    on_spike: Literal["off", "stop", "skip"] = Field(
+        "off", description="a loss more than 6 σ above the last 128 steps: ends the run, or its step changes nothing"
+    )
+    micro: int = Field(0, ge=0, description="examples per forward pass; 0: as many as fit micro_tokens; no identity")
+    micro_tokens: int = Field(16384, ge=1, description="tokens per forward pass where micro is 0; no identity")
+    save_every: int = Field(500, ge=1, description="steps between checkpoints, at most; no identity")
+    save_minutes: float = Field(30, gt=0, description="minutes between checkpoints, at most; no identity")
+    stalled_after: float = Field(
+        300, gt=0, description="seconds without a step (or 10 x their median) that end a training; no identity"
+    )
+    start_within: float = Field(600, gt=0, description="seconds that the first step may take to come; no identity")
+
+    def carried_out(self) -> dict[str, Any]:
+        """The keys of `resources`."""
+        return self.model_dump(mode="json", include=set(self.resources))
+
+
+def planned_steps(recipe: Recipe, examples: int) -> int:
+    """Optimizer steps of a training on so many examples."""
+    return recipe.steps or max(1, round(recipe.epochs * examples / recipe.batch))
+
+
+def part_name(number: int, count: int) -> str:
+    """The item that is part `number`, 1 to `count`, of a training's steps: `part-03-of-10`."""
+    return f"part-{number:02d}-of-{count:02d}"
+
+
+def part_end(item: str, steps: int) -> int:
+    """The last of `steps` that is in the part of this name."""
+    _, number, _, count = item.split("-")
+    return steps * int(number) // int(count)
 
 
 class TrainSpec(LookSpec):
@@ -84,7 +124,10 @@ class TrainSpec(LookSpec):
     data: tuple[str, ...] = Field(("rooms",), description="benches whose training questions are used")
     data_options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options of each bench")
     recipe: Recipe = Field(default_factory=Recipe)
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    allow_missing: int = Field(0, ge=0, description="training scenes that may lack a sample; more end the run")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="precision to compute in; trained weights and their moments are float32"
+    )
 
 
 class EvalSpec(LookSpec):
@@ -252,9 +295,37 @@ def named_plugins(spec: AnySpec) -> dict[str, int | str]:
 
 def fingerprint(spec: AnySpec, inputs: Mapping[str, str]) -> str:
     """Identity of the run: 64 hex digits. `inputs`: role -> digest of sample set, checkpoint, data."""
-    content = spec.model_dump(mode="json", exclude=_NAMES)
+    content = {key: value for key, value in kept(spec).items() if key not in _NAMES}
     content = {key: value for key, value in content.items() if key not in _LATER or value != _LATER[key]}
     return digest({"schema": SCHEMA, "spec": content, "plugins": named_plugins(spec), "inputs": dict(inputs)})
+
+
+def kept(spec: AnySpec) -> dict[str, Any]:
+    """A spec as run folder and registry keep it: plain JSON, without how an attempt carries it out."""
+    content: dict[str, Any] = spec.model_dump(mode="json")
+    if isinstance(spec, TrainSpec):
+        content["recipe"] = {key: value for key, value in content["recipe"].items() if key not in Recipe.resources}
+    return content
+
+
+def recorded(record: Mapping[str, Any]) -> AnySpec:
+    """The spec in a run's record, `{kind, spec, …}`.
+
+    A training's keys that this smx knows no more are left out: how it was done stays on record, and is not done again.
+    """
+    content = dict(record["spec"])
+    if record["kind"] == "train":
+        content["recipe"] = {key: value for key, value in content["recipe"].items() if key in Recipe.model_fields}
+        if content["dtype"] == "float16":
+            content["dtype"] = "float32"
+    return SPECS[record["kind"]].model_validate(content)
+
+
+def carried_out(spec: AnySpec, training: Mapping[str, Any]) -> AnySpec:
+    """A kept spec as the attempt carries it out whose plan holds `training`, the recipe's resources."""
+    if not isinstance(spec, TrainSpec) or not training:
+        return spec
+    return spec.model_copy(update={"recipe": spec.recipe.model_copy(update=dict(training))})
 
 
 def digest(content: Any) -> str:

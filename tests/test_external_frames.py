@@ -182,7 +182,7 @@ def test_a_model_learns_from_them(lab: Path, capsys: pytest.CaptureFixture[str])
     publish(lab / "samples" / "random", lab / "sa_sampling_4f" / "rooms")
     assert smx("samples", "import", "sa_sampling_4f") == 0
     options = ("--set", "data_options.rooms.train_scenes=2", "--set", "data_options.rooms.scenes=2")
-    recipe = ("--set", "recipe.batch=2", "--set", "recipe.accumulate=1")
+    recipe = ("--set", "recipe.batch=2")
     assert smx("train", "--sampler", "sa_sampling", "--frames", "4", "--steps", "1", *options, *recipe) == 0
     run = run_of(lab, "tiny-rooms-sa_sampling-4f")
     assert run.spec["spec"]["imported"] is True

@@ -270,7 +270,7 @@ def test_a_short_training_is_evaluated_by_its_runs_name(
     typed = ("train", "--model", "tiny", "--frames", "4", "--steps", "3", "--set", "recipe.save_every=2", *small)
     assert smx(*typed) == 0
     assert "loss" in capsys.readouterr().out
-    assert "steps-000003-000003" in computed()
+    assert "part-03-of-03" in computed()
     trained = folder_of(place, "train", "tiny-rooms-uniform-4f")
     assert len(trained.result()["losses"]) == 3  # type: ignore[index]
     assert smx("eval", "--model", "tiny", "--checkpoint", trained.path.name, *TINY, *QUESTIONS) == 0

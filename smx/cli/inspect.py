@@ -203,9 +203,9 @@ def _samples(run: RunFolder, places: dict[str, str | None]) -> Path | None:
     if not places.get("samples"):
         return None
     from smx import sampleset
-    from smx.spec import SPECS, SampleSpec, sample_set
+    from smx.spec import SampleSpec, recorded, sample_set
 
-    spec = SPECS[run.spec["kind"]].model_validate(run.spec["spec"])
+    spec = recorded(run.spec)
     assert isinstance(spec, SampleSpec)
     if spec.sampler == "none":  # nothing is looked at
         return None

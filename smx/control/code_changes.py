@@ -12,7 +12,7 @@ from smx.registry.store import Registry
 from smx.resolve.runs import make_run
 from smx.run import Run
 from smx.runfolder import RunFolder
-from smx.spec import SampleSpec, canonical, named_plugins, sample_set
+from smx.spec import SampleSpec, canonical, kept, named_plugins, sample_set
 
 Identities = Mapping[str, int | str]
 
@@ -30,7 +30,7 @@ def before(run: Run, registry: Registry) -> Iterator[Before]:
     """What ran as `run` would with other code of the same plugins, newest first; nothing where all are smx's own."""
     if not any(isinstance(identity, str) for identity in run.plugins.values()):
         return
-    spec = canonical(run.spec.model_dump(mode="json"))
+    spec = canonical(kept(run.spec))
     for row in registry.runs(kind=run.kind, sampler=run.spec.sampler, frames=run.spec.frames):
         if row.spec != spec or row.fingerprint == run.fingerprint:
             continue

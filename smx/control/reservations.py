@@ -15,7 +15,7 @@ from smx.registry.rows import RunRow
 from smx.registry.store import Registry
 from smx.run import Run
 from smx.runfolder import AttemptFolder
-from smx.spec import AnySpec, EvalSpec, GenSpec, TrainSpec, canonical
+from smx.spec import AnySpec, EvalSpec, GenSpec, TrainSpec, canonical, kept
 from smx.workspace import Workspace
 
 WRITERS = 8  # files written at once: each waits for the disk, and the disk takes many together
@@ -35,7 +35,7 @@ def run_row(workspace: Workspace, run: Run, created: str) -> RunRow:
         bench=spec.bench if isinstance(spec, EvalSpec) else None,
         dataset=_data(spec),
         seed=spec.seed,
-        spec=canonical(spec.model_dump(mode="json")),
+        spec=canonical(kept(spec)),
         labels=run.labels,
         items=len(run.items),
         created=created,

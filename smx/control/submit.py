@@ -28,7 +28,7 @@ from smx.processes import is_alive, this_process
 from smx.registry.store import Registry
 from smx.run import Item, Run
 from smx.runfolder import AttemptFolder, RunFolder, now
-from smx.spec import SCHEMA, EvalSpec, TrainSpec
+from smx.spec import SCHEMA, EvalSpec, TrainSpec, kept
 from smx.workspace import Workspace
 from smx.workspace.provenance import provenance
 
@@ -196,10 +196,12 @@ def _being_submitted(attempt: AttemptFolder, *, handed_over: bool) -> bool:
 def _require_shares(run: Run, asked: Mapping[str, Any]) -> None:
     """`UserError` where the ranks of a training cannot divide a step among them."""
     ranks = asked.get("tasks", 1) * asked.get("nodes", 1)
-    if isinstance(run.spec, TrainSpec) and run.spec.recipe.accumulate % ranks:
+    if isinstance(run.spec, TrainSpec) and (left := run.spec.recipe.batch % ranks):
+        batch = run.spec.recipe.batch
+        neighbours = " or ".join(str(near) for near in (batch - left, batch - left + ranks) if near)
         raise UserError(
-            f"{run.title}: {ranks} ranks cannot share the {run.spec.recipe.accumulate} forward passes of a step",
-            f"--set recipe.accumulate={ranks} or a multiple, or other nodes and tasks for train in the site file",
+            f"{run.title}: {ranks} ranks cannot share the {batch} examples of a step evenly",
+            f"--set recipe.batch={neighbours}, or other nodes and tasks for train in the site file",
         )
 
 
@@ -292,7 +294,7 @@ def _write(
                 "fingerprint": run.fingerprint,
                 "kind": run.kind,
                 "name": run.name,
-                "spec": run.spec.model_dump(mode="json"),
+                "spec": kept(run.spec),
                 "plugins": run.plugins,
                 "inputs": run.inputs,
                 "created": stamps["run"],
@@ -314,6 +316,7 @@ def _write(
             "entry": ENTRY,
             "of": len(run.items),
             "canary": settings["canary"],
+            "training": run.spec.recipe.carried_out() if isinstance(run.spec, TrainSpec) else {},
             "given": settings["given"],
             "needs": list(run.needs),
             "max_failed": _may_fail(len(run.items)) if max_failed is None else max_failed,

@@ -23,7 +23,7 @@ from smx.registry.rows import AttemptRow, ShardRow, SubmissionRow
 from smx.registry.store import Registry
 from smx.run import Item, Run
 from smx.runfolder import RunFolder
-from smx.spec import SPECS, AnySpec
+from smx.spec import carried_out, recorded
 from smx.states import AttemptState, SchedulerState
 from smx.workspace import Workspace
 
@@ -142,8 +142,8 @@ def fold_in(
 def run_of(folder: RunFolder) -> Run:
     """A run as its folder remembers it; its items are those any attempt was given."""
     record = folder.spec
-    spec: AnySpec = SPECS[record["kind"]].model_validate(record["spec"])
     attempts = folder.attempts()
+    spec = carried_out(recorded(record), attempts[-1].plan.get("training", {}) if attempts else {})
     items = {i["id"]: i for a in attempts for shard in a.plan["shards"] for i in shard}
     return Run(
         spec=spec,

@@ -143,6 +143,11 @@ KINDS: dict[str, Kind] = {
         "a lower learning rate, or a longer warm-up",
         exceptions=frozenset({"Diverged"}),
     ),
+    "stalled": Kind(
+        "a training made no step for too long",
+        "what the log's stacks point at; a step that is that slow: recipe.stalled_after",
+        exceptions=frozenset({"Stalled"}),
+    ),
     "python": Kind("an exception in Python", "the code, or the options that lead there"),
     "lost": Kind("it ended without a word", "nothing, if it was killed from outside; its memory, if it comes back"),
 }

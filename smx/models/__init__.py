@@ -117,7 +117,11 @@ class TrainableRunner(Runner):
 
     @abstractmethod
     def module(self) -> torch.nn.Module:
-        """The trainable module; its forward takes a collated batch and returns an object with `.loss`."""
+        """The trainable module; its forward takes a collated batch and returns an object with `.loss`.
+
+        With `weights` in the batch, the loss is the sum of its tokens' cross entropies times their weights. What is
+        trained are its parameters that require gradients.
+        """
 
     def parts(self) -> dict[str, list[torch.nn.Parameter]]:
         """Every parameter of `module`, each once, by its part: names as in `BaseVLM.parts`, which may have more."""
@@ -135,11 +139,17 @@ class TrainableRunner(Runner):
 
     @abstractmethod
     def example(self, scene: SceneInput, query: Query, answer: str) -> dict[str, torch.Tensor]:
-        """One training example. Loss only on the answer's tokens."""
+        """One training example. Loss only on the answer's tokens: those whose entry of `labels` [L] is not -100."""
 
     @abstractmethod
     def collate(self, examples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """Examples of different lengths into one batch for `module().forward(**batch)`."""
+        """Examples of different lengths into one batch for `module().forward(**batch)`.
+
+        An example may have `weights` [L] float32, which are collated as its labels are.
+        """
+
+    def has_trained(self, steps: int) -> None:
+        """Told that its weights have so many steps behind them, which another process may have done."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:

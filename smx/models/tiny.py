@@ -61,7 +61,6 @@ class Model(QwenOptions):
     recipe: ClassVar[dict[str, Any]] = {
         "steps": 160,
         "batch": 8,
-        "accumulate": 1,
         "lr": 1.5e-3,
         "train": {"llm": None, "merger": None, "vision": None},  # it starts from nothing, in every part
         "weight_decay": 0.01,

@@ -15,20 +15,13 @@ from smx import plugins
 from smx.errors import UserError
 from smx.node.resource_usage import Meter
 from smx.node.shard import Shard, describe
+from smx.node.stopping import Cancelled, Preempted
 from smx.run import Item
 from smx.runfolder import AttemptFolder, ShardFolder
-from smx.spec import SPECS, named_plugins
+from smx.spec import carried_out, named_plugins, recorded
 from smx.states import ShardState
 
 _BEAT = 15.0  # seconds between heartbeats while an item takes long
-
-
-class Cancelled(BaseException):
-    """SIGTERM: end after this, keep what is recorded. (A BaseException: no item may swallow it.)"""
-
-
-class Preempted(BaseException):
-    """SIGUSR2: a scheduler needs the machine, or the time limit is near. The item in hand is dropped."""
 
 
 def main(folder: Path, index: int) -> int:
@@ -44,12 +37,12 @@ def main(folder: Path, index: int) -> int:
     for place in attempt.plan["plugin_folders"]:
         plugins.add_folder(Path(place))
     record = attempt.run.spec
-    recorded = {r["item"] for r in target.items()}  # a requeued job goes on where it was
+    ended = {r["item"] for r in target.items()}  # a requeued job goes on where it was
     shard = Shard(
-        spec=SPECS[record["kind"]].model_validate(record["spec"]),
+        spec=carried_out(recorded(record), attempt.plan.get("training", {})),
         fingerprint=record["fingerprint"],
         paths=attempt.plan["paths"],
-        items=[Item(**i) for i in attempt.plan["shards"][index] if i["id"] not in recorded],
+        items=[Item(**i) for i in attempt.plan["shards"][index] if i["id"] not in ended],
         attempt=attempt,
         folder=target,
         failed=sum(not r["ok"] for r in target.items()),

@@ -89,8 +89,10 @@ def made_by(gen: Path | None) -> Outcome | None:
     return outcome if outcome.done or outcome.failed else None
 
 
-def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool, made: Outcome | None) -> SceneInput:
-    """The chosen frames of one scene, from the sample set; `label` is the dataset's folder in it.
+def find_sample(
+    shard: Shard, label: str, scene: str, *, cameras: bool, made: Outcome | None
+) -> tuple[sampleset.Sample, str]:
+    """(the sample of one scene, the command that makes it again); `label` is the dataset's folder in its set.
 
     `SceneError` where gen could not make it, or nobody imported it. `made`: by the gen run that this run waited for.
     The sample of a scene that it failed on may lie there all the same: another run made it, of other data.
@@ -109,16 +111,27 @@ def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool, made: Out
         raise SceneError(f"scene {scene!r} is not among the frames imported as {spec.sampler!r} ({spec.frames} frames)")
     makers = [Path(path).name for role, path in shard.paths.items() if path and role.partition(":")[0] == "gen"]
     retry = " ".join(["smx retry", *dict.fromkeys(makers), shard.attempt.run.path.name])
+    again = "" if spec.imported else f": {retry}"
     try:
         sample = sampleset.read(place)
-        frames, w2c = sample.frames(), sample.w2c  # read, and found to be what was written
+        w2c = sample.w2c
     except SceneError as error:
-        raise SceneError(str(error) if spec.imported else f"{error}: {retry}") from error
+        raise SceneError(f"{error}{again}") from error
     if data not in (None, inputs_digest(sample.record["source"].get("inputs", {}))):
         raise SceneError(f"the sample of scene {scene!r} is of other data than this run's: {retry}")
     if cameras and w2c is None:
         why = "".join(f"; {line}" for line in sample.record.get("warnings", ()) if line.startswith("cameras"))
         raise SceneError(f"scene {scene!r} has no cameras, which this model needs{why}")
+    return sample, again
+
+
+def load_scene(shard: Shard, label: str, scene: str, *, cameras: bool, made: Outcome | None) -> SceneInput:
+    """The chosen frames of one scene, read and found to be what was written. `SceneError` as of `find_sample`."""
+    sample, again = find_sample(shard, label, scene, cameras=cameras, made=made)
+    try:
+        frames, w2c = sample.frames(), sample.w2c
+    except SceneError as error:
+        raise SceneError(f"{error}{again}") from error
     return SceneInput(scene, frames, sample.timestamps, w2c, sample.K, sample.duration)
 
 

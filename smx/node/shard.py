@@ -94,4 +94,12 @@ def describe(error: BaseException) -> dict[str, Any]:
     line = first if isinstance(error, (SceneError, UserError)) else f"{name}: {first}"
     group = group_key(kind, line, name, where)
     trace = "".join(traceback.format_exception(error))
-    return {"kind": kind, "type": name, "line": line, "where": where, "group": group, "traceback": trace}
+    return {
+        **getattr(error, "details", {}),
+        "kind": kind,
+        "type": name,
+        "line": line,
+        "where": where,
+        "group": group,
+        "traceback": trace,
+    }

@@ -38,9 +38,10 @@ from smx.resolve.weights import (
     with_weights,
 )
 from smx.run import Item, Run
-from smx.spec import EvalSpec, GenSpec, Recipe, TrainSpec, build, sample_set
+from smx.spec import EvalSpec, GenSpec, Recipe, TrainSpec, build, part_name, planned_steps, sample_set
 from smx.workspace import Workspace
 
+PARTS = 10  # items of a training
 __all__ = ["PLACES", "Resolver", "run_path", "unique"]
 
 
@@ -101,7 +102,7 @@ class Resolver:
                 self._workspace.runs,
                 spec,
                 f"{spec.model}-{'+'.join(spec.data)}-{spec.sampler}-{spec.frames}f",
-                _steps(spec.recipe, sum(len(lesson.questions) for lesson in lessons)),
+                _parts(spec.recipe, sum(len(lesson.questions) for lesson in lessons)),
                 {**inputs, "sample_set": sample_set(spec)},
                 {**paths, "samples": self._workspace.samples},
                 _labels(spec, chosen.stands_in_for, weights),
@@ -246,11 +247,10 @@ def _paths(weights: Weights) -> dict[str, Path | None]:
     return paths if weights.adapter is None else {**paths, "adapter": weights.adapter}
 
 
-def _steps(recipe: Recipe, questions: int) -> tuple[Item, ...]:
-    """The optimizer steps, as items that end with a checkpoint each."""
-    steps = recipe.steps or max(1, round(recipe.epochs * questions / (recipe.batch * recipe.accumulate)))
-    every = recipe.save_every
-    return tuple(Item(f"steps-{a + 1:06d}-{min(a + every, steps):06d}", "train") for a in range(0, steps, every))
+def _parts(recipe: Recipe, questions: int) -> tuple[Item, ...]:
+    """A training as items: tenths of its steps, or each step where there are fewer than ten."""
+    count = min(PARTS, planned_steps(recipe, questions))
+    return tuple(Item(part_name(number, count), "train") for number in range(1, count + 1))
 
 
 def _with_seed_that_counts(spec: EvalSpec, model: BaseVLM, weights: Weights) -> EvalSpec:

@@ -17,13 +17,13 @@ from smx.benches import BaseBench, Question, Verdict
 from smx.benches._averages import counts
 from smx.benches._intervals import uncertainty
 from smx.runfolder import Outcome, RunFolder
-from smx.spec import SPECS, AnySpec, EvalSpec, GenSpec
+from smx.spec import AnySpec, EvalSpec, GenSpec, recorded
 
 
 def derive(run: RunFolder, without: frozenset[int] = frozenset()) -> dict[str, Any]:
     """Return what result.json holds, and write it where that can be. `without`: attempts that are marked excluded."""
     outcome = run.outcome(without)
-    spec = SPECS[run.spec["kind"]].model_validate(run.spec["spec"])
+    spec = recorded(run.spec)
     attempts = [a for a in run.attempts() if a.number not in without]
     of = max((a.plan["of"] for a in attempts), default=0)
     used = Counter(record["attempt"] for record in outcome.done.values())

@@ -14,7 +14,7 @@ from smx.runfolder import run_folders
 from smx.workspace import find
 
 _DATA = ("scenes=1", "train_scenes=1", "frames=16", "width=80", "height=60")
-_RECIPE = ("steps=4", "save_every=2", "batch=1", "accumulate=2")
+_RECIPE = ("steps=4", "save_every=2", "batch=2")
 TRAIN = (
     *("train", "--model", "tiny", "--data", "rooms", "--sampler", "uniform", "--frames", "2"),
     *(f"--set=data_options.rooms.{pair}" for pair in _DATA),
@@ -28,8 +28,8 @@ def test_ranks_train_one_model(
     """Two ranks share each step: the losses of one process, each stretch of steps recorded once."""
     train = {"tasks": 2, "cpus": 1, "environment": {"OMP_NUM_THREADS": "1"}}
     site(lab, {"time": "10m", "memory": "2G", "kinds": {"train": train}})
-    assert on_slurm(lab, *TRAIN, "--set=recipe.accumulate=3") == 2
-    assert "2 ranks cannot share the 3 forward passes" in capsys.readouterr().err
+    assert on_slurm(lab, *TRAIN, "--set=recipe.batch=3") == 2
+    assert "2 ranks cannot share the 3 examples" in capsys.readouterr().err
     assert on_slurm(lab, *TRAIN) == 0
     settle(lab)
     check(lab, "gen done 1/1", "train done 2/2")

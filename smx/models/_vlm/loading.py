@@ -76,9 +76,10 @@ def from_config(
         vlm = Qwen2_5_VLForConditionalGeneration._from_config(built, attn_implementation=building(attention))
     vlm.generation_config.eos_token_id = sorted(prompts.stops)
     vlm.generation_config.pad_token_id = prompts.pad
-    runner = _runner(
-        settled(vlm.to(device=device, dtype=named_dtype(dtype)), attention), prompts, options, base, True, why
-    )
+    vlm.to(device)
+    for weight in vlm.parameters():  # not the buffers: angles of positions would be rounded, too
+        weight.data = weight.data.to(named_dtype(dtype))
+    runner = _runner(settled(vlm, attention), prompts, options, base, True, why)
     runner.info["seed"] = seed
     return runner
 

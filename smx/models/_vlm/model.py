@@ -48,8 +48,9 @@ class PositionedVLM(nn.Module):
         pixel_values: Tensor | None = None,
         grid_thw: Tensor | None = None,
         cameras: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> CausalLMOutputWithPast:
-        """`.loss`: mean cross entropy over the tokens of the batch whose label is not -100.
+        """`.loss`: cross entropy of the tokens whose label is not -100, summed by `weights` [B, L], or their mean.
 
         `parts` [B, L] says whose a token is: 0 what the examples of a row share, k the k-th example, -1 padding.
         """
@@ -59,7 +60,8 @@ class PositionedVLM(nn.Module):
         targets = labels[:, 1:]
         asked = targets != IGNORED
         logits = self.vlm.lm_head(hidden[:, :-1][asked])
-        return CausalLMOutputWithPast(loss=nn.functional.cross_entropy(logits.float(), targets[asked]))
+        each = nn.functional.cross_entropy(logits.float(), targets[asked], reduction="none")
+        return CausalLMOutputWithPast(loss=each.mean() if weights is None else (each * weights[:, 1:][asked]).sum())
 
     def logits(self, input_ids: Tensor, position_ids: Tensor, **inputs: Tensor | None) -> Tensor:
         """[B, L, vocabulary], without a cache."""

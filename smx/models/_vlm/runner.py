@@ -69,6 +69,9 @@ class VideoRunner(TrainableRunner):
         self._most: int | None = None  # questions that fit into memory at once, once that has been met
         self._halved = 0
 
+    def has_trained(self, steps: int) -> None:
+        self.model.losses += steps
+
     @property
     def untrained(self) -> bool:  # type: ignore[override]  # read-only here: the model knows
         """Weights are as the seed left them."""
@@ -173,7 +176,8 @@ class VideoRunner(TrainableRunner):
     def collate(self, examples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Examples of one clip as one row, so that its video is computed once; rows padded on the right.
 
-        `input_ids, labels, parts` [B, L], `position_ids` [3, B, L], videos in a row. Each example sees what it
+        `input_ids, labels, parts` [B, L], `position_ids` [3, B, L], videos in a row, and `weights` [B, L] of labels
+        where examples have them [L]. Each example sees what it
         would see alone (`PositionedVLM.forward`).
         """
         clips: dict[int, list[dict[str, Tensor]]] = {}
@@ -186,7 +190,8 @@ class VideoRunner(TrainableRunner):
             padded = [torch.nn.functional.pad(r[key], (0, longest - r[key].shape[-1]), value=value) for r in rows]
             return torch.stack(padded)
 
-        batch = {
+        weights = {"weights": pad("weights", 0)} if "weights" in examples[0] else {}
+        batch = weights | {
             "input_ids": pad("input_ids", self.prompts.pad),
             "labels": pad("labels", IGNORED),
             "position_ids": pad("position_ids", 0).transpose(0, 1).contiguous(),
@@ -369,7 +374,8 @@ def _row(examples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     shared = int(examples[0]["shared"])
     row = {
         key: torch.cat((examples[0][key][..., :shared], *(example[key][..., shared:] for example in examples)), dim=-1)
-        for key in ("input_ids", "labels", "position_ids")
+        for key in ("input_ids", "labels", "position_ids", "weights")
+        if key in examples[0]
     }
     lengths = torch.tensor([shared, *(len(example["input_ids"]) - shared for example in examples)])
     return row | {"parts": torch.repeat_interleave(torch.arange(len(lengths)), lengths)}
