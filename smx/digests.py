@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from smx import zipped
+
 MIB = 1 << 20
 DIGESTS = "digests.json"  # in a workspace's cache: what was remembered
 _SAMPLE = 16 * 1024  # bytes at the start, in the middle and at the end of a picture
@@ -45,8 +47,8 @@ def remembering(known: dict[str, Any]) -> Iterator[None]:
 
 def file_digest(path: Path) -> str:
     """sha256 over size, first and last MiB of a file, hex: for videos and other recordings of gigabytes."""
-    about = path.stat()
-    return _remembered(str(path), [about.st_size, about.st_mtime_ns], about.st_mtime, lambda: _ends(path))
+    size, changed = zipped.stat(path)
+    return _remembered(str(path), [size, changed], changed / 1e9, lambda: _ends(path))
 
 
 def whole_digest(path: Path) -> str:
@@ -114,8 +116,8 @@ def _sampled(path: Path, size: int) -> str:
 
 
 def _ends(path: Path) -> str:
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    size, _ = zipped.stat(path)
+    with zipped.opened(path) as file:
         hashed = hashlib.sha256(str(size).encode())
         hashed.update(file.read(MIB))
         if size > MIB:

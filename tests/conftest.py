@@ -38,4 +38,5 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SMX_WORKSPACE", "SMX_PROBE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", os.devnull)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", os.devnull)
     choose_workspace(None)

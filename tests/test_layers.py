@@ -20,7 +20,9 @@ PACKAGE = Path(smx.__file__).parent
 
 # Lowest first. A unit (a module or a package directly in smx/) imports units of earlier lines only.
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "digests"),
+    ("errors",),
+    ("zipped",),
+    ("digests",),
     ("options", "plugins", "yamlfile", "finding", "atomic_io", "processes", "states", "_numba"),
     ("geometry", "rooms", "video", "tokens", "failures", "slurm", "sampleset", "runfolder", "workspace"),
     ("samplers", "models", "benches", "datasets", "executors", "external_frames"),

@@ -43,6 +43,7 @@ class BaseBench(Options):
     """Contract of a bench plugin. Fields are its options (prompt, where, …)."""
 
     needs_root: ClassVar[bool] = True
+    hub: ClassVar[str] = ""  # repository of Hugging Face that publishes its questions
     dataset: ClassVar[str]  # the dataset plugin its scenes come from
     scorers: ClassVar[tuple[str, ...]]  # first is the default
     # of those whose rule has changed (2, 3 …) or is a tool's of a date; all others are at version 1

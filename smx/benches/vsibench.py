@@ -28,6 +28,7 @@ _SOURCE = "nyu-visionx/VSI-Bench on Hugging Face"
 class Bench(VsiBench):
     """VSI-Bench's test split. It has no training split."""
 
+    hub: ClassVar[str] = "nyu-visionx/VSI-Bench"
     dataset: ClassVar[str] = "vsibench"
     later: ClassVar[Mapping[str, Any]] = {"subset": "full"}
 

@@ -33,6 +33,9 @@ def gen(
         typer.Option(help="Weights for geometry.source=vggt: VGGT-1B or a Spatial-MLLM. Default: the site's."),
     ] = None,
     scenes: Annotated[str, typer.Option(help="Glob of scene ids, or several separated by commas.")] = "*",
+    all_scenes: Annotated[
+        bool, typer.Option("--all-scenes", help="Of a bench's videos, also those that nothing is asked about.")
+    ] = False,
     seed: L.Seeds = "0",
     executor: L.Executor = None,
     shards: L.Shards = 1,
@@ -54,7 +57,7 @@ def gen(
     from smx.control.launch import LaunchOptions, combinations
 
     given: dict[str, Any] = {"dataset": dataset, "root": root, "poses": poses, "vggt": vggt, "strict": strict or None}
-    given |= {"scenes": L.choices(scenes), **L.settings(set_)}
+    given |= {"all_scenes": all_scenes or None, "scenes": L.choices(scenes), **L.settings(set_)}
     several = {"sampler": L.choices(sampler), "frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
     options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary, keep)
     space = workspace()

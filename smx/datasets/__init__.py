@@ -91,6 +91,8 @@ class BaseDataset(Options):
 
     needs_root: ClassVar[bool] = True  # False where scenes are made on the fly
     selectors: ClassVar[frozenset[str]] = frozenset()  # options that only choose scenes; their ids tell them apart
+    hub: ClassVar[str] = ""  # repository of Hugging Face that publishes it
+    below_hf_home: ClassVar[str] = ""  # folder of $HF_HOME that another tool unpacks it into
     has_cameras: ClassVar[bool] = False  # cameras are part of the layout (else: detected per scene)
 
     @abstractmethod

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image, ImageOps
 
-from smx import video
+from smx import video, zipped
 from smx.datasets._files import Numbered
 from smx.digests import file_digest
 from smx.errors import SceneError
@@ -66,7 +66,7 @@ class VideoMedia:
             "kind": "video",
             "file": self.path.name,
             "sha256": file_digest(self.path),
-            "size": self.path.stat().st_size,
+            "size": zipped.stat(self.path)[0],
             "codec": self.video.codec,
             "rotation": self.video.rotation,
             **claim,

@@ -8,20 +8,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from smx import zipped
 from smx.datasets import BaseDataset, Scene
-from smx.datasets._scan_folders import ReadFiles, digest_of, inputs_of
+from smx.datasets._scan_folders import digest_of
+from smx.digests import file_digest
 from smx.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import numpy as np
 
-_LOOKED_FOR = "looked for <root>/<dataset>/<scene_name>.mp4 and <root>/videos/<dataset>/<scene_name>.mp4"
+_BELOW = ("", "videos", "video")  # the latter is EASI's
+_LOOKED_FOR = "looked for <dataset>/<scene_name>.mp4 in it, in videos/ and video/ below, and in its zip files"
 
 
 class Dataset(BaseDataset):
     """Scenes "<dataset>/<scene_name>", of all datasets that are there (arkitscenes, scannet, scannetpp)."""
 
     version: ClassVar[int] = 2  # times count from the first frame
+    hub: ClassVar[str] = "nyu-visionx/VSI-Bench"
+    below_hf_home: ClassVar[str] = "vsibench"  # where lmms-eval unpacks it
 
     joined: bool = Field(
         default=False, description="cameras and depth from ROOT/originals/{scannet,scannetpp,arkitscenes}"
@@ -53,7 +58,7 @@ class Dataset(BaseDataset):
         return {scene: self._inputs(root, scene, videos[scene]) for scene in scenes if scene in videos}
 
     def _inputs(self, root: Path | None, scene: str, video: Path) -> dict[str, str]:
-        inputs = inputs_of(ReadFiles([video]), video.parent)
+        inputs = {video.name: file_digest(video)}
         if not self.joined or root is None:
             return inputs
         from smx.datasets._vsibench_scans import original_inputs
@@ -92,10 +97,23 @@ def _videos(root: Path | None) -> dict[str, Path]:
         where = "no root is given" if root is None else f"{root} is not a folder"
         raise UserError(f"dataset vsibench: {where}", f"--root FOLDER; {_LOOKED_FOR}")
     found: dict[str, Path] = {}
-    for base in (root, root / "videos"):
-        for path in sorted(base.glob("*/*.mp4")):
-            if not (path.name.startswith(".") or path.parent.name.startswith(".") or path.parent == root / "videos"):
-                found.setdefault(f"{path.parent.name}/{path.stem}", path)
+    for path in _files(root):
+        dataset, name = path.parent.name, path.name
+        if not (name.startswith(".") or dataset.startswith((".", "__")) or path.parent.parent.name.startswith("__")):
+            found.setdefault(f"{dataset}/{path.stem}", path)
     if not found:
         raise UserError(f"dataset vsibench: no video under {root}", _LOOKED_FOR)
     return found
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Every `<dataset>/<scene_name>.mp4`: those that are unpacked first, then those in the zips of a release."""
+    for base in (root / part for part in _BELOW):
+        for path in sorted(base.glob("*/*.mp4")):
+            if path.parent not in [root / part for part in _BELOW[1:]]:
+                yield path
+    for archive in sorted(root.glob("*.zip")):
+        if archive.is_file():  # a download that was cut off leaves a link to nothing
+            for member in sorted(zipped.members(archive)):
+                if member.endswith(".mp4") and "/" in member:
+                    yield archive / member

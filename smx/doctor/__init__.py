@@ -9,6 +9,7 @@ from pathlib import Path
 
 from smx import plugins
 from smx.control import hooks
+from smx.doctor._downloads import downloads
 from smx.doctor._software import software
 from smx.errors import UserError, nearest
 from smx.finding import Finding, ok, problem, warning
@@ -34,6 +35,7 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
     if site:
         yield from _promised(site)
         yield from _hooks(workspace, site)
+    yield from downloads(workspace)
     yield from _executors(workspace)
 
 
@@ -114,10 +116,12 @@ def _group(path: Path) -> str:
 def _promised(site: Site) -> Iterator[Finding]:
     """Folders the site file names."""
     known = {*plugins.names("datasets"), *plugins.names("benches")}
-    for name, place in site.data.items():
+    for name, places in site.data.items():
         if name not in known:
             yield warning("data", f"the site file has a root for {name!r}, which is no dataset or bench here", "")
-        yield _folder("data", name, place, "mend `data:` in experiments/site.yaml")
+        halves = {"": places} if isinstance(places, str) else {f" {half}": p for half, p in places if p is not None}
+        for half, place in halves.items():
+            yield _folder("data", f"{name}{half}", place, "mend `data:` in experiments/site.yaml")
     for name, place in site.checkpoints.items():
         yield _folder("checkpoint", name, place, "mend `checkpoints:` in experiments/site.yaml")
 

@@ -70,7 +70,7 @@ class Resolver:
         refuse_as_sampler(self._workspace.samples, str(values.get("sampler")))
         spec = build("gen", {**values, "strict": places.strict is not None})
         assert isinstance(spec, GenSpec)
-        return [self._frames.gen(spec, places)]
+        return [self._frames.gen(self._frames.asked(spec, places), places)]
 
     def train(self, request: Mapping[str, Any]) -> list[Run]:
         """A train run, after the gen runs that make its sample sets."""
@@ -192,8 +192,8 @@ class Resolver:
                 if bench.needs_root
                 else "smx list benches",
             )
-        inputs = {f"data:{name}": bench.training_digest(root)}
-        seen = AskedScenes(name, bench, bench.training_dataset_options(), {q.scene for q in questions}, root)
+        inputs, scenes = {f"data:{name}": bench.training_digest(root)}, {q.scene for q in questions}
+        seen = AskedScenes(name, bench, bench.training_dataset_options(), scenes, root, bool(places.root))
         gens, inputs[f"frames:{name}"] = self._frames.looked_at(spec, model, seen, places)
         paths = {f"bench:{name}": root, f"gen:{name}": gens[0].folder if gens else None}
         return _Part(questions, gens, inputs, paths)
@@ -219,7 +219,8 @@ class Resolver:
         inputs, paths = {"bench": bench.digest(root)}, {"bench": root}
         if not sees:
             return _Part(questions, [], inputs, paths)
-        seen = AskedScenes(spec.bench, bench, bench.dataset_options(), {q.scene for q in questions}, root)
+        scenes = {q.scene for q in questions}
+        seen = AskedScenes(spec.bench, bench, bench.dataset_options(), scenes, root, bool(places.root))
         gens, inputs["frames"] = self._frames.looked_at(spec, model, seen, places)
         inputs["sample_set"] = sample_set(spec)
         paths["gen"] = gens[0].folder if gens else None

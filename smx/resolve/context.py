@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from smx.resolve.hub_data import Half
 from smx.resolve.requests import Roots
 from smx.workspace import Workspace
 
@@ -18,10 +19,10 @@ class Context:
     gpu: bool = False  # whether evaluations get one
     said: list[str] = field(default_factory=list)
 
-    @property
-    def data(self) -> Mapping[str, str]:
-        """Dataset or bench -> its folder, as the site file has them."""
-        return self.workspace.site.data if self.workspace.site else {}
+    def configured(self, name: str, half: Half) -> str | None:
+        """Folder of a dataset or of one half of a bench, as the site file has it."""
+        place = self.workspace.site.data.get(name) if self.workspace.site else None
+        return place if place is None or isinstance(place, str) else getattr(place, half)
 
     @property
     def checkpoints(self) -> Mapping[str, str]:

@@ -15,7 +15,9 @@ from smx.datasets import BaseDataset
 from smx.datasets._scan_folders import digest_of
 from smx.digests import DIGESTS, digests_in, remembering
 from smx.errors import UserError
+from smx.resolve import hub_data
 from smx.resolve.context import Context
+from smx.resolve.hub_data import Half
 from smx.resolve.requests import Roots
 
 
@@ -27,7 +29,8 @@ class AskedScenes:
     bench: BaseBench
     options: dict[str, Any]  # of its dataset
     scenes: set[str]
-    root: Path | None
+    root: Path | None  # of its questions
+    given: bool = False  # that root was named: videos are below it, too
 
 
 def bench_of(name: str, options: Mapping[str, Any]) -> BaseBench:
@@ -49,23 +52,33 @@ class Data:
         """`remember`: keep digests of files in the workspace's cache."""
         self._context = context
         self._remember = remember
+        self._downloads: dict[tuple[str, Half], hub_data.Published | None] = {}
         self._questions: dict[Any, list[Question]] = {}
         self._scenes: dict[Any, list[str]] = {}
         self._inputs: dict[Any, dict[str, dict[str, str]]] = {}
 
     # where
 
-    def root(self, name: str, needed: bool, given: str | None) -> Path | None:
-        """Where a dataset or bench is: as `given`, else as the site file says. None where it needs no folder."""
+    def root(self, name: str, needed: bool, given: str | None, half: Half = "questions") -> Path | None:
+        """Where a dataset's scenes (half "videos") or a bench's questions are; None where these need no folder.
+
+        As `given`, else as the site file says, else where a download has put them.
+        """
         if not needed:
             if given:
                 raise UserError(f"{name!r} is made on the fly, so --root means nothing to it")
             return None
-        place = given or self._context.data.get(name)
+        place = given or self._context.configured(name, half)
+        if not place and (published := self._published(name, half)):
+            self._context.say(f"{half.capitalize()} of {name}: {published.name}.")
+            return published.folder
         if not place:
+            brings = f"{hub_data.download(name)} brings it; or " if hub_data.download(name) else ""
+            both = half == "questions" or name not in plugins.names("benches")
+            what = f"is {name!r}" if both else f"are the videos of {name!r}"
             raise UserError(
-                f"where is {name!r}? no folder is configured for it",
-                f"--root DIR, or in experiments/site.yaml:  data: {{{name}: DIR}}",
+                f"where {what}? no folder is configured for it",
+                f"{brings}--root DIR, or in experiments/site.yaml:  data: {{{name}: DIR}}",
             )
         root = Path(place).expanduser()
         if not root.exists():
@@ -75,11 +88,21 @@ class Data:
         return root.resolve()
 
     def videos(self, seen: AskedScenes) -> Path | None:
-        """Where a bench's scenes are: the dataset's own folder where the site file has one, else its questions'."""
+        """Where a bench's scenes are: in its own folder of videos, the dataset's own, or with its questions."""
         dataset = seen.bench.dataset
-        if seen.root is None or dataset == seen.name or not self._context.data.get(dataset):
-            return seen.root
-        return self.root(dataset, True, None)
+        if seen.root is None:
+            return None
+        if not seen.given and (own := self._context.configured(seen.name, "videos")) and own != str(seen.root):
+            return self.root(seen.name, True, own)
+        if dataset == seen.name:
+            return seen.root if seen.given else self.root(dataset, True, None, "videos")
+        return self.root(dataset, True, None, "videos") if self._context.configured(dataset, "videos") else seen.root
+
+    def _published(self, name: str, half: Half) -> hub_data.Published | None:
+        """What downloads have left of a bench or dataset on this machine; looked for once."""
+        if (name, half) not in self._downloads:
+            self._downloads[name, half] = hub_data.published(name, half)
+        return self._downloads[name, half]
 
     # which
 
@@ -93,7 +116,8 @@ class Data:
         if self._context.workspace.site is None:
             self._context.say("No dataset is named or configured: the built-in rooms serve (dataset `rooms`).")
             return "rooms"
-        known = [d for d in self._context.data if d in plugins.names("datasets")]
+        site = self._context.workspace.site
+        known = [d for d in site.data if d in plugins.names("datasets")]
         if len(known) == 1:
             return known[0]
         raise UserError(
@@ -105,6 +129,8 @@ class Data:
         needs_root = plugins.load("benches", asked).needs_root
         asks_rooms = set(options) <= plugins.load("benches", "rooms").model_fields.keys()
         if not (needs_root and asks_rooms and self._context.may_stand_in(places)):
+            return asked
+        if self._published(asked, "questions"):
             return asked
         self._context.say(
             f"No data for bench {asked!r} is configured: the built-in rooms serve instead (bench `rooms`)."

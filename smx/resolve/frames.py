@@ -6,6 +6,7 @@ import fnmatch
 from pathlib import Path
 from typing import Any
 
+from smx import plugins
 from smx.datasets import BaseDataset
 from smx.digests import inputs_digest
 from smx.errors import UserError
@@ -32,7 +33,7 @@ class Frames:
     def gen(self, spec: GenSpec, places: Roots) -> Run:
         """The gen run, its items the scenes that `spec.scenes` matches."""
         dataset = dataset_of(spec.dataset, spec.dataset_options)
-        root = self._data.root(spec.dataset, dataset.needs_root, places.root)
+        root = self._data.root(spec.dataset, dataset.needs_root, places.root, "videos")
         scenes = _matching(spec, self._data.scenes(spec.dataset, dataset, root))
         poses = None
         if spec.geometry.source == "file":
@@ -51,6 +52,29 @@ class Frames:
         items = tuple(Item(scene, scene, inputs_digest(read.get(scene, {}))) for scene in scenes)
         name = f"{spec.sampler}-{spec.frames}f-{spec.dataset}"
         return make_run(self._context.workspace.runs, spec, name, items, {"dataset": digest}, paths)
+
+    def asked(self, spec: GenSpec, places: Roots) -> GenSpec:
+        """`spec` for the scenes that its dataset's own bench asks about, where its questions are here, and no others.
+
+        So are those that an evaluation makes. Unless scenes are named, or all are asked for.
+        """
+        if spec.scenes != ("*",) or places.all_scenes is not None or spec.dataset not in plugins.names("benches"):
+            return spec
+        bench = plugins.load("benches", spec.dataset)()
+        dataset = dataset_of(spec.dataset, spec.dataset_options)
+        if not dataset.needs_root or bench.dataset != spec.dataset:
+            return spec
+        videos = self._data.root(spec.dataset, True, places.root, "videos")
+        try:
+            questions = bench.questions(self._data.root(spec.dataset, True, places.root, "questions"))
+        except UserError:
+            return spec  # no questions are here, or none that can be read: whoever asks them says so
+        known = set(self._data.scenes(spec.dataset, dataset, videos))
+        asked = {question.scene for question in questions} & known
+        if not asked or asked == known:
+            return spec
+        self._context.say(f"{len(asked)} of {len(known)} scenes are asked about: only these (--all-scenes: all).")
+        return spec.model_copy(update={"scenes": tuple(sorted(asked))})
 
     def looked_at(
         self, spec: TrainSpec | EvalSpec, model: BaseVLM, seen: AskedScenes, places: Roots

@@ -27,6 +27,7 @@ class Roots:
     vggt: str | None = None  # weights of VGGT
     allow_position_mismatch: str | None = None  # whatever it says, it was asked for
     strict: str | None = None  # as that
+    all_scenes: str | None = None  # as that; of gen
 
     @property
     def any(self) -> bool:

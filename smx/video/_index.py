@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from smx import zipped
 from smx.errors import SceneError
 from smx.video._packets import events, open_container, packets
 
@@ -54,10 +55,10 @@ def probe(path: Path) -> Video:
     Raises `SceneError` where there is no such file, it is no video, or no frame of it can be decoded.
     """
     try:
-        stat = path.stat()
+        size, changed = zipped.stat(path)
     except OSError as error:
         raise SceneError(f"{path}: no such video ({error.strerror})") from None
-    return _probe(path.resolve(), stat.st_size, stat.st_mtime_ns)
+    return _probe(path.resolve(), size, changed)
 
 
 @lru_cache(maxsize=256)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from smx import zipped
+
 
 def open_container(path: Path) -> Any:
     import av
 
-    return av.open(str(path), metadata_errors="replace")
+    return av.open(zipped.opened(path) if zipped.split(path) else str(path), metadata_errors="replace")
 
 
 def events(path: Path) -> Iterator[tuple[int, Any]]:

@@ -24,6 +24,13 @@ class Storage(Options):
     )
 
 
+class DataPlaces(Options):
+    """Where the two halves of a bench are, where they are not in one folder."""
+
+    questions: str | None = Field(None, description="folder of the question files")
+    videos: str | None = Field(None, description="folder of the scenes: videos, scans")
+
+
 class Hooks(Options):
     """Shell lines to run when something happened; what happened is in their environment (SMX_TEXT and others)."""
 
@@ -36,7 +43,9 @@ class Site(Options):
 
     executor: str = Field("inline", description="default executor: inline, local or slurm")
     executors: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options of each executor")
-    data: dict[str, str] = Field(default_factory=dict, description="root folder of each dataset and bench")
+    data: dict[str, str | DataPlaces] = Field(
+        default_factory=dict, description="root folder of each dataset and bench, or its questions and its videos"
+    )
     checkpoints: dict[str, str] = Field(default_factory=dict, description="local folder of each hub id or variant")
     storage: Storage = Field(default_factory=Storage, description="where runs and samples are kept")
     hooks: Hooks = Field(default_factory=Hooks, description="commands to run when an experiment finishes or fails")
@@ -53,10 +62,17 @@ def read(path: Path, root: Path) -> Site:
     site = Site.parse(read_yaml(path), str(path))
     return site.model_copy(
         update={
-            "data": {name: _place(root, place) for name, place in site.data.items()},
+            "data": {name: _places(root, place) for name, place in site.data.items()},
             "checkpoints": {name: _place(root, place) for name, place in site.checkpoints.items()},
         }
     )
+
+
+def _places(root: Path, place: str | DataPlaces) -> str | DataPlaces:
+    if isinstance(place, str):
+        return _place(root, place)
+    halves = {half: _place(root, path) for half, path in place.model_dump().items() if path is not None}
+    return place.model_copy(update=halves)
 
 
 def _place(root: Path, place: str) -> str:
