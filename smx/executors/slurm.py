@@ -148,7 +148,9 @@ class Executor(Resources, BaseExecutor):
     def _parts(self, jobs: Sequence[Job]) -> list[Part]:
         self._cluster = self._cluster or cluster()
         wanted = {job.folder: self.resources(job.kind, job.resources) for job in jobs}
-        return divide(jobs, wanted, self._cluster.array_size)
+        # A kind's own throttle is its own; what the site file says of all kinds holds for all of them together.
+        scopes = {job.folder: job.kind if "throttle" in self.kinds.get(job.kind, {}) else "" for job in jobs}  # type: ignore[call-overload]
+        return divide(jobs, wanted, self._cluster.array_size, scopes)
 
 
 def _appeared(wanted: Collection[tuple[str, int]], known: Collection[str], *, needed: bool) -> list[str]:

@@ -25,6 +25,7 @@ from slurm.following import (
     Gate,
     attempt_of,
     check,
+    ended,
     fake_sbatch,
     job_of,
     look,
@@ -440,7 +441,7 @@ def test_job_ids_begin_again(
 
 
 def test_what_somebody_does_to_one_run_is_that_runs(
-    cluster: Cluster, lab: Path, calm: Calm, gate: Gate, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster, lab: Path, gate: Gate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A script handed over twice, a folder deleted under a job, a damaged plan: named, and all else goes on.
 
@@ -469,8 +470,9 @@ def test_what_somebody_does_to_one_run_is_that_runs(
     until("the damage is told", lambda: any(str(plan) in line for line in look(lab)[2]))
     plan.write_text(text)
     settle(lab)
+    assert ended(lab) == ["gen done 4/4"] * 4  # (a registry made again knows nothing of what was deleted)
     begun = Counter((lab.parent / BEGUN).read_text().splitlines())
-    check(lab, *["gen done 4/4"] * 4, like=calm((*made, "0,1,2,3")), in_hand={i for i in begun if gone.title[-8:] in i})
+    assert {item for item, times in begun.items() if times > 1 and gone.title[-8:] not in item} == set()
     assert len(list(attempt_of(lab, twice).shard(0).items())) == 4
 
 

@@ -10,7 +10,7 @@ import pytest
 from support.commands import smx
 
 from slurm.cluster import Cluster, until
-from slurm.following import BEGUN, GEN, attempt_of, check, ended, job_of, look, on_slurm, settle, site
+from slurm.following import ASKED, BEGUN, EVAL, GEN, attempt_of, check, ended, job_of, look, on_slurm, settle, site
 from smx import plugins
 from smx.atomic_io import read_json
 from smx.control.reservations import submission_folder
@@ -112,6 +112,21 @@ def test_a_job_that_waits_runs_the_code_it_was_submitted_with(cluster: Cluster, 
     cluster.run("scontrol", "release", job_of(lab))
     settle(lab)
     assert ended(lab) == ["gen done 4/4"]
+
+
+def test_each_eval_stands_beside_its_gen_and_falls_with_it(cluster: Cluster, lab: Path) -> None:
+    """Two arrays for six runs; of a gen that fails, only its own eval is cancelled."""
+    sampler(lab, BROKEN)
+    site(lab, {"throttle": 3})
+    assert on_slurm(lab, *EVAL, "--sampler", "uniform,first,random", "--frames", "4") == 0
+    runs = settle(lab)
+    folder = submission_folder(find(lab), attempt_of(lab, runs[0]).plan["submission"])
+    assert len((read_json(folder / "parts.json") or {})["names"]) == 2
+    check(
+        lab,
+        *[*["gen done 2/2"] * 2, "gen failed 0/2 python"],
+        *[*[f"eval done {ASKED}/{ASKED}"] * 2, f"eval cancelled 0/{ASKED} dependency"],
+    )
 
 
 def test_two_items_go_first_and_nothing_is_done_twice(

@@ -6,10 +6,13 @@ import json
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from submitit.slurm.slurm import SlurmJobEnvironment
 from support.commands import closed, smx
 
@@ -71,17 +74,55 @@ def test_a_site_may_add_what_smx_does_not_set(line: str) -> None:
     assert Executor.parse({"sbatch": [line]}, "executor slurm").resources("gen").sbatch == [line]
 
 
+def grid(gens: int, evals: int, shards: int = 1) -> list[Job]:
+    """So many gens, and so many evals of each, which wait for it."""
+    made = [Job("e:e", Path(f"/gen/{k}/attempts/1"), kind="gen") for k in range(gens)]
+    asks = [(gen, f"/eval/{k}-{n}/attempts/1") for n in range(evals) for k, gen in enumerate(made)]
+    return [*(Job("e:e", Path(path), shards, (gen.folder,), kind="eval") for gen, path in asks), *made]
+
+
 def test_arrays_follow_resources_and_producers() -> None:
-    """Producers first, one array per group, none longer than the cluster takes, the throttle divided among them."""
-    gens = [Job("e:e", Path(f"/gen/{k}/attempts/1"), kind="gen") for k in range(2)]
-    evals = [Job("e:e", Path(f"/eval/{k}/attempts/1"), 3, (gens[k % 2].folder,), kind="eval") for k in range(6)]
-    ask = {job.folder: Resources(throttle=10, gpus=int(job.kind == "eval")) for job in (*evals, *gens)}
-    parts = divide([*evals, *gens], ask, 8)
-    assert [part.array for part in parts] == ["0-1%2", "0-7%3", "0-0%1", "0-7%2", "0-0%1"]
+    """Producers first, one array per group, none longer than the cluster takes."""
+    jobs = grid(2, 3, shards=3)
+    parts = divide(jobs, {job.folder: Resources(gpus=int(job.kind == "eval")) for job in jobs}, 8)
+    assert [part.array for part in parts] == ["0-1", "0-7", "0-0", "0-7", "0-0"]
     assert {job.kind for job, _ in parts[0].tasks} == {"gen"}
-    assert [part.after for part in parts[1:]] == [(g.folder,) for g in gens for _ in range(2)]
+    assert [part.after for part in parts[1:]] == [(Path(f"/gen/{k}/attempts/1"),) for k in range(2) for _ in range(2)]
     tasks = [task for part in parts for task in part.tasks]
     assert len({(job.folder, shard) for job, shard in tasks}) == len(tasks) == 20
+
+
+def test_evals_with_gens_of_their_own_are_one_array_beside_theirs() -> None:
+    """Lost otherwise: a call of sbatch for each of them, 41 for 80 tasks."""
+    jobs = grid(40, 1)
+    jobs[3] = replace(jobs[3], after=())  # its frames are there already
+    parts = divide(jobs, {job.folder: Resources(throttle=32) for job in jobs}, 1000)
+    assert [(p.array, p.beside, p.turn) for p in parts] == [("0-40%32", None, ()), ("1-3,5-40%32", 0, (0,))]
+    gens = dict(zip(parts[0].indices, parts[0].tasks, strict=True))
+    assert all(job.after == (gens[k][0].folder,) for k, (job, _) in zip(parts[1].indices, parts[1].tasks, strict=True))
+    assert len(divide(grid(40, 2), {job.folder: Resources() for job in grid(40, 2)}, 1000)) == 3
+
+
+@given(st.integers(1, 12), st.integers(1, 3), st.integers(1, 40), st.integers(2, 16), st.booleans())
+def test_no_more_tasks_run_at_once_than_the_throttle_says(
+    gens: int, evals: int, throttle: int, most: int, own: bool
+) -> None:
+    """Lost otherwise: a throttle of 2 lets 12 evals run, and one of 32 makes 40 gens wait for each other."""
+    jobs = grid(gens, evals)
+    ask = {job.folder: Resources(throttle=throttle, gpus=int(job.kind == "eval")) for job in jobs}
+    parts = divide(jobs, ask, most, {job.folder: job.kind for job in jobs} if own else None)
+    for kinds in ({"gen"}, {"eval"}) if own else ({"gen", "eval"},):
+        open_ = [part for part in parts if part.tasks[0][0].kind in kinds]
+        before: set[int] = set()
+        tasks = sum(len(part.tasks) for part in open_)
+        while open_:  # in waves: all whose turn has come
+            wave = [part for part in open_ if set(part.turn) <= before]
+            at_once = sum(part.throttle or len(part.tasks) for part in wave)
+            assert 0 < at_once <= throttle
+            before |= {part.number for part in wave}
+            open_ = [part for part in open_ if part not in wave]
+        if tasks <= throttle:
+            assert all(not part.turn for part in parts if part.tasks[0][0].kind in kinds)
 
 
 def test_a_canary_goes_before_everything_of_its_kind() -> None:

@@ -39,7 +39,7 @@ class ArrayExecutor(submitit.SlurmExecutor):
         python = resources.python or ("python" if resources.conda or resources.container else sys.executable)
         super().__init__(folder / str(part.number), python=shlex.join([*resources.container, python]))
         self.part, self.job_name = part, f"smx-{submission}-{part.number}"
-        self.producers: Sequence[str] = ()  # tasks that must end well first, "12_0"
+        self.conditions: Sequence[str] = ()  # of its beginning, as --dependency takes them
         site = dict(resources.submitit)
         if wrong := sorted(site.keys() - self._valid_parameters()):
             raise unknown("parameter of submitit", wrong[0], self._valid_parameters(), "executors.slurm.submitit")
@@ -90,17 +90,17 @@ class ArrayExecutor(submitit.SlurmExecutor):
         write_json(self.script.with_suffix(".json"), {**about, "tasks": tasks})
         write_atomic(self.script, self.text().encode())
 
-    def command(self, producers: Sequence[str]) -> list[str]:
-        """How the script is handed over, in the submission's folder."""
-        self.producers = producers
+    def command(self, conditions: Sequence[str]) -> list[str]:
+        """How the script is handed over, in the submission's folder. `conditions`: "afterok:12_0:12_1" and the like."""
+        self.conditions = conditions
         return list(self._make_submission_command(self.script))
 
-    def launch(self, producers: Sequence[str]) -> tuple[Answer, str | None]:
+    def launch(self, conditions: Sequence[str]) -> tuple[Answer, str | None]:
         """sbatch's answer, and the job's id if it names one: an answer without is a doubt, no failure.
 
         submitit's own call waits for ever, drops what is said on stderr and passes a surrounding job's variables on.
         """
-        answer = ask(self.command(producers), cwd=str(self.script.parent))
+        answer = ask(self.command(conditions), cwd=str(self.script.parent))
         return answer, self._get_job_id_from_submission_command(answer.out) or None
 
     @property
@@ -110,8 +110,8 @@ class ArrayExecutor(submitit.SlurmExecutor):
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         command = ["sbatch", "--parsable"]
-        if self.producers:
-            command += [f"--dependency=afterok:{':'.join(self.producers)}", "--kill-on-invalid-dep=yes"]
+        if self.conditions:
+            command += [f"--dependency={','.join(self.conditions)}", "--kill-on-invalid-dep=yes"]
         return [*command, submission_file_path.name]
 
     @staticmethod

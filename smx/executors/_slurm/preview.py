@@ -22,8 +22,8 @@ def preview(parts: Sequence[Part]) -> str:
     text: list[str] = []
     for part in parts:
         array = ArrayExecutor(part, "SUBMISSION")
-        producers, obstacle = dependency(part, parts, lambda number: f"JOB-OF-{number}.sh")
-        command, written = shlex.join(array.command(producers)), array.text()
+        conditions, obstacle = dependency(part, parts, lambda number: f"JOB-OF-{number}.sh")
+        command, written = shlex.join(array.command(conditions)), array.text()
         text.append(f"# {command}" + (f"   would not be submitted: {obstacle}" if obstacle else ""))
         text.append(written)
         start = _EPOCH.sub(_clock, ask(["sbatch", "--test-only"], input=written).words)

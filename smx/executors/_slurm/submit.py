@@ -42,12 +42,12 @@ def launch(array: ArrayExecutor, parts: Sequence[Part]) -> bool:
     def job_of(number: int) -> str | None:
         return (read_json(folder / f"{number}.answer.json") or {}).get("job")
 
-    producers, obstacle = dependency(part, parts, job_of)
+    conditions, obstacle = dependency(part, parts, job_of)
     if obstacle:
         _refused(folder, part, f"not submitted: {obstacle}")
         return True
     asked = time.time()
-    answer, job = array.launch(producers)
+    answer, job = array.launch(conditions)
     if job is None and not answer.ok and not answer.doubtful:
         _refused(folder, part, answer.words or f"sbatch ended with exit code {answer.code}")
         return True
@@ -101,8 +101,14 @@ def sbatch_output(folder: str, name: str) -> str:
 
 
 def dependency(part: Part, parts: Sequence[Part], job_of: Callable[[int], str | None]) -> tuple[list[str], str]:
-    """Tasks that must end well first, and what stands in the way of waiting for them. `job_of`: of a part here."""
+    """When it may begin, as --dependency takes it, and what stands in the way. `job_of`: of a part here."""
     wanted: list[str] = []
+    conditions = [f"afterany:{job}" for number in part.turn if (job := job_of(number))]
+    if part.beside is not None:
+        if (job := job_of(part.beside)) is None:
+            title = part.tasks[0][0].after[0].parent.parent.name
+            return [], f"dependency {title}: whether SLURM took it is not known"
+        conditions.append(f"aftercorr:{job}")
     here = {
         (job.folder, shard): (p.number, k) for p in parts for k, (job, shard) in zip(p.indices, p.tasks, strict=True)
     }
@@ -133,7 +139,7 @@ def dependency(part: Part, parts: Sequence[Part], job_of: Callable[[int], str | 
                 if job is None:
                     return [], f"dependency {title}: whether SLURM took it is not known"
             wanted.append(f"{job}_{index}")
-    return wanted, ""
+    return [*conditions, *([f"afterok:{':'.join(wanted)}"] if wanted else [])], ""
 
 
 def _looked_up(name: str, asked: float) -> str | None:
