@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def failure_of(
     log = "" if end else "\n".join(_tail(path) for ending in ("err", "out") for path in attempt.logs(ending, worst))
     began = attempt.shard(worst).heartbeat() is not None
     found = classify(exit=end, record=fact.record, log=log, reason=fact.reason, where=fact.where, began=began)
+    if found.kind == "node-fail" and not found.node and (starts := attempt.shard(worst).starts()):
+        found = replace(found, node=str(starts[-1].get("node", "")))  # a broken GPU does not say whose it is
     return {**found.as_json(), "shard": worst}
 
 

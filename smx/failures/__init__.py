@@ -51,6 +51,11 @@ __all__ = [
 ]
 
 
+_SAYS_LITTLE = ("lost", "killed")  # kinds that any error of a log explains
+_WORDS = 3  # lines of a log that are shown where nothing in it is known
+_SIGNALS = {"6": "aborted", "7": "bus error", "11": "segmentation fault", "4": "illegal instruction"}
+
+
 def classify(
     *,
     exit: Mapping[str, Any] | None = None,
@@ -68,14 +73,14 @@ def classify(
     """
     told = _of_exit(exit, where) if exit else None
     booked = _of_record(record, where) if record else None
-    if told and booked and told.kind in ("cancelled", "lost") and booked.kind not in ("cancelled", "lost"):
+    if told and booked and told.kind in ("cancelled", "lost") and booked.kind not in ("cancelled", *_SAYS_LITTLE):
         return replace(booked, evidence=kept((*booked.evidence, told.line)))  # a signal says less than its cause
-    if told and told.kind in ("cancelled", "preempted") and booked and booked.kind != "lost":
+    if told and told.kind in ("cancelled", "preempted") and booked and booked.kind not in _SAYS_LITTLE:
         return booked
     if told:
         return told
     found = read_log(log)
-    if booked and booked.kind != "lost":
+    if booked and booked.kind not in _SAYS_LITTLE:
         if found and found.kind != booked.kind:
             return replace(booked, evidence=kept((*booked.evidence, f"before that: {found.line}")))
         return (
@@ -83,11 +88,22 @@ def classify(
             if not found
             else replace(booked, node=booked.node or found.node, evidence=kept((*booked.evidence, *found.evidence)))
         )
-    if found:
+    if found and not (booked and booked.kind == "killed" and KINDS[found.kind].weak):
         return replace(found, evidence=kept((*found.evidence, *(booked.evidence if booked else ()))))
-    if not began and booked:
-        return Failure("never-started", f"it ended before smx began ({booked.line})", where, evidence=booked.evidence)
-    return booked or Failure("lost", reason or "its process ended without a word: killed, or out of memory", where)
+    words = _last_words(log)
+    if not began and booked and booked.kind != "killed":
+        line = f"it ended before smx began ({booked.line})"
+        return Failure("never-started", line, where, evidence=kept((*booked.evidence, *words)))
+    if booked:
+        return replace(booked, evidence=kept((*booked.evidence, *words)))
+    line = reason or "its process ended without a word: killed, or out of memory"
+    return Failure("lost", line, where, evidence=words)
+
+
+def _last_words(log: str) -> tuple[str, ...]:
+    """The end of a log in which nothing is known: people may know it."""
+    lines = [line.split("\r")[-1].strip() for line in log.replace("\r\n", "\n").splitlines()]
+    return kept(f"last words: {line}" for line in [line for line in lines if line][-_WORDS:])
 
 
 def refused(words: str) -> Failure:
@@ -127,10 +143,17 @@ def _of_record(record: Mapping[str, Any], where: str) -> Failure:
         return Failure(kind, line + (f" ({node})" if node else ""), where, node=node, evidence=kept(said))
     if kind == "lost":
         code, _, signal = str(record.get("exit", "")).partition(":")
+        if code.isdigit() and signal in ("", "0") and 128 < int(code) < 193:  # as a shell tells a signal
+            signal = str(int(code) - 128)
+        if signal == "9":
+            return Failure("killed", f"{state}: killed (SIGKILL), often for memory", where, evidence=kept(said))
+        if signal == "53":
+            line = f"{state}: SLURM could not write the job's output (0:53); is its folder there, and may be written?"
+            return Failure("never-started", line, where, evidence=kept(said))
         if code in ("126", "127"):
             line = f"its command could not be started (exit code {code})"
             return Failure("never-started", line, where, evidence=kept(said))
-        ended = {"9": "killed (SIGKILL), often for memory", "7": "bus error", "11": "segmentation fault"}.get(signal)
+        ended = _SIGNALS.get(signal) or (f"signal {signal}" if signal not in ("", "0") else "")
         return Failure(
             kind,
             f"{state or 'ended'}: {ended or f'exit code {code}'}" if code else state,

@@ -86,7 +86,7 @@ def _events(text: str) -> list[_Event]:
                     last[rank] = len(events)
                     events.append(event)
                 continue
-        if kind := kind_of_line(line):
+        if not _WARNING.search(line) and (kind := kind_of_line(line)):
             failed = _FAILED_NODE.search(line) if kind == "node-fail" else None
             node = next((name for name in failed.groups() if name), "") if failed else ""
             events.append(_Event(Failure(kind, line.strip(), node=node, evidence=kept([line])), KINDS[kind].weak))
@@ -117,5 +117,9 @@ def _lines(text: str) -> Iterable[tuple[str, str]]:
 _RANK = re.compile(r"^(?:\[(?:default)?(?:rank)?(\d+)\][: ]\s?|(\d+): )")
 _FRAME = re.compile(r'^\s+File "([^"]+)", line \d+, in (\S+)')
 _RAISED = re.compile(r"^((?:\w+\.)*[A-Z]\w*)(?:: ?(.*))?$")
+_WARNING = re.compile(r"\b[A-Z]\w*Warning: ")  # a library's: work goes on
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
-_FAILED_NODE = re.compile(r"[Nn]ode failure on ([\w.-]+)|([\w.-]+): tasks? [\d,\s-]+: Killed because of node failure")
+_FAILED_NODE = re.compile(
+    r"[Nn]ode failure on ([\w.-]+)|([\w.-]+): tasks? [\d,\s-]+: Killed because of node failure"
+    r"|failed on node ([\w.-]+)|Nodes? ([\w.-]+) not responding"
+)
