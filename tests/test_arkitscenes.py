@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +198,6 @@ def test_a_walk_of_which_only_the_video_was_loaded_is_named(
     (folder.parent / "41048191" / "41048191.mov").write_bytes(b"")
     assert Dataset().scenes(tmp_path) == [SCENE]
     assert "41048191 is skipped: it has 41048191.mov and no pictures of lowres_wide" in caplog.text
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match=r"walks with a video alone \(41048191.mov\) are not read"):
+        Dataset().scenes(tmp_path)

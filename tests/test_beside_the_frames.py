@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
+from support.media import make_video
 from support.reprojection import errors, wide_pairs
 
 from smx import video
@@ -125,6 +126,10 @@ def test_pictures_without_a_rate_have_no_times_and_a_reader_of_times_asks(tmp_pa
     with pytest.raises(UserError, match="reads when its frames were taken"):
         require_times("qwen3", "frames", plain, tmp_path, ["walk"])
     require_times("qwen3", "frames", timed, tmp_path, ["walk"])
+    for name in ("film", "street"):
+        make_video(tmp_path / f"{name}.mp4", 4)
+    with pytest.raises(UserError, match="nothing tells of scene 'walk'"):
+        require_times("qwen3", "frames", plain, tmp_path, plain.scenes(tmp_path))  # another has times
 
 
 def test_a_gif_is_a_video(tmp_path: Path) -> None:

@@ -91,3 +91,26 @@ def test_a_video_that_was_not_turned_is_no_match(root: Path, tmp_path: Path, roo
     video.write(tmp_path / f"{name}.mp4", (f.rgb for f in render(room, range(32))), 30)
     with pytest.raises(SceneError, match=r"41048190.mp4: 160x120, the camera is 192x256: turned or cropped"):
         JOINED.open(tmp_path, name).cameras([0])
+
+
+def test_what_of_an_original_is_not_used_is_said_of_the_joined_scene(
+    root: Path, tmp_path: Path, room: RoomScene
+) -> None:
+    """Lost otherwise: poses that were not taken are named for ARKitScenes, and pass in silence for VSI-Bench."""
+    kind, name = "arkitscenes", SCENES["arkitscenes"]
+    arkitscenes(room, tmp_path / "originals" / kind, name, sky="Left")
+    (tmp_path / kind).symlink_to(root / kind)
+    (trajectory,) = tmp_path.rglob("lowres_wide.traj")
+    lines = trajectory.read_text().splitlines()
+    trajectory.write_text("\n".join([*lines[:5], lines[4], *lines[5:]]) + "\n")
+    (line,) = JOINED.open(tmp_path, f"{kind}/{name}").remarks()
+    assert "lowres_wide.traj:6" in line
+
+
+def test_videos_of_other_endings_are_named(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Lost otherwise: questions about them have no scene, and nobody knows why."""
+    (tmp_path / "scannet").mkdir()
+    (tmp_path / "scannet" / "scene0000_00.mp4").symlink_to(root / "scannet" / "scene0000_00.mp4")
+    (tmp_path / "scannet" / "scene0001_00.MOV").write_bytes(b"")
+    assert Dataset().scenes(tmp_path) == ["scannet/scene0000_00"]
+    assert "scannet/scene0001_00.MOV is skipped" in caplog.text

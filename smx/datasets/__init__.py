@@ -93,6 +93,7 @@ class BaseDataset(Options):
     selectors: ClassVar[frozenset[str]] = frozenset()  # options that only choose scenes; their ids tell them apart
     hub: ClassVar[str] = ""  # repository of Hugging Face that publishes it
     below_hf_home: ClassVar[str] = ""  # folder of $HF_HOME that another tool unpacks it into
+    always_timed: ClassVar[bool] = False  # every scene has times, so none is looked at for them
     has_cameras: ClassVar[bool] = False  # cameras are part of the layout (else: detected per scene)
 
     @abstractmethod

@@ -19,6 +19,7 @@ IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 IMAGE_FOLDERS = ("image", "images", "rgb", "color", "frames")
 DEPTH_FOLDERS = ("depth", "depths")
 DEPTHS = {".png", ".npy", ".exr", ".tif", ".tiff"}
+_NO_PART = {".md", ".jsonl", ".parquet"}  # of a scene: notes, and questions about it
 LOOKED_FOR = (
     f"a scene is a video, a folder with one video, or a folder of images (in itself or in {', '.join(IMAGE_FOLDERS)})"
 )
@@ -74,13 +75,13 @@ class SceneFiles:
 def find_scenes(root: Path, prefer: Prefer, only: str | None = None) -> tuple[dict[str, Path], dict[str, str]]:
     """(scene id -> its folder or video, name -> why it was skipped). `root` is one scene, or a folder of them.
 
-    A folder with one video is called as it would be with a second one beside it: after the video.
+    A folder with nothing but one video is called as it would be with a second one in it: after the video.
 
     With `only`, the other scenes of a folder are not even looked at.
     """
     try:
         video = look(root, prefer).video
-        return {video.stem if video else root.resolve().name: root}, {}
+        return {video.stem if video is not None and _is_alone(video, root) else root.resolve().name: root}, {}
     except NoScene as reason:
         if root.is_file():
             return {}, {root.name: reason.reason}
@@ -105,6 +106,12 @@ def find_scenes(root: Path, prefer: Prefer, only: str | None = None) -> tuple[di
         else:
             scenes[name] = child
     return scenes, skipped
+
+
+def _is_alone(video: Path, root: Path) -> bool:
+    """Whether nothing that could be of its scene lies beside a video."""
+    visible = [] if root == video else [path for path in root.iterdir() if not path.name.startswith(".")]
+    return all(path == video or (path.is_file() and path.suffix.lower() in _NO_PART) for path in visible)
 
 
 def look(path: Path, prefer: Prefer) -> SceneFiles:

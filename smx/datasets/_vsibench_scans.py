@@ -56,6 +56,10 @@ class JoinedScene(Scene):
         """The original's depth, with its K."""
         return self._original.depth(self._theirs([frame_id])[0])
 
+    def remarks(self) -> list[str]:
+        """The original's."""
+        return self._original.remarks()
+
     def source(self) -> dict[str, Any]:
         """The video's, and where the cameras are from."""
         original = self._original.source()

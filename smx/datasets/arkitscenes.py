@@ -19,6 +19,7 @@ class Dataset(BaseDataset):
     """Scenes are video ids (`41048190`), of `raw/` or `3dod/`. Poses come ten a second: each frame has the nearest."""
 
     version: ClassVar[int] = 2  # times count from the first frame; a few bad poses are lost
+    always_timed: ClassVar[bool] = True
     has_cameras: ClassVar[bool] = True
 
     camera: Literal["lowres_wide", "vga_wide"] = Field(
@@ -59,7 +60,10 @@ class Dataset(BaseDataset):
         return {scene: inputs(scene, found[scene], root) for scene in scenes if scene in found}
 
     def _find(self, root: Path | None) -> dict[str, Path]:
-        from smx.datasets._arkit import LOOKED_FOR, find
+        from smx.datasets._arkit import LOOKED_FOR, find, only_videos
 
         root = need_root(root, "arkitscenes", LOOKED_FOR)
-        return need_scenes(find(root, self.camera), root, "arkitscenes", LOOKED_FOR)
+        found = find(root, self.camera)
+        videos = "" if found else next(iter(only_videos(root, found).values()), "")
+        there = f"walks with a video alone ({videos}) are not read; " if videos else ""
+        return need_scenes(found, root, "arkitscenes", there + LOOKED_FOR)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class Dataset(BaseDataset):
     """Scenes `test-000`, `test-001` … (or `train-…`); train and test never share a scene."""
 
+    always_timed: ClassVar[bool] = True
     needs_root: ClassVar[bool] = False
     has_cameras: ClassVar[bool] = True
     selectors: ClassVar[frozenset[str]] = frozenset({"split", "count", "first"})

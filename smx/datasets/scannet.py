@@ -16,6 +16,7 @@ class Dataset(BaseDataset):
     """Scenes `scene0000_00` … below the root, `scans/` or `scans_test/`. A lost frame (pose of −inf) has no camera."""
 
     version: ClassVar[int] = 2  # times count from the first frame; a few bad poses are lost
+    always_timed: ClassVar[bool] = True
     has_cameras: ClassVar[bool] = True
 
     prefer: Literal["auto", "exported", "sens"] = Field(

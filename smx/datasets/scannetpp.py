@@ -16,6 +16,7 @@ class Dataset(BaseDataset):
     """Scenes below the root or `data/`. `iphone` poses are there for every frame, COLMAP's for those it registered."""
 
     version: ClassVar[int] = 2  # times count from the first frame; a few bad poses are lost
+    always_timed: ClassVar[bool] = True
     has_cameras: ClassVar[bool] = True
 
     camera: Literal["iphone", "dslr"] = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,12 +11,15 @@ from pydantic import Field
 
 from smx import zipped
 from smx.datasets import BaseDataset, Scene
+from smx.datasets._files import VIDEOS
 from smx.datasets._scan_folders import digest_of
 from smx.digests import file_digest
 from smx.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import numpy as np
+
+logger = logging.getLogger(__name__)
 
 _BELOW = ("", "videos", "video")  # the latter is EASI's
 _LOOKED_FOR = "looked for <dataset>/<scene_name>.mp4 in it, in videos/ and video/ below, and in its zip files"
@@ -27,14 +31,21 @@ class Dataset(BaseDataset):
     version: ClassVar[int] = 2  # times count from the first frame
     hub: ClassVar[str] = "nyu-visionx/VSI-Bench"
     below_hf_home: ClassVar[str] = "vsibench"  # where lmms-eval unpacks it
+    always_timed: ClassVar[bool] = True
 
     joined: bool = Field(
         default=False, description="cameras and depth from ROOT/originals/{scannet,scannetpp,arkitscenes}"
     )
 
     def scenes(self, root: Path | None) -> list[str]:
-        """Ids of all videos, sorted. `UserError` when there is none."""
-        return sorted(_videos(root))
+        """Ids of all videos, sorted; those with other endings are named. `UserError` when there is none."""
+        found = _videos(root)
+        assert root is not None
+        for place in (root / part for part in _BELOW):
+            for path in sorted(place.glob("*/*")):
+                if path.suffix.lower() in VIDEOS - {".mp4"} and f"{path.parent.name}/{path.stem}" not in found:
+                    logger.warning("%s/%s is skipped: only .mp4 is read here", path.parent.name, path.name)
+        return sorted(found)
 
     def open(self, root: Path | None, scene_id: str) -> Scene:
         """Open one video. `UserError` when there is none of that name, `SceneError` when it is broken."""

@@ -77,14 +77,14 @@ def require_cameras(model: str, name: str, dataset: BaseDataset, root: Path | No
 
 
 def require_times(model: str, name: str, dataset: BaseDataset, root: Path | None, scenes: Sequence[str]) -> None:
-    """`UserError` where `model`, which reads when its frames were taken, would find no scene that tells."""
-    for scene_id in scenes:
+    """`UserError` where `model`, which reads when its frames were taken, would meet a scene that does not tell."""
+    for scene_id in () if dataset.always_timed else scenes:
         try:
             scene = dataset.open(root, scene_id)
         except SceneError:
             continue
         if scene.clock() is not None:
-            return
+            continue
         raise UserError(
             f"model {model!r} reads when its frames were taken, which nothing tells of scene {scene_id!r}"
             f" of dataset {name!r}: its pictures are numbered, and have no rate",
