@@ -82,6 +82,10 @@ class SceneError(Exception):
     """One scene (or one frame of it) cannot be used. Recorded for that item; the shard goes on."""
 
 
+class EndpointError(SceneError):
+    """Somebody else's server gave no answer to one question. Recorded for it; the others are asked all the same."""
+
+
 def no_space(error: BaseException) -> TypeGuard[OSError]:
     """Whether a write failed because the disk, a quota or the allowed size of files is used up."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -54,6 +54,7 @@ Strict = Annotated[
 Seeds = Annotated[str, typer.Option("--seed", help="Seed, or several separated by commas.")]
 
 
+MODEL_OPTIONS = "model_options"  # of a request: what `--set model.KEY=…` sets
 _SPEAK = 30.0  # seconds between two lines about progress, where nobody watches a bar
 
 
@@ -90,7 +91,10 @@ def settings(pairs: Sequence[str] | None) -> dict[str, Any]:
             keys[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
             keys[key.strip()] = value
-    return nest(keys)
+    nested = nest(keys)
+    if isinstance(nested.get("model"), Mapping):  # `model` itself is the variant's name
+        nested[MODEL_OPTIONS] = nested.pop("model")
+    return nested
 
 
 def changed(request: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,10 @@ def _say_scores(space: Workspace, done: Launch) -> None:
 
     for row in done.runs:
         result = RunFolder(space.runs / row.folder).result()
+        if spent := (result or {}).get("spent"):
+            dollars = f", {spent['dollars']:.4f} USD" if "dollars" in spent else ""
+            tokens = f"{spent['prompt_tokens']:,} + {spent['new_tokens']:,} tokens"
+            out(f"          {tokens} of {', '.join(spent['by'])}{dollars}")
         numbers = {
             scorer: _numbers(found, row.items)
             for scorer, found in ((result or {}).get("scores") or {}).items()

@@ -223,6 +223,11 @@ KINDS: dict[str, Kind] = {
         ),
         exceptions=frozenset({"FileNotFoundError", "NotADirectoryError", "SceneError", "UserError"}),
     ),
+    "endpoint": Kind(
+        "the endpoint that was asked gave no answer",
+        "the endpoint, its address or its key (the line says which)",
+        exceptions=frozenset({"EndpointError"}),
+    ),
     "submit": Kind("the scheduler refused it before it was a job", "what the scheduler's words ask for"),
     "diverged": Kind(
         "a training's loss or gradient norm was no finite number",

@@ -52,6 +52,8 @@ class AnswerCost:
     together: int  # questions answered at once, this one among them
     peak_memory: int = 0  # bytes: of the GPU since the scene began, or of the process so far
     halved: int = 0  # times that memory was not enough so far, and fewer were answered at once from then on
+    dollars: float | None = None  # where an endpoint or its price list says
+    by: str = ""  # the model that an endpoint says has answered
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ class BaseVLM(Options):
     needs_frames: ClassVar[bool] = True  # False for answers without looking (chance, frequency)
     needs_checkpoint: ClassVar[bool] = False  # True where there is nothing to run without weights on disk
     needs_training_answers: ClassVar[bool] = False  # chance and frequency look at the training answers
+    computes_here: ClassVar[bool] = True  # False where somebody else's server does: no precision, no device
+    per_run: ClassVar[frozenset[str]] = frozenset()  # options that say where, not what: `--set model.KEY=…` sets them
     seeded: ClassVar[bool] = False  # True where answers depend on the seed even when the weights are given
     trainable: ClassVar[bool] = False
     threads: ClassVar[int | None] = None  # CPU threads that pay off; None: all there are

@@ -45,7 +45,7 @@ def work(shard: Shard) -> None:
     )
     if (adapter := shard.path("adapter")) is not None:
         runner.adapt(adapter)
-    if model.needs_frames:
+    if model.needs_frames and model.computes_here:
         info["decoding"] = spec.decoding
     if spec.decoding == "checkpoint" and (folder := shard.path("checkpoint")) is not None:
         runner.decoding = model.checkpoint_decoding(folder)
@@ -142,8 +142,8 @@ def query(bench: BaseBench, question: Question) -> Query:
 
 def device(model: BaseVLM) -> str:
     """cuda where there is one, else cpu, with as many threads as the model can use."""
-    if not model.needs_frames:
-        return "cpu"  # and no torch: it only counts
+    if not (model.needs_frames and model.computes_here):
+        return "cpu"  # and no torch: nothing is computed here
     import torch
 
     if model.threads is not None:
@@ -205,8 +205,8 @@ class _Asking:
 
 
 def _used(cost: AnswerCost) -> dict[str, Any]:
-    halved = {"halved": cost.halved} if cost.halved else {}
-    return {"together": cost.together, "peak_memory": cost.peak_memory, **halved}
+    rare = {"halved": cost.halved, "peak_memory": cost.peak_memory, "dollars": cost.dollars, "by": cost.by}
+    return {"together": cost.together, **{key: value for key, value in rare.items() if value not in (None, 0, "")}}
 
 
 def _record(bench: BaseBench, question: Question, reply: Reply, longest: int) -> dict[str, Any]:

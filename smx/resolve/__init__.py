@@ -21,7 +21,7 @@ from smx.resolve.data import AskedScenes, Data, bench_of
 from smx.resolve.external_frames import imported_words, refuse_as_sampler
 from smx.resolve.frames import Frames
 from smx.resolve.inference import settle
-from smx.resolve.requests import PLACES, Roots, check_types, split
+from smx.resolve.requests import MODEL_OPTIONS, PLACES, Roots, check_types, split
 from smx.resolve.runs import make_run, run_path, unique
 from smx.resolve.training import recipe_of, trained_words
 from smx.resolve.weights import (
@@ -42,7 +42,7 @@ from smx.spec import EvalSpec, GenSpec, Recipe, TrainSpec, build, part_name, pla
 from smx.workspace import Workspace
 
 PARTS = 10  # items of a training
-__all__ = ["PLACES", "Resolver", "run_path", "unique"]
+__all__ = ["MODEL_OPTIONS", "PLACES", "Resolver", "run_path", "unique"]
 
 
 class Resolver:
@@ -113,10 +113,11 @@ class Resolver:
     def eval(self, request: Mapping[str, Any]) -> list[Run]:
         """An eval run, after the gen run that makes its sample set (where the model looks at frames)."""
         values, places = split(request, self._context.checkpoints)
+        options = values.pop(MODEL_OPTIONS, {})
         check_types("eval", values)
         asked = values.get("bench", "rooms")
         values["bench"] = self._data.bench_for(asked, values.get("bench_options") or {}, places)
-        chosen = choose(self._context, values.get("model", "tiny"), places)
+        chosen = choose(self._context, values.get("model", "tiny"), places, options=options)
         stands_in_for = {"bench": asked} if values["bench"] != asked else {}
         weights = weights_of(self._context, self.trained, chosen, places)
         model = with_weights(chosen, weights)
@@ -205,7 +206,9 @@ class Resolver:
             values |= {"sampler": "none", "frames": 0, "sampler_options": {}, "geometry": {}}
             values = {k: v for k, v in values.items() if k not in ("input", "frame_order")}
         if not model.needs_frames:
-            values = {k: v for k, v in values.items() if k not in ("blind", "loop", "decoding", "dtype")}
+            values = {k: v for k, v in values.items() if k != "blind"}
+        if not (model.needs_frames and model.computes_here):
+            values = {k: v for k, v in values.items() if k not in ("loop", "decoding", "dtype")}
         values["imported"] = sees and self._frames.imports.named(values.get("sampler", "uniform"))
         spec = build("eval", values)
         assert isinstance(spec, EvalSpec)

@@ -18,7 +18,7 @@ def settle(
     Decoding is the variant's where none is asked for. Precision: bfloat16, as checkpoints are published, where the
     work gets a GPU and the base model is read from a checkpoint; else float32.
     """
-    if not model.needs_frames:
+    if not (model.needs_frames and model.computes_here):
         return {}
     on_gpu = context.gpu and type(model).needs_checkpoint
     return {

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from smx.errors import UserError, nearest, unknown
 from smx.options import Options
-from smx.resolve import PLACES
+from smx.resolve import MODEL_OPTIONS, PLACES
 from smx.spec import SPECS, Variant, nest
 from smx.workspace.site import Site
 from smx.yamlfile import read_yaml
@@ -103,7 +103,8 @@ def _matches(request: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
 
 
 def _check_keys(keys: Mapping[str, Any], kind: str, where: str) -> None:
-    valid = [k for k in (*SPECS[kind].model_fields, *PLACES) if k not in ("kind", "variant", "imported")]
+    own = (MODEL_OPTIONS,) if kind == "eval" else ()
+    valid = [k for k in (*SPECS[kind].model_fields, *PLACES, *own) if k not in ("kind", "variant", "imported")]
     for key in keys:
         if key.split(".")[0] not in valid:
             raise UserError(f"{where}: unknown key {key!r}", nearest(key, valid, "valid keys"))

@@ -40,6 +40,7 @@ class Roots:
 
 
 PLACES = tuple(field.name for field in fields(Roots))
+MODEL_OPTIONS = "model_options"  # key of a request: options of the variant that may be set for a run (`per_run`)
 
 
 def from_workspace(request: Mapping[str, Any], root: Path) -> dict[str, Any]:
@@ -79,14 +80,19 @@ def split(request: Mapping[str, Any], checkpoints: Mapping[str, str]) -> tuple[d
 
 
 def check_types(kind: str, values: Mapping[str, Any]) -> None:
-    """Keys and types before any name is looked up. A variant's options come from its file alone."""
-    if "variant" in values:
-        raise UserError(
-            "a variant's options are not set run by run", "copy its file in experiments/models under a name of its own"
-        )
+    """Keys and types before any name is looked up. A variant's options come from its file, but for `MODEL_OPTIONS`."""
+    if "variant" in values or MODEL_OPTIONS in values:
+        raise not_run_by_run()
     if "imported" in values:
         raise UserError("'imported' is not set: the name of the sampler tells", "smx samples import DIR --as NAME")
     SPECS[kind].parse(dict(values), f"{kind} spec")
+
+
+def not_run_by_run() -> UserError:
+    """For options of a variant that decide what a model computes: a table names variants, so each has its file."""
+    return UserError(
+        "a variant's options are not set run by run", "copy its file in experiments/models under a name of its own"
+    )
 
 
 def _with_poses(geometry: Mapping[str, Any], poses: str | None) -> dict[str, Any]:

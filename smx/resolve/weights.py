@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from smx import plugins
@@ -14,7 +15,7 @@ from smx.errors import UserError, unknown
 from smx.models import BaseVLM
 from smx.resolve import adapters, hub_cache
 from smx.resolve.context import Context
-from smx.resolve.requests import Roots
+from smx.resolve.requests import Roots, not_run_by_run
 from smx.run import Run
 from smx.spec import TrainSpec, Variant
 from smx.workspace import Workspace
@@ -43,9 +44,21 @@ class Weights:
     adapter: Path | None = None  # a LoRA adapter that is merged into them
 
 
-def choose(context: Context, asked: str, places: Roots, *, trains: bool = False) -> ChosenWeights:
-    """The variant `asked` for, or its stand-in where its weights are nowhere and nothing is configured."""
+def choose(
+    context: Context,
+    asked: str,
+    places: Roots,
+    *,
+    trains: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> ChosenWeights:
+    """The variant `asked` for, or its stand-in where its weights are nowhere and nothing is configured.
+
+    `options`: those of it that are set for this run; `UserError` for any that decide what it computes.
+    """
     chosen = _with_weights(context, asked, places, trains=trains)
+    if options:
+        chosen = replace(chosen, variant=_set(chosen.variant, chosen.name, options))
     if places.allow_position_mismatch is None:
         return chosen
     return ChosenWeights(_allowing_mismatch(chosen.variant), chosen.name, chosen.stands_in_for)
@@ -182,6 +195,17 @@ def _of_cache(context: Context, name: str, repo: str) -> Path | None:
         return None
     context.say(f"Weights of {name}: {snapshot.name}, from the Hugging Face cache.")
     return snapshot.folder
+
+
+def _set(variant: Variant, name: str, options: Mapping[str, Any]) -> Variant:
+    """The variant with `options` of this run."""
+    base = plugins.load("models", variant.base)
+    if not set(options) <= base.per_run:
+        if base.per_run:
+            first = sorted(set(options) - base.per_run)[0]
+            raise unknown(f"option of {name!r} to set for a run:", first, base.per_run)
+        raise not_run_by_run()
+    return Variant.parse({**variant.model_dump(), **options}, f"model {name}")
 
 
 def _allowing_mismatch(variant: Variant) -> Variant:

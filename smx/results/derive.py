@@ -48,7 +48,8 @@ def derive(run: RunFolder, without: frozenset[int] = frozenset()) -> dict[str, A
 
 def _kind_of_result(spec: AnySpec, outcome: Outcome, run: RunFolder) -> dict[str, Any]:
     if isinstance(spec, EvalSpec):
-        return {"scores": _scores(spec, outcome, run)}
+        spent = _spent(outcome)
+        return {"scores": _scores(spec, outcome, run), **({"spent": spent} if spent else {})}
     if isinstance(spec, GenSpec):
         early = {item: r["data"]["ends_early"] for item, r in outcome.done.items() if "ends_early" in r["data"]}
         warnings = {item: r["data"]["warnings"] for item, r in sorted(outcome.done.items()) if "warnings" in r["data"]}
@@ -89,6 +90,19 @@ def _scores(spec: EvalSpec, outcome: Outcome, run: RunFolder) -> dict[str, Any]:
             "counts": counts(scored, bench.tasks(), bench.averages(), cut),
         }
     return found
+
+
+def _spent(outcome: Outcome) -> dict[str, Any]:
+    """Tokens and US dollars of all answers of an endpoint, and the models that it says have answered."""
+    records = [record for record in outcome.done.values() if "by" in record.get("used", {})]
+    if not records:
+        return {}
+    priced = [record["used"]["dollars"] for record in records if "dollars" in record["used"]]
+    return {
+        **{key: sum(record["data"][key] for record in records) for key in ("prompt_tokens", "new_tokens")},
+        **({"dollars": round(sum(priced), 6)} if priced else {}),
+        "by": sorted({record["used"]["by"] for record in records}),
+    }
 
 
 def question_of(item: str, data: Mapping[str, Any]) -> Question:
