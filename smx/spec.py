@@ -182,6 +182,9 @@ class Variant(Options):
     base: str = Field(description="base model; smx list models")
     description: str = Field("", description="one line for smx list models")
     checkpoint: str | None = Field(None, description="hub id or folder of the published weights")
+    parts: dict[str, str] = Field(
+        default_factory=dict, description="parts that the checkpoint lacks -> hub id or folder of their weights"
+    )
     decoding: DecodingRule = Field("greedy", description="how eval decodes; checkpoint: as published")
     stand_in: str | None = Field(None, description="variant that serves where nothing is configured at all")
 

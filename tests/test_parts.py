@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.commands import smx
 from test_qwen3 import PIXELS, folder  # noqa: F401  # a fixture: a checkpoint of Qwen3-VL
 from test_vggt import SMALL, VARIANTS
 
 from smx import plugins
 from smx.errors import UserError
 from smx.models import WHOLE, BaseVLM, TrainableRunner
+from smx.models._spatial_mllm.config import ENCODER
 from smx.models._vlm.checkpoint_json import MEMORY
+from smx.models._vlm.parts import part_of
 from smx.resolve.training import recipe_of, trained_words
 
+GOLDEN = Path("golden/spatial_mllm_tiny")
 REAL = ["qwen2_5_vl", "qwen3_vl", "spatial_mllm"]
 
 
@@ -60,7 +67,7 @@ def test_a_part_of_qwen3_is_as_large_as_was_said(folder: Path) -> None:  # noqa:
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 def test_a_part_of_a_spatial_mllm_is_as_large_as_was_said(options: dict[str, Any], fixtures: Path) -> None:
     """Lost otherwise: a connector that no checkpoint brings, or the layers of VGGT that are read, are not counted."""
-    require_same_sizes(base("spatial_mllm", **SMALL, **options), fixtures / "golden/spatial_mllm_tiny")
+    require_same_sizes(base("spatial_mllm", **SMALL, **options), fixtures / GOLDEN)
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -135,3 +142,68 @@ def test_what_is_trained_is_said_with_its_rates_and_sizes() -> None:
     words = "llm at 7e-06, merger at 2e-05: 1,200 of 1,239 parameters; frozen: connector, vision, vggt"
     assert trained_words(model, rates, sizes) == words
     assert trained_words(model, rates, {}) == "llm at 7e-06, merger at 2e-05; frozen: connector, vision, vggt"
+
+
+# --- a model that begins with a Qwen2.5-VL and a VGGT
+
+
+@pytest.fixture
+def apart(fixtures: Path, tmp_path: Path) -> Path:
+    """The fixture's checkpoint as it would be before its training: `qwen` and `vggt`, without a connector."""
+    golden = fixtures / GOLDEN
+    config = json.loads((golden / "config.json").read_text())
+    sizes = config.pop("spatial_config")
+    config.pop("connector_config")
+    config |= {"model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"]}
+    tensors = load_file(golden / "model.safetensors")
+    vggt = {name.removeprefix(ENCODER): weight for name, weight in tensors.items() if name.startswith(ENCODER)}
+    qwen = {name: weight for name, weight in tensors.items() if not name.startswith((ENCODER, "connector."))}
+    for name, weights, content in (("qwen", qwen, config), ("vggt", vggt, sizes)):
+        (tmp_path / name).mkdir()
+        save_file(weights, tmp_path / name / "model.safetensors")
+        (tmp_path / name / "config.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_a_training_begins_with_a_qwen_and_a_vggt(apart: Path, fixtures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost otherwise: the paper's training cannot be started, only its result fine-tuned."""
+    lab = apart / "lab"
+    (lab / "experiments/models").mkdir(parents=True)
+    monkeypatch.chdir(lab)
+    text = (Path(__file__).parents[1] / "experiments/models/spatialmllm-base.yaml").read_text()
+    small = "pixels: [3136, 9800]\n" + text.replace("decoding: checkpoint\n", "")
+    (lab / "experiments/models/small.yaml").write_text(small)
+    ids = ("Qwen/Qwen2.5-VL-3B-Instruct", apart / "qwen"), ("facebook/VGGT-1B", apart / "vggt")
+    places = ", ".join(f"{identity}: {at}" for identity, at in ids)
+    (lab / "experiments/site.yaml").write_text(f"checkpoints: {{{places}}}\n")
+    typed = ("--frames", "4", "--steps", "2", "--set", "data_options.rooms={train_scenes: 1, frames: 24}")
+    assert smx("train", "--model", "small", *typed, "--set", "recipe.batch=1", "--set", "recipe.lr=0.01") == 0
+    [run] = (lab / "runs/train").iterdir()
+    record = json.loads((run / "spec.json").read_text())
+    assert {"checkpoint", "vggt"} <= record["inputs"].keys()
+    made, golden = (load_file(at / "model.safetensors") for at in (run / "checkpoint", fixtures / GOLDEN))
+    assert made.keys() == golden.keys()
+    changed = {part_of(name) for name in made if not torch.equal(made[name], golden[name].to(made[name].dtype))}
+    assert changed == {"llm", "merger", "connector"}
+    again = base("spatial_mllm", **SMALL, rope={"temporal": "index"})
+    again.check(run / "checkpoint")
+    assert not again.load(run / "checkpoint", seed=0, device="cpu", dtype="float32").untrained
+
+
+def test_base_parts_are_looked_at_before_the_queue(apart: Path, fixtures: Path) -> None:
+    """Lost otherwise: a night in the queue for a folder that holds no VGGT."""
+    model = base("spatial_mllm", **SMALL)
+    model.beside({"vggt": apart / "vggt"}).check(apart / "qwen")
+    require_same_sizes(model.beside({"vggt": apart / "vggt"}), apart / "qwen")
+    with pytest.raises(UserError, match=r"parts: \{vggt: facebook/VGGT-1B\}"):
+        model.check(apart / "qwen")
+    with pytest.raises(UserError, match=r"holds a 'qwen2_5_vl', no VGGT"):
+        model.beside({"vggt": apart / "qwen"}).check(apart / "qwen")
+    whole = fixtures / GOLDEN
+    assert (model.lacks(whole), model.lacks(apart / "qwen")) == ((), ("vggt",))
+    weights = load_file(apart / "vggt/model.safetensors")
+    save_file({k: v for k, v in weights.items() if "camera_token" not in k}, apart / "vggt/model.safetensors")
+    with pytest.raises(
+        UserError, match=r"1 of the .* missing, first spatial_encoder.vggt_model.aggregator.camera_token"
+    ):
+        model.beside({"vggt": apart / "vggt"}).check(apart / "qwen")

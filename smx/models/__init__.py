@@ -189,6 +189,14 @@ class BaseVLM(Options):
         """Part of the model -> why training cannot change it in this configuration; "" where it can."""
         return {WHOLE: ""} if self.trainable else {}
 
+    def lacks(self, checkpoint: Path) -> tuple[str, ...]:
+        """Parts that a checkpoint does not hold and that have folders of their own: `parts:` in the variant's file."""
+        return ()
+
+    def beside(self, parts: Mapping[str, Path]) -> Self:
+        """These options, told in which folders such parts are."""
+        return self
+
     def sizes(self, checkpoint: Path | None) -> Mapping[str, int]:
         """Part -> numbers in it, of the model that `load` makes. Without torch; empty where nothing tells."""
         return {}

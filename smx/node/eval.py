@@ -31,6 +31,7 @@ def work(shard: Shard) -> None:
     bench: BaseBench = plugins.load("benches", spec.bench).parse(spec.bench_options, f"bench {spec.bench}")
     questions = {q.id: q for q in bench.questions(shard.path("bench"))}
     model: BaseVLM = Variant.model_validate(spec.variant).options()
+    model = model.beside(shard.parts(model))
     examples: list[tuple[Query, str]] = []
     info: dict[str, Any] = {}
     if model.needs_training_answers:

@@ -7,7 +7,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smx.atomic_io import write_json
 from smx.errors import SceneError, UserError, no_space
@@ -16,6 +16,9 @@ from smx.processes import this_process
 from smx.run import Item
 from smx.runfolder import AttemptFolder, ShardFolder, now, probe
 from smx.spec import AnySpec
+
+if TYPE_CHECKING:
+    from smx.models import BaseVLM
 
 _OWN = Path(__file__).parent.parent  # not any folder called smx: a checkout of that name may hold the environment
 
@@ -39,6 +42,10 @@ class Shard:
         """Where an input is on this machine."""
         place = self.paths.get(role)
         return None if place is None else Path(place)
+
+    def parts(self, model: BaseVLM) -> dict[str, Path]:
+        """Folders of the parts of a model that its checkpoint lacks."""
+        return {part: place for part in model.parts() if (place := self.path(part)) is not None}
 
     def begin(self, item: str) -> float:
         """Say that computing `item` starts now; returns the clock for `succeed`."""

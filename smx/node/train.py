@@ -45,6 +45,7 @@ def work(shard: Shard) -> None:
 
 def _train(shard: Shard, spec: TrainSpec, stop: StepStop, rank: int, watchdog: Watchdog) -> None:
     model: BaseVLM = Variant.model_validate(spec.variant).options()
+    model = model.beside(shard.parts(model))
     run = shard.attempt.run.path
     lesson = data.find(shard, model)
     data.fix(lesson, run, run.name, leads=shard.leads)

@@ -248,6 +248,7 @@ def _is_there(weights: Weights) -> bool:
 def _paths(weights: Weights) -> dict[str, Path | None]:
     """As in `Run`."""
     paths: dict[str, Path | None] = {"checkpoint": weights.folder}
+    paths |= weights.parts
     return paths if weights.adapter is None else {**paths, "adapter": weights.adapter}
 
 

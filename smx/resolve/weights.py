@@ -42,6 +42,7 @@ class Weights:
     asked_right: str = ""  # the options of `smx eval` that ask the weights of a named train run as they were trained
     source: hub_cache.Snapshot | None = None  # where they are one of the Hugging Face cache
     adapter: Path | None = None  # a LoRA adapter that is merged into them
+    parts: Mapping[str, Path] = field(default_factory=dict)  # folders of parts that `folder` lacks
 
 
 def choose(
@@ -80,7 +81,24 @@ def weights_of(context: Context, trained: Mapping[str, Run], chosen: ChosenWeigh
         base = _base_of(context, path, chosen)
         digests = {"checkpoint": checkpoint_digest(base), "adapter": checkpoint_digest(path)}
         return Weights(base, digests, source=hub_cache.of_folder(base), adapter=path)
-    return Weights(path, {"checkpoint": checkpoint_digest(path)}, source=hub_cache.of_folder(path))
+    parts = _parts_beside(context, path, chosen)
+    digests = {name: checkpoint_digest(folder) for name, folder in {"checkpoint": path, **parts}.items()}
+    return Weights(path, digests, source=hub_cache.of_folder(path), parts=parts)
+
+
+def _parts_beside(context: Context, checkpoint: Path, chosen: ChosenWeights) -> dict[str, Path]:
+    """Folders of the parts that a checkpoint lacks and the variant names."""
+    parts = {}
+    for part in chosen.variant.options().lacks(checkpoint):
+        if named := chosen.variant.parts.get(part):
+            folder = _elsewhere(context, f"{part} of {chosen.name}", named)
+            if folder is None:
+                raise UserError(
+                    f"{chosen.name!r} begins with {checkpoint} and {named}, which is not here",
+                    f"{hub_cache.download(named)}   (or in experiments/site.yaml:  checkpoints: {{{named}: DIR}})",
+                )
+            parts[part] = folder
+    return parts
 
 
 def is_here(context: Context, given: str) -> bool:
@@ -170,13 +188,18 @@ def _read(workspace: Workspace, name: str) -> Variant:
 def _find(context: Context, variant: Variant, name: str, places: Roots) -> Path | None:
     if places.checkpoint:
         return _given(context, name, places.checkpoint)
-    for key in (name, variant.checkpoint):
-        if key and key in context.checkpoints:
-            return Path(expanded(context.checkpoints[key]))
-    own = variant.checkpoint
-    if own and own.startswith(("/", ".", "~")):
+    if name in context.checkpoints:
+        return Path(expanded(context.checkpoints[name]))
+    return _elsewhere(context, name, variant.checkpoint) if variant.checkpoint else None
+
+
+def _elsewhere(context: Context, name: str, own: str) -> Path | None:
+    """The folder that a variant's file means by a path or a hub id."""
+    if own in context.checkpoints:
+        return Path(expanded(context.checkpoints[own]))
+    if own.startswith(("/", ".", "~")):
         return context.workspace.root / expanded(own)
-    return _of_cache(context, name, own) if own else None
+    return _of_cache(context, name, own)
 
 
 def _given(context: Context, name: str, given: str) -> Path:
@@ -233,7 +256,7 @@ def with_weights(chosen: ChosenWeights, weights: Weights) -> BaseVLM:
     options: BaseVLM = chosen.variant.options()
     if weights.trained_as is not None:
         return options.like(type(options).parse(_options(weights.trained_as), "the training's variant"))
-    return options.at(weights.folder)
+    return options.beside(weights.parts).at(weights.folder)
 
 
 def check_adapter(model: BaseVLM, weights: Weights) -> None:

@@ -19,9 +19,10 @@ from smx.models._qwen3_vl import checkpoint as qwen3_checkpoint
 from smx.models._qwen3_vl import model as qwen3
 from smx.models._qwen3_vl.options import Qwen3Options
 from smx.models._spatial_mllm import config as spatial_config
-from smx.models._spatial_mllm.loading import language_model, read, spatial_features
+from smx.models._spatial_mllm.loading import language_model, spatial_features
 from smx.models._spatial_mllm.options import SpatialOptions
 from smx.models._spatial_mllm.runner import SpatialVLM
+from smx.models._spatial_mllm.tensors import read
 from smx.models._vggt.config import DENSE_CHANNELS, shapes
 from smx.models._vggt.dense_head import DenseHead
 from smx.models._vlm import checkpoint, loading

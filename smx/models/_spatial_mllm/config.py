@@ -15,6 +15,7 @@ from smx.errors import UserError, closest, unknown
 from smx.models._vggt.config import PARTS, VGGTConfig, shapes
 from smx.models._vlm import checkpoint, config_checks
 from smx.models._vlm.checkpoint import current_name
+from smx.models._vlm.checkpoint_json import read_json
 from smx.models._vlm.parts import sizes
 from smx.models._vlm.prompt import KEYS
 
@@ -25,6 +26,7 @@ MODEL_TYPE = "spatial-mllm"
 ARCHITECTURE = "SpatialMLLMForConditionalGeneration"
 ENCODER = "spatial_encoder.vggt_model."
 CONNECTOR = "connector."
+LAST = -1  # layer of the aggregator
 CONNECTORS = ("mlp_add", "spatial_merge")
 OWN_KEYS = ("model_type", "spatial_config", "connector_config")  # the rest of config.json is a Qwen2.5-VL's
 # The tracker, what DINOv2 was trained with, and what smx adds for features that were never published.
@@ -41,6 +43,12 @@ class SpatialConfig:
     vggt: VGGTConfig
     layer: int  # of the aggregator, whose tokens go into the connector
     connector: str
+    vggt_folder: Path | None = None  # of VGGT alone, beside a plain Qwen2.5-VL: there is no connector yet
+
+    @property
+    def sources(self) -> tuple[tuple[Path, str], ...]:
+        """Folders that hold tensors, each with what stands before their names in a Spatial-MLLM."""
+        return ((self.folder, ""),) if self.vggt_folder is None else ((self.folder, ""), (self.vggt_folder, ENCODER))
 
     @property
     def hidden(self) -> int:
@@ -73,14 +81,25 @@ class SpatialConfig:
         return self.merge**2 * pair * self.vggt.width
 
 
-def read_config(folder: Path) -> SpatialConfig:
-    """`UserError` where it is another architecture, or names sizes or a connector that cannot be built."""
+def lacks_vggt(folder: Path) -> bool:
+    """Whether a checkpoint is a plain Qwen2.5-VL, from which a Spatial-MLLM can begin once VGGT is beside it."""
+    return checkpoint.content_of_config(folder).get("model_type") == checkpoint.MODEL_TYPE
+
+
+def read_config(folder: Path, vggt: Path | None = None) -> SpatialConfig:
+    """`UserError` where it is another architecture, or names sizes or a connector that cannot be built.
+
+    `vggt`: the folder of VGGT's own weights, where `folder` is a plain Qwen2.5-VL.
+    """
     config = checkpoint.content_of_config(folder)
+    if vggt is not None and config.get("model_type") == checkpoint.MODEL_TYPE:
+        return _of_base_parts(folder, checkpoint.read_config(folder), vggt)
     if config.get("model_type") != MODEL_TYPE:
         found = ", ".join(map(str, config.get("architectures") or [])) or "no architecture named"
         raise UserError(
             f"{folder} holds a {config.get('model_type')!r} ({found})",
-            f"expected model_type {MODEL_TYPE!r} ({ARCHITECTURE}); base qwen2_5_vl reads plain Qwen2.5-VL",
+            f"expected model_type {MODEL_TYPE!r} ({ARCHITECTURE}); base qwen2_5_vl reads plain Qwen2.5-VL, and a "
+            "variant with `parts: {vggt: facebook/VGGT-1B}` begins with one (spatialmllm-base)",
         )
     where = f"{folder}/config.json"
     for key in OWN_KEYS[1:]:
@@ -91,20 +110,38 @@ def read_config(folder: Path) -> SpatialConfig:
         raise unknown("connector_type", str(connector), CONNECTORS, f"it stands in {where}")
     qwen = {key: value for key, value in config.items() if key not in OWN_KEYS}
     config_checks.refuse_odd_sizes(folder, qwen)
-    vggt = VGGTConfig.read(config["spatial_config"], f"{where}, spatial_config")
+    vggt_config = VGGTConfig.read(config["spatial_config"], f"{where}, spatial_config")
+    _refuse_other_patches(where, qwen, vggt_config)
+    layer = vggt_config.layer(config["connector_config"].get("spatial_embeds_layer_idx", LAST), where)
+    return SpatialConfig(folder, qwen, vggt_config, layer, connector)
+
+
+def _of_base_parts(folder: Path, config: dict[str, Any], vggt: Path) -> SpatialConfig:
+    """A Spatial-MLLM that begins: a plain Qwen2.5-VL and a VGGT, whose last layer the published connector reads."""
+    where = f"{vggt}/config.json"
+    values = read_json(vggt / "config.json", "give a folder with config.json and model.safetensors of VGGT-1B")
+    if "embed_dim" not in values:
+        raise UserError(
+            f"{vggt} holds a {values.get('model_type')!r}, no VGGT", "expected img_size, patch_size, embed_dim"
+        )
+    sizes_of_vggt = VGGTConfig.read(values, where)
+    qwen = {key: value for key, value in config.items() if key not in OWN_KEYS}
+    _refuse_other_patches(where, qwen, sizes_of_vggt)
+    return SpatialConfig(folder, qwen, sizes_of_vggt, sizes_of_vggt.layer(LAST, where), CONNECTORS[0], vggt)
+
+
+def _refuse_other_patches(where: str, qwen: dict[str, Any], vggt: VGGTConfig) -> None:
     patch = qwen["vision_config"].get("patch_size", 14)
     if patch != vggt.patch_size:
         raise UserError(
             f"{where}: Qwen's patches are {patch} pixels, VGGT's {vggt.patch_size}",
             "expected the same: their tokens are added one to one",
         )
-    layer = vggt.layer(config["connector_config"].get("spatial_embeds_layer_idx", -1), where)
-    return SpatialConfig(folder, qwen, vggt, layer, connector)
 
 
 def check(folder: Path, options: SpatialOptions, base: str) -> None:
     """`UserError` naming what was found and what was expected, for the first thing that does not fit."""
-    config = read_config(folder)
+    config = read_config(folder, options.vggt_folder)
     checkpoint.refuse_other_positions(folder, options, base)
     checkpoint.refuse_pose(config.qwen, options)
     if not config.speaks_bytes:
@@ -115,7 +152,11 @@ def check(folder: Path, options: SpatialOptions, base: str) -> None:
 def check_tensors(config: SpatialConfig, options: SpatialOptions) -> None:
     """`UserError` where the headers do not hold what the config says, for every part that `options` read."""
     folder = config.folder
-    found = {spatial_name(name): shape for name, shape in checkpoint.tensors(folder).items()}
+    found = {
+        spatial_name(before + name): shape
+        for source, before in config.sources
+        for name, shape in checkpoint.tensors(source).items()
+    }
     expected = dict(checkpoint.expected_shapes(config.qwen))
     if config.tied:
         found.setdefault("lm_head.weight", expected["lm_head.weight"])
@@ -128,7 +169,7 @@ def check_tensors(config: SpatialConfig, options: SpatialOptions) -> None:
                 needed.add(ENCODER + name)
     connector = connector_shapes(config, found)
     expected |= connector
-    if options.connects() and options.connector == config.connector:
+    if options.connects() and options.connector == config.connector and config.vggt_folder is None:
         needed |= connector.keys()
     missing = sorted(needed - found.keys())
     if missing:
@@ -186,7 +227,8 @@ def _connector_size(config: SpatialConfig, options: SpatialOptions) -> dict[str,
     if options.connector == "spatial_merge":
         merged = config.merge**2 * width
         return {"connector": 2 * width + _linear(merged, merged) + _linear(merged, hidden)}
-    found = checkpoint.tensors(config.folder) if options.connector == config.connector else {}
+    brings = options.connector == config.connector and config.vggt_folder is None
+    found = checkpoint.tensors(config.folder) if brings else {}
     brought = {spatial_name(name): shape for name, shape in found.items()}
     inner = brought.get(CONNECTOR + "mlp.0.weight", (tubelet,))[0]
     joined = _linear(hidden, hidden // 2) + _linear(hidden, hidden - hidden // 2) if options.features == "cat" else 0

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from torch import Tensor
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
-from smx.models._spatial_mllm.config import CONNECTOR, ENCODER, SpatialConfig, read_config, spatial_name
+from smx.models._spatial_mllm.config import CONNECTOR, ENCODER, SpatialConfig, read_config
 from smx.models._spatial_mllm.model import SpatialFeatures, fresh_weights
 from smx.models._spatial_mllm.options import SpatialOptions
 from smx.models._spatial_mllm.runner import SpatialRunner
+from smx.models._spatial_mllm.tensors import read_all
 from smx.models._vlm import loading
-from smx.models._vlm.checkpoint import weight_files
 from smx.models._vlm.prompt import Prompts
 from smx.models._vlm.runner import without_progress_bars
 
@@ -29,7 +26,7 @@ def from_folder(
 
     Weights of a connector that the checkpoint does not have are drawn from `seed`, and the runner is `untrained`.
     """
-    config = read_config(folder)
+    config = read_config(folder, options.vggt_folder)
     vlm, why = language_model(config, options, device, dtype)
     spatial, fresh = spatial_features(config, options, seed, device, dtype)
     prompts = Prompts.of_bytes(config.qwen) if config.speaks_bytes else Prompts.read(folder / "tokenizer.json")
@@ -48,7 +45,7 @@ def language_model(config: SpatialConfig, options: SpatialOptions, device: str, 
     """(transformers' Qwen2.5-VL with the checkpoint's weights, the reason for its attention backend)."""
     architecture = Qwen2_5_VLForConditionalGeneration
     attention, why = loading.choose_attention(options, device, dtype)
-    weights = dict(read(config.folder, lambda name: name.startswith(("model.", "lm_head."))))
+    weights = dict(read_all(config, lambda name: name.startswith(("model.", "lm_head."))))
     built = Qwen2_5_VLConfig(**config.qwen)
     built.tie_word_embeddings = config.tied
     with without_progress_bars():
@@ -68,13 +65,13 @@ def spatial_features(
     config: SpatialConfig, options: SpatialOptions, seed: int, device: str, dtype: str
 ) -> tuple[SpatialFeatures, list[str]]:
     """(VGGT's parts that are read and the connector, names of its weights that `seed` made). Heads stay float32."""
-    connector = dict(read(config.folder, lambda name: name.startswith(CONNECTOR)))
+    connector = dict(read_all(config, lambda name: name.startswith(CONNECTOR)))
     reads = options.connector == config.connector
     inner = connector[CONNECTOR + "mlp.0.weight"].shape[0] if reads and connector else config.tubelet_width
     with torch.device("meta"):
         spatial = SpatialFeatures(config, options, inner)
     wanted = {name for name, _ in spatial.vggt.named_parameters()}
-    found = read(config.folder, lambda name: name.removeprefix(ENCODER) in wanted)
+    found = read_all(config, lambda name: name.removeprefix(ENCODER) in wanted)
     parts = {name.removeprefix(ENCODER): weight for name, weight in found}
     spatial.vggt.load_state_dict(parts, assign=True)
     own = dict(spatial.connector.named_parameters())
@@ -91,12 +88,3 @@ def spatial_features(
     if "camera_head" in spatial.vggt:
         spatial.vggt["camera_head"].float()
     return spatial, fresh
-
-
-def read(folder: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of a checkpoint, by names as smx spells them; only what is `wanted` is read from disk."""
-    for file in weight_files(folder):
-        with safe_open(folder / file, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 - not a dict
-                if wanted(spatial_name(name)):
-                    yield spatial_name(name), weights.get_tensor(name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import model_validator
+from pydantic import PrivateAttr, model_validator
 
 from smx.models._vlm.options import QwenOptions
 from smx.tokens import PATCH
@@ -20,6 +21,19 @@ class SpatialOptions(QwenOptions):
 
     features: Literal["fused", "2d", "3d", "cat", "camera"] = "fused"
     connector: Literal["mlp_add", "spatial_merge"] = "mlp_add"
+
+    _vggt_folder: Path | None = PrivateAttr(None)  # a place, no option: it is no part of what is hashed
+
+    @property
+    def vggt_folder(self) -> Path | None:
+        """VGGT's own weights, for a checkpoint that has none."""
+        return self._vggt_folder
+
+    def beside(self, parts: Mapping[str, Path]) -> Self:
+        """VGGT's folder, where it is one of its own."""
+        made = self.model_copy()
+        made._vggt_folder = parts.get("vggt", self._vggt_folder)
+        return made
 
     @model_validator(mode="after")
     def _connector_fits(self) -> SpatialOptions:

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from smx.errors import UserError
-from smx.models._spatial_mllm.config import CONNECTOR, ENCODER, public_name, spatial_name
-from smx.models._vlm.checkpoint import weight_files
+from smx.models._spatial_mllm.config import ARCHITECTURE, CONNECTOR, ENCODER, LAST, MODEL_TYPE, public_name
+from smx.models._spatial_mllm.tensors import read_all
 from smx.models._vlm.checkpoint_json import read_json
 
 if TYPE_CHECKING:
@@ -30,10 +29,18 @@ def save_weights(vlm: Any, spatial: SpatialFeatures, folder: Path, shard: int = 
     was loaded from, so that the reference finds every part. `UserError` where that one is gone.
     """
     source = spatial.config.folder
-    if not (source / "config.json").is_file():
-        raise UserError(f"{source} is gone: VGGT's weights are copied from it", "put the checkpoint back, then go on")
+    for part, _ in spatial.config.sources:
+        if not (part / "config.json").is_file():
+            raise UserError(f"{part} is gone: weights are copied from it", "put the checkpoint back, then go on")
     _write_shards(_tensors(vlm, spatial), folder, shard)
     config = read_json(source / "config.json", "")
+    if spatial.config.vggt_folder is not None:
+        config |= {
+            "model_type": MODEL_TYPE,
+            "architectures": [ARCHITECTURE],
+            "spatial_config": read_json(spatial.config.vggt_folder / "config.json", ""),
+            "connector_config": {"spatial_embeds_layer_idx": LAST},
+        }
     config["connector_config"]["connector_type"] = spatial.options.connector
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if (source / "generation_config.json").is_file():
@@ -49,13 +56,11 @@ def _tensors(vlm: Any, spatial: SpatialFeatures) -> Iterator[tuple[str, Tensor]]
     replaced = spatial.options.connector != spatial.config.connector  # then what is named alike is of the other one
     for name, weight in trained.items():
         yield name, weight.detach().cpu().contiguous()
-    for file in weight_files(spatial.config.folder):
-        with safe_open(spatial.config.folder / file, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 - not a dict
-                ours = spatial_name(name)
-                kept = ours.startswith(ENCODER) or (ours.startswith(CONNECTOR) and not replaced)
-                if kept and ours not in trained:
-                    yield ours, weights.get_tensor(name)
+    for name, weight in read_all(
+        spatial.config,
+        lambda ours: ours.startswith(ENCODER) or (ours.startswith(CONNECTOR) and not replaced and ours not in trained),
+    ):
+        yield name, weight
 
 
 def _write_shards(tensors: Iterator[tuple[str, Tensor]], folder: Path, limit: int) -> None:

@@ -23,7 +23,7 @@ from smx.geometry.align import similarity
 from smx.geometry.cameras import inverse
 from smx.geometry.source import PointMap
 from smx.geometry.view import GeometryOptions
-from smx.models._spatial_mllm.loading import read
+from smx.models._spatial_mllm.tensors import read
 from smx.models._vggt.checkpoint import read_config
 from smx.models._vggt.dense_head import DenseHead
 from smx.models._vggt.network import Aggregator, CameraHead

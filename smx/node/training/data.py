@@ -97,7 +97,7 @@ def fix(data: TrainingData, folder: Path, run: str, *, leads: bool) -> None:
     raise UserError(
         f"{run} began with {before['scenes']}, and now there are {data.coverage}: {change}. Two sets of data are no "
         "one training",
-        f"put the data back as they were; or start anew: rm -r {folder.parent}  and the same command again",
+        f"put the data back as they were; or start anew: smx rm {run}  and the same command again",
     )
 
 
