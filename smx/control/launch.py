@@ -57,12 +57,13 @@ class Launch:
     decisions: list[Decision]
     runs: list[RunRow] = field(default_factory=list)  # those asked for, as they are now; none of a dry run
     requested: list[str] = field(default_factory=list)  # fingerprint of each request's run, in their order
+    in_doubt: bool = False  # of nothing that was handed over it is known whether it was taken
 
     @property
     def ended_well(self) -> bool:
         """False when any run that was asked for did not end well; one that still goes on is no failure."""
         whole = all(decision.action != "damaged" for decision in self.decisions)
-        return whole and all(row.state in (RunState.done, *LIVE) for row in self.runs)
+        return whole and not self.in_doubt and all(row.state in (RunState.done, *LIVE) for row in self.runs)
 
 
 def combinations(kind: str, keys: Mapping[str, Any]) -> list[Request]:
@@ -129,7 +130,11 @@ def launch(
         listener.decided(decisions)
         batch = Batch(decisions, name, executor, options.shards, options.max_failed, canary=options.canary)
         carry_out(workspace, registry, [batch], options, listener)
-        return Launch(decisions, [] if options.dry_run else asked_for(registry, decisions), asked)
+        if options.dry_run:
+            return Launch(decisions, requested=asked)
+        if doubt := in_doubt(registry, decisions):
+            listener.say("whether any of it was taken is not known: smx status goes on looking for it by its name")
+        return Launch(decisions, asked_for(registry, decisions), asked, doubt)
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,13 @@ def carry_out(
 def asked_for(registry: Registry, decisions: Sequence[Decision]) -> list[RunRow]:
     """The runs somebody asked for, as the registry has them now."""
     return [row for d in decisions if d.asked and (row := registry.run(d.run.fingerprint))]
+
+
+def in_doubt(registry: Registry, decisions: Sequence[Decision]) -> bool:
+    """Whether nobody can say of any run that was started that its scheduler took it."""
+    started = [registry.attempts(d.run.fingerprint)[-1:] for d in decisions if d.action == "run"]
+    unsure = [bool(a and a[0].live and a[0].unknown_since and a[0].handle and not a[0].job) for a in started]
+    return bool(unsure) and all(unsure)
 
 
 def _resolved(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from smx import plugins
 from smx.control.cancel import SOON, STOPPING, still_live, with_dependants
 from smx.control.code_changes import change_of, with_todays_code
-from smx.control.launch import Batch, Launch, LaunchOptions, asked_for, carry_out
+from smx.control.launch import Batch, Launch, LaunchOptions, asked_for, carry_out, in_doubt
 from smx.control.plan import Decision, decide
 from smx.control.progress import Listener
 from smx.control.reservations import executor_for
@@ -89,7 +89,8 @@ def retry(
             if missing := warnings(workspace):
                 listener.say(f"warning: {missing} (smx doctor)")
         carry_out(workspace, registry, batches, options, listener)
-        return Launch(decisions, [] if dry_run else asked_for(registry, decisions))
+        rows = [] if dry_run else asked_for(registry, decisions)
+        return Launch(decisions, rows, in_doubt=not dry_run and in_doubt(registry, decisions))
 
 
 def _candidates(

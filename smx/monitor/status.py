@@ -206,7 +206,8 @@ def _failures(status: Status, width: int) -> list[str]:
     if items:
         plural = "s" if runs > 1 else ""
         found += ["", f"{runs} run{plural} done but for {items} failed item{'s' if items > 1 else ''}"]
-    if status.failures or items:
+    # What waited for a cancelled run is nobody's failure, and smx retry leaves it alone.
+    if items or any(group.kind != "dependency" or not status.stopped for group in status.failures):
         found.append("again, only what failed: smx retry")
     if status.bad_nodes:
         nodes = ", ".join(f"{node.name} ({node.failures})" for node in status.bad_nodes[:6])

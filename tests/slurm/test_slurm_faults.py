@@ -180,7 +180,7 @@ def test_controller_gone_while_sbatch_runs(
     with monkeypatch.context() as patch:
         patch.setenv("PATH", fake_sbatch(tmp_path / "bin", script))
         try:
-            assert on_slurm(lab, *ONE) == 0
+            assert on_slurm(lab, *ONE) == 1
             runs, attempts, unknown = look(lab)
             assert (runs[0].state, bool(attempts[0].unknown_since), bool(unknown)) == ("waiting", True, True)
         finally:
@@ -244,7 +244,7 @@ def test_what_sbatch_said_instead_of_an_id_is_told(
     """A wrapper of the site that only prints its news: no job, and its words are why; the same command tries again."""
     with monkeypatch.context() as patch:
         patch.setenv("PATH", fake_sbatch(tmp_path / "bin", 'echo "Submissions are closed until 5 May"'))
-        assert on_slurm(lab, *ONE) == 0
+        assert on_slurm(lab, *ONE) == 1
     settle(lab)
     (attempt,) = look(lab)[1]
     assert attempt.failure
@@ -264,7 +264,7 @@ def test_a_job_that_appears_after_its_answer_was_lost_can_be_stopped(
         late = f'printf "%s\\n" "$PWD" "$@" > {asked}\necho "{TIMED_OUT}" >&2\nexit 1'
         patch.setenv("PATH", fake_sbatch(tmp_path / "bin", late))
         site(lab, {"lost_after": 300})
-        assert on_slurm(lab, *ONE) == 0
+        assert on_slurm(lab, *ONE) == 1
     # The workspace's name has a newline: the script and its options are the lines after it.
     folder, _, options = asked.read_text().rpartition("\n--parsable\n")
     subprocess.run(["sbatch", "--parsable", *options.split()], cwd=folder, check=True)

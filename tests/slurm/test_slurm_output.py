@@ -73,12 +73,20 @@ def test_each_state_means_one_thing() -> None:
     [
         ("(Priority)", "others are before it"),
         ("((ReqNodeNotAvail, UnavailableNodes:cs[100,101,102]))", "nodes it needs are down or reserved"),
-        ("(Nodes required for job are DOWN, DRAINED or reserved)", "Nodes required for job are DOWN, DRAINED"),
+        ("(Nodes required for job are DOWN, DRAINED or reserved)", "nodes it needs are down or reserved"),
+        ("launch failed requeued held", "its node could not start it"),
+        ("NonZeroExitCode", "it ended with an error"),
+        ("QOSMaxCpuPerUserLimit", "it would take more CPUs than this QOS allows for a user"),
+        ("AssocGrpCPURunMinutesLimit", "it would take more CPU time of running jobs than the account allows in all"),
+        ("QOSMinGRES", "it asks for fewer GPUs than this QOS wants"),
+        ("MaxMemPerLimit", 'SLURM says "MaxMemPerLimit"'),
+        ("SomethingNew, of 2030", 'SLURM says "SomethingNew, of 2030"'),
+        ("", ""),
         ("QOSMaxGRESPerUser", "you use as many GPUs"),
     ],
 )
 def test_reasons_are_words(text: str, start: str) -> None:
-    """`smx why` speaks plainly; what it does not know it passes on."""
+    """`smx why` speaks plainly; what it does not know it quotes as SLURM's."""
     assert states.reason(text).startswith(start)
 
 

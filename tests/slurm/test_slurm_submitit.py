@@ -60,7 +60,7 @@ def test_a_job_whose_id_was_never_told_is_one_all_the_same(
         (tmp_path / "bin" / "squeue").chmod(0o755)
         (tmp_path / "bin" / "sacct").write_text("#!/bin/sh\nexit 1\n")
         (tmp_path / "bin" / "sacct").chmod(0o755)
-        assert on_slurm(lab, *TWO) == 0
+        assert on_slurm(lab, *TWO) == 1
     tasks = job("uniform-4f-rooms", lab)
     assert [task.state for task in tasks] == ["PENDING"] * 2
     for task in tasks:

@@ -50,7 +50,7 @@ class ArrayExecutor(submitit.SlurmExecutor):
             self._srun = ["srun", output, "--kill-on-bad-exit=1", *resources.srun, *site.pop("srun_args", ())]
             setup = [*_setup(resources), *site.pop("setup", ())]
             further = site.pop("additional_parameters", {}) | _unknown_to_submitit(part)
-            own = _parameters(resources) | {"job_name": self.job_name, "setup": setup, "additional_parameters": further}
+            own = _parameters(part) | {"job_name": self.job_name, "setup": setup, "additional_parameters": further}
             self.update_parameters(**site, **own)
         except (TypeError, ValueError, AttributeError) as error:
             raise UserError(
@@ -126,15 +126,16 @@ class ArrayExecutor(submitit.SlurmExecutor):
 _TRAP = f"""trap 'smx_code=$?; echo "{SET_UP}: $BASH_COMMAND (exit code $smx_code)" >&2; exit $smx_code' ERR"""
 
 
-def _parameters(resources: Resources) -> dict[str, Any]:
+def _parameters(part: Part) -> dict[str, Any]:
     """By submitit's names. None leaves out what submitit would send: a limit of 5 minutes, its own wckey."""
+    resources = part.resources
     return {
         "partition": resources.partition,
         "account": resources.account,
         "qos": resources.qos,
         "constraint": resources.constraint,
         "wckey": resources.wckey,
-        "comment": resources.comment,
+        "comment": resources.comment or _about(part),
         "time": resources.time,
         "mem": resources.memory,
         "nodes": resources.nodes,
@@ -144,6 +145,13 @@ def _parameters(resources: Resources) -> dict[str, Any]:
         **_gpus(resources),
         "use_srun": False,  # its srun writes a file for each rank, by an absolute path
     }
+
+
+def _about(part: Part) -> str:
+    """What an administrator sees of it: `smx eval sa-16f-vsibench-1a2b3c4d and 39 more`."""
+    job = part.tasks[0][0]
+    more = f"and {len(part.tasks) - 1} more" if len(part.tasks) > 1 else ""
+    return " ".join(filter(None, ("smx", job.kind, job.folder.parent.parent.name, more)))
 
 
 def _unknown_to_submitit(part: Part) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[
     if not names:
         return [[_REFUSED] * len(handle["shards"]) for handle in handles]
     listed, live = queue(names)
-    booked, past = history(names, min(handle["at"] for handle in handles) - _SLACK)
+    booked, past = history(names, min(handle["at"] for handle in handles) - _SLACK, _users(handles))
     why, hidden = functools.cache(held), functools.cache(_hides_others)
     found = []
     for handle in handles:
@@ -69,6 +69,15 @@ def _doubted(handle: Mapping[str, Any]) -> float:
 def _with_words(fact: ShardStatus, words: str) -> ShardStatus:
     """With what sbatch said, if anything."""
     return replace(fact, reason=f"{fact.reason} (sbatch: {words.removeprefix('sbatch: ')})") if words else fact
+
+
+def _users(handles: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Uids of those who submitted them, as far as their folders say, and of whoever asks."""
+    found = {os.geteuid()}
+    for folder in {handle.get("folder") for handle in handles} - {None}:
+        with contextlib.suppress(OSError):
+            found.add(Path(str(folder)).stat().st_uid)
+    return found
 
 
 def _of_another(handle: Mapping[str, Any]) -> bool:

@@ -84,7 +84,14 @@ def handles(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
     for job in jobs:
         shards = [places[str(job.folder), k] for k in range(job.shards)]
         first = next((s for s in shards if s[0]), None)
-        handle = {"executor": "slurm", "folder": str(folder), "requeues": True, "at": at, "shards": shards}
+        handle = {
+            "executor": "slurm",
+            "folder": str(folder),
+            "requeues": True,
+            "books": True,
+            "at": at,
+            "shards": shards,
+        }
         way = os.path.relpath(home, job.folder)  # holds when the workspace is moved
         handle["logs"] = [f"{way}/{logs[str(job.folder), k]}" for k in range(job.shards)]
         if first:
