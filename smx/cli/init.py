@@ -15,17 +15,24 @@ EXPERIMENT = "samplers-x-frames"  # the template of `smx new` where none is name
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder of the new workspace.")] = Path(),
+    slurm: Annotated[bool, typer.Option("--slurm", help="Write the site file of this SLURM cluster, too.")] = False,
 ) -> None:
     """Make a workspace: experiments/ with site files to fill in (this machine's, a cluster's), and an empty registry.
 
-    What is there already is left as it is. Variants that come with smx are found without a copy.
+    What is there already is left as it is. Variants that come with smx are found without a copy. With --slurm, on a
+    login node, experiments/site.yaml is written from what scontrol and sacctmgr say of partitions, GPUs and accounts.
 
-    Example: smx init ~/lab
+    Example: smx init ~/lab; smx init --slurm ~/lab
     """
     from smx.cli._common import out
 
+    text = _site_file(folder / "experiments" / "site.yaml") if slurm else ""
     make_workspace(folder)
     out(f"workspace {folder.resolve()}")
+    if slurm:
+        write_site(folder / "experiments" / "site.yaml", text)
+        out(f"next: smx -w {folder} doctor, and say in that file where your data is")
+        return
     out(f"next: copy site.example.yaml or, for a cluster, site.slurm.yaml to site.yaml in {folder / 'experiments'}")
     out(f"and say where your data is; or try it as it is: smx -w {folder} gen")
 
@@ -91,6 +98,31 @@ def schema(
     if what is not None and what not in found:
         raise unknown("kind of file", what, found)
     out_json(found if what is None else found[what])
+
+
+def write_site(path: Path, text: str = "") -> None:
+    """Write the site file of the cluster that this is. `UserError` where there is none, or a site file already."""
+    from smx.cli._common import out
+    from smx.errors import UserError
+
+    text = text or _site_file(path)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}", "mend its rights, or --workspace") from None
+    out(f"site file {path}: read it once, it says what was found")
+
+
+def _site_file(path: Path) -> str:
+    """Its text; asked for before anything is written."""
+    from smx import plugins
+    from smx.errors import UserError
+    from smx.executors import BaseExecutor
+
+    if path.exists():
+        raise UserError(f"{path} is there already", "move it away first: it is yours, and is not written over")
+    executor: BaseExecutor = plugins.load("executors", "slurm").parse({}, "executor slurm")
+    return executor.site_file()
 
 
 def make_workspace(folder: Path) -> None:

@@ -98,6 +98,10 @@ class BaseExecutor(Options):
         """What work would meet here, for `smx doctor`; `asked`: the site file names this executor. Starts nothing."""
         return []
 
+    def site_file(self) -> str:
+        """Text of a site file for this place, from what can be found out. `UserError` where there is no such place."""
+        raise UserError("this executor needs no site file", "smx init --slurm is for a cluster")
+
     def preview(self, jobs: Sequence[Job]) -> str:
         """What `submit` would hand over, for people to read. Writes nothing."""
         return ""

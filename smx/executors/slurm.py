@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -16,12 +17,13 @@ from smx.errors import UserError
 from smx.executors import BaseExecutor, Job, ShardOutcome, ShardStatus
 from smx.executors._slurm.circuit_breaker import brake
 from smx.executors._slurm.commands import Cluster, ask, cluster, listed
-from smx.executors._slurm.diagnostics import examine
+from smx.executors._slurm.diagnostics import examine, names_of_user
 from smx.executors._slurm.job_arrays import CODE, Part, divide, one_task
 from smx.executors._slurm.job_status import facts
 from smx.executors._slurm.limits import check
 from smx.executors._slurm.options import Resources
 from smx.executors._slurm.preview import preview
+from smx.executors._slurm.site_text import AUTO, pick, site_text
 from smx.executors._slurm.submit import handles, launch_all
 from smx.finding import Finding
 
@@ -56,7 +58,10 @@ class Executor(Resources, BaseExecutor):
     def resources(self, kind: str, changes: Mapping[str, Any] | None = None) -> Resources:
         """What a run of this kind asks for. `UserError` names a misspelt key."""
         found = self.changed(dict(self.kinds.get(kind, {})), f"executor slurm, kinds.{kind}")  # type: ignore[call-overload]
-        return found.changed(changes, f"resources of {kind}") if changes else found
+        found = found.changed(changes, f"resources of {kind}") if changes else found
+        if found.partition != AUTO or self._cluster is None:  # no cluster: the site file is only being read
+            return found
+        return found.changed({"partition": pick(self._cluster, found, kind)[0].name}, f"resources of {kind}")
 
     def check(self, kinds: Collection[str], changes: Mapping[str, Any] | None = None) -> None:
         if shutil.which("sbatch") is None:
@@ -87,11 +92,25 @@ class Executor(Resources, BaseExecutor):
         found = site.changed(base, f"the last attempt's {kind}").changed(more, f"resources of {kind}")
         return {key: getattr(found, key) for key in wanted}
 
+    def site_file(self) -> str:
+        here = cluster()
+        return site_text(here, *names_of_user(here))
+
     def examine(self, asked: bool) -> list[Finding]:
+        with contextlib.suppress(UserError):  # the look itself tells it
+            self._cluster = cluster() if shutil.which("scontrol") else None
         return examine(self.resources, asked)
 
     def preview(self, jobs: Sequence[Job]) -> str:
-        return preview(self._parts(jobs))
+        parts = self._parts(jobs)
+        assert self._cluster is not None
+        why = []
+        for kind in sorted({job.kind for job in jobs}):
+            asked = self.changed(dict(self.kinds.get(kind, {})), kind)  # type: ignore[call-overload]
+            if asked.partition == AUTO:
+                partition, reason = pick(self._cluster, asked, kind)
+                why.append(f"# {kind}: partition {partition.name} of all that fit: {reason}\n")
+        return "".join(why) + preview(parts)
 
     def submit(self, submission: str, folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
         if (folder / "parts.json").exists():

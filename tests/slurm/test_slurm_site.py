@@ -24,10 +24,14 @@ from smx.errors import UserError
 from smx.executors import Job
 from smx.executors._slurm.array_executor import ArrayExecutor
 from smx.executors._slurm.commands import Answer, environment
+from smx.executors._slurm.commands import Cluster as ClusterInfo
 from smx.executors._slurm.job_arrays import Part, divide
+from smx.executors._slurm.limits import check
 from smx.executors._slurm.options import Resources
+from smx.executors._slurm.site_text import pick, site_text
 from smx.executors.slurm import Executor
 from smx.failures import classify
+from smx.slurm import limits
 from smx.workspace import builtin, site
 
 
@@ -216,7 +220,18 @@ def test_submitit_sends_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     """Lost otherwise: a limit of 5 minutes, a wckey the cluster rejects, a signal that no task listens to."""
     monkeypatch.setattr(SlurmJobEnvironment, "USR_SIG", "USR1")  # as SUBMITIT_PREEMPT_SIGNAL in a shell's profile does
     options = {line.split("=")[0] for line in script(Resources()).splitlines() if line.startswith("#SBATCH")}
-    ours = ("array", "error", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "requeue", "signal")
+    ours = (
+        "array",
+        "comment",
+        "error",
+        "job-name",
+        "nodes",
+        "ntasks-per-node",
+        "open-mode",
+        "output",
+        "requeue",
+        "signal",
+    )
     assert options == {f"#SBATCH --{name}" for name in ours}
     assert "#SBATCH --signal=USR2@120\n" in script(Resources())
 
@@ -261,6 +276,70 @@ def test_what_leaves_a_doubt(words: str, doubtful: bool) -> None:
 def test_a_killed_command_leaves_a_doubt(code: int | None, doubtful: bool) -> None:
     """The login node kills what takes too much; it may have reached the controller before."""
     assert Answer(False, code=code).doubtful is doubtful
+
+
+CONFIG = "ClusterName = lab\nMaxArraySize = 1001\n"
+PARTITIONS = """PartitionName=cpu Default=NO State=UP MaxTime=2-00:00:00 Nodes=c[1-2]
+PartitionName=gpu Default=YES State=UP MaxTime=08:00:00 Nodes=g1
+PartitionName=long Default=NO State=UP MaxTime=UNLIMITED Nodes=g1
+PartitionName=old Default=NO State=DOWN MaxTime=UNLIMITED Nodes=g1"""
+NODES = """NodeName=c1 CPUTot=64 RealMemory=128000 Gres=(null) Partitions=cpu
+NodeName=c2 CPUTot=64 RealMemory=128000 Gres=(null) Partitions=cpu
+NodeName=g1 CPUTot=64 RealMemory=512000 Gres=gpu:h100:4 Partitions=gpu,long,old"""
+HERE = ClusterInfo(limits.config(CONFIG), limits.partitions(PARTITIONS), limits.nodes(NODES))
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ({}, "cpu"),
+        ({"gpus": 1}, "gpu"),
+        ({"gpus": 4, "time": "12h"}, "long"),
+        ({"memory": "400G"}, "gpu"),
+        ({"gpus": 1, "gpu_type": "a100"}, ""),
+    ],
+)
+def test_auto_is_the_partition_that_fits(asked: dict[str, Any], wanted: str) -> None:
+    """Lost otherwise: whoever is new there asks around which queue is for what, or waits for ever in the wrong one."""
+    ask = Resources.parse({"partition": "auto", **asked}, "x")
+    if wanted:
+        partition, why = pick(HERE, ask, "eval")
+        assert partition.name == wanted
+        assert "nodes of" in why
+    else:
+        with pytest.raises(UserError, match="no partition fits"):
+            pick(HERE, ask, "eval")
+
+
+def test_a_written_site_file_is_right_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Lost otherwise: the first thing a new lab sees of smx on its cluster is a refusal by SLURM."""
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    text = site_text(HERE, ["lab", "other"], ["normal"])
+    (tmp_path / "site.yaml").write_text(text)
+    written = site.read(tmp_path / "site.yaml", tmp_path)
+    executor = Executor.parse(written.executors["slurm"], "x")
+    for kind, partition, gpus, memory in (("gen", "cpu", 0, "8192M"), ("eval", "gpu", 1, "121600M")):
+        asked = executor.resources(kind)
+        check(HERE, asked, kind)
+        assert (asked.partition, asked.gpus, asked.memory, asked.account) == (partition, gpus, memory, "lab")
+    assert executor.resources("train").time == "08:00:00"
+    assert "storage: {runs: $SCRATCH/smx/runs" in text
+
+
+def test_a_workspace_is_set_up_on_a_cluster(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One command, and SLURM takes what it wrote; what is there already is nobody's to write over."""
+    assert smx("init", "--slurm", tmp_path / "new") == 0
+    found = tmp_path / "new" / "experiments" / "site.yaml"
+    text = found.read_text()
+    capsys.readouterr()
+    smx("-w", tmp_path / "new", "doctor", "--json")
+    levels = {f["about"]: f["level"] for f in json.loads(capsys.readouterr().out)}
+    assert {levels[f"slurm {kind}"] for kind in ("gen", "train", "eval")} == {"ok"}
+    assert smx("init", "--slurm", tmp_path / "new") == 2
+    assert smx("-w", tmp_path / "new", "doctor", "--write-site") == 2
+    assert found.read_text() == text
 
 
 # What the cluster itself says of a site file

@@ -37,6 +37,12 @@ def examine(resources: Callable[[str], Resources], asked: bool) -> list[Finding]
     return [ok("slurm", about), accounting.finding, *kinds]
 
 
+def names_of_user(here: Cluster) -> tuple[list[str], list[str]]:
+    """Accounts and QOS that this user may name; none where there is no accounting."""
+    accounts = _Accounting(here).accounts or {}
+    return sorted(accounts), sorted(set().union(*accounts.values()))
+
+
 class _Accounting:
     """What slurmdbd tells of accounts and QOS. `accounts` and `qos` are None where it tells nothing."""
 

@@ -110,13 +110,15 @@ Memory = Annotated[str, AfterValidator(_memory)]
 class Resources(Options):
     """What one array asks for, and how its tasks are started."""
 
-    partition: Line | None = Field(None, description="partition; default: the cluster's own")
+    partition: Line | None = Field(
+        None, description="partition, or auto: the one that fits; default: the cluster's own"
+    )
     account: Line | None = Field(None, description="account that pays")
     qos: Line | None = Field(None, description="quality of service")
     constraint: Line | None = Field(None, description="features a node must have, e.g. a100&nvlink")
     reservation: Line | None = Field(None, description="reservation to use")
     wckey: Line | None = Field(None, description="workload characterization key; none is sent unless set")
-    comment: Line | None = Field(None, description="comment squeue shows")
+    comment: Line | None = Field(None, description="comment squeue shows; default: which runs")
     time: Time | None = Field(None, description='time limit: 90m, 12h, 2d or "1-12:00:00"')
     memory: Memory | None = Field(None, description="memory per node: 64G")
     cpus: int | None = Field(None, ge=1, description="CPUs per task")
