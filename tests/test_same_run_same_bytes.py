@@ -10,15 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 from support import licensed
 
 from smx import plugins
 from smx.datasets._rooms_files import write_frames, write_vsibench
-from smx.errors import SceneError
+from smx.digests import checkpoint_digest
+from smx.errors import SceneError, UserError
+from smx.geometry.cameras import inverse
 from smx.geometry.view import GeometryOptions
+from smx.node.geometry import source_of
 from smx.node.sampling import make_sample
 from smx.resolve import Resolver
 from smx.rooms import RoomScene, named_scene
+from smx.run import Run
+from smx.spec import GenSpec
 from smx.workspace import Workspace
 
 EDITS = 2  # of each dataset, besides one of each kind of file
@@ -78,6 +84,64 @@ def test_an_edit_of_any_file_makes_another_run_and_the_same_run_has_the_same_byt
         assert check() != right, f"{path.relative_to(root)} is no part of the run"
         path.write_bytes(before)
         assert check() == right
+
+
+def test_an_edit_of_any_camera_file_is_another_run_and_the_one_that_was_planned_meets_no_other(tmp_path: Path) -> None:
+    """Lost otherwise: `--poses` is mended between plan and node, and the sample says that it has the old cameras."""
+    room = named_scene("test-000", frames=4, width=64, height=48)
+    write_frames(room, tmp_path / "root" / "kitchen")
+    poses = tmp_path / "slam" / "kitchen"
+    poses.mkdir(parents=True)
+    rows = (" ".join(f"{x:.9f}" for x in (k / 30, *inverse(room.w2c)[k, :3, 3], 0, 0, 0, 1)) for k in range(4))
+    (poses / "groundtruth.txt").write_text("\n".join(rows) + "\n")
+    (poses / "intrinsics.txt").write_text("\n".join(" ".join(f"{x:.6f}" for x in row) for row in room.K) + "\n")
+    scene = plugins.load("datasets", "frames")().open(tmp_path / "root", "kitchen")
+    rng = np.random.default_rng(7)
+
+    def planned() -> Run:
+        request = {"sampler": "fps", "frames": 2, "dataset": "frames", "root": str(tmp_path / "root")}
+        (run,) = Resolver(Workspace(tmp_path, "default")).gen({**request, "poses": str(tmp_path / "slam")})
+        return run
+
+    def cameras(run: Run) -> bytes:
+        """As the node of a run that was planned then reads them now."""
+        assert isinstance(run.spec, GenSpec)
+        found = source_of(run.spec.geometry, Path(str(run.paths["poses"])))(scene, scene.frame_ids).cameras(
+            [0, 1, 2, 3]
+        )
+        assert found is not None
+        return found.w2c.tobytes() + found.K.tobytes()
+
+    right = planned()
+    before = cameras(right)
+    for path in [*poses.iterdir()] * EDITS:
+        kept = path.read_bytes()
+        edit(path, rng)
+        assert planned().fingerprint != right.fingerprint
+        with pytest.raises(UserError, match="have changed since this run was planned"):
+            cameras(right)
+        path.write_bytes(kept)
+        assert planned().fingerprint == right.fingerprint
+        assert cameras(right) == before
+
+
+def test_weights_of_a_network_that_were_edited_after_planning_are_not_used(tmp_path: Path) -> None:
+    """Lost otherwise: a checkpoint is replaced while a job waits, and its depth stands under the old one's digest."""
+    weights = tmp_path / "vggt"
+    weights.mkdir()
+    save_file({"layer": np.arange(4096, dtype=np.float32)}, weights / "model.safetensors")
+    (weights / "config.json").write_text('{"embed": 32}')
+    write_frames(named_scene("test-000", frames=4, width=64, height=48), tmp_path / "kitchen")
+    scene = plugins.load("datasets", "frames")().open(tmp_path / "kitchen", "kitchen")
+    options = GeometryOptions(source="vggt", content=checkpoint_digest(weights))
+    for path, old, new in (("config.json", b"32", b"48"), ("model.safetensors", b"\x00\x00\x00E", b"\x00\x00\x00F")):
+        kept = (weights / path).read_bytes()
+        assert old in kept
+        (weights / path).write_bytes(kept.replace(old, new))
+        source = source_of(options, weights)(scene, scene.frame_ids)
+        with pytest.raises(SceneError, match="have changed since this run was planned"):
+            source.cameras([0])
+        (weights / path).write_bytes(kept)
 
 
 def asked(tmp_path: Path, root: Path, name: str, options: dict[str, Any]) -> tuple[str, str]:
