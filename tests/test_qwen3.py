@@ -13,7 +13,7 @@ import torch
 from test_models import QUESTIONS, scene, tiny
 
 from smx.errors import UserError
-from smx.models import SceneInput
+from smx.models import Decoding, Query, Reply, SceneInput
 from smx.models._qwen3_vl.model import Qwen3Runner, block_times
 from smx.models.qwen3_vl import Model
 
@@ -210,3 +210,31 @@ def test_what_it_cannot_do_is_refused_with_the_reason(folder: Path, tmp_path: Pa
         (place / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(UserError, match=words):
             Model().check(place)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.05, 1.3])
+def test_answers_are_those_of_transformers_own_generate(runner: Qwen3Runner, penalty: float) -> None:
+    """Lost otherwise: a published checkpoint's repetition penalty counts other tokens than it does everywhere else."""
+    length, view = 12, scene(4)
+    questions = [Query(str(k), f"How many chairs {'and then ' * k}?", "object_counting") for k in range(3)]
+    vlm, clip = runner.model.vlm, runner.clip(view)
+    theirs = []
+    for query in questions:
+        ids = torch.tensor([[*clip.ids, *runner.prompts.question(query.text)]])
+        with torch.inference_mode():
+            out = vlm.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                mm_token_type_ids=(ids == runner.prompts.video).int() * 2,
+                pixel_values_videos=clip.video["pixel_values"],
+                video_grid_thw=clip.video["grid_thw"],
+                do_sample=False,
+                max_new_tokens=length,
+                repetition_penalty=penalty,
+                eos_token_id=sorted(runner.prompts.stops),
+                pad_token_id=runner.prompts.pad,
+            )
+        theirs.append(runner.prompts.decode(out[0, ids.shape[1] :].tolist()))
+    runner.decoding = Decoding(penalty)
+    replies = list(runner.outcomes(view, questions, length))
+    assert [reply.text for reply in replies if isinstance(reply, Reply)] == theirs
