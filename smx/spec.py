@@ -25,6 +25,7 @@ from smx.sampleset import places
 SCHEMA = 1  # raise when a field changes its meaning: every fingerprint changes with it
 
 Identities = Mapping[str, int | str]  # samplers/mine -> `plugins.identity`
+TABLE = "table"  # the bench that reads questions of somebody's own
 KINDS = ("gen", "train", "eval")
 FrameOrder = Literal["given", "reversed", "shuffled"]
 DecodingRule = Literal["greedy", "checkpoint"]
@@ -151,6 +152,11 @@ class EvalSpec(LookSpec):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="precision to compute in; checkpoints on a GPU: bfloat16"
     )
+
+    @property
+    def bench_name(self) -> str:
+        """What people call the bench: one that is a table of somebody's own, by the table's name."""
+        return Path(self.bench_options["file"]).stem if self.bench == TABLE else self.bench
 
 
 AnySpec = GenSpec | TrainSpec | EvalSpec

@@ -162,6 +162,11 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             (folder / name / "scans" / room.name).symlink_to(folder / "scannet" / room.name)
     write_sqa3d(folder / "sqa3d", [room.name for room in rooms])
     write_scanqa(folder / "scanqa", [room.name for room in rooms])
+    (folder / "table").mkdir()
+    for room in rooms:
+        (folder / "table" / room.name).symlink_to(folder / "frames" / room.name)
+    asked = ["id,video,question,answer", "1,{},How many chairs?,4", "2,{},What is it?,a lamp"]
+    (folder / "table" / "questions.csv").write_text("\n".join(asked).format(rooms[0].name, rooms[1].name))
     return {path.name: path for path in folder.iterdir()}
 
 

@@ -185,7 +185,7 @@ def test_a_row_without_a_known_text_field_lists_those_there_are(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("p.xlsx", "id,prediction", "cannot read files that end in '.xlsx'"),
+        ("p.xls", "id,prediction", "cannot read files that end in '.xls'"),
         ("p.csv", "id,prediction", "holds no rows"),
         ("p.jsonl", "", "holds no rows"),
         ("p.jsonl", "[1, 2]", "line 1: a list, not one row"),

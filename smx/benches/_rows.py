@@ -1,4 +1,7 @@
-"""Read tables of rows (jsonl, json, csv, tsv, parquet) with a name for every row, so that faults can be pointed at."""
+"""Read tables of rows (jsonl, json, csv, tsv, parquet, xlsx, each also as .gz) with a name for every row.
+
+Faults can then be pointed at.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ import contextlib
 import csv
 import io
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from smx.errors import UserError
+from smx.errors import UserError, missing_package
 
 Row = dict[str, Any]
 _LONGEST = 1 << 30  # characters of a cell; Python's own limit is shorter than some models think aloud
@@ -27,11 +31,11 @@ def find_file(bench: str, root: Path | None, folders: Sequence[str], name: str) 
 
 def read_rows(path: Path) -> list[tuple[str, Row]]:
     """Every row of `path` with its place ("line 12", "row 12"), counted from 1. `UserError` when unreadable."""
-    readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv}
-    readers[".parquet"] = _parquet
-    reader = readers.get(path.suffix.lower())
+    reader = _READERS.get(_ending(path))
     if reader is None:
-        raise UserError(f"{path}: cannot read files that end in {path.suffix!r}", f"valid: {', '.join(readers)}")
+        raise UserError(
+            f"{path}: cannot read files that end in {path.suffix!r}", f"valid: {', '.join(READ)}, also as .gz"
+        )
     if not path.is_file():
         raise UserError(f"{path} is a folder, not a file" if path.is_dir() else f"{path}: there is no such file")
     rows = list(reader(path))
@@ -99,7 +103,7 @@ def _is_rows(value: Any) -> bool:
 def _csv(path: Path) -> Iterator[tuple[str, Row]]:
     """Columns by the first line; every cell is text. Places are lines of the file, as an editor counts them."""
     csv.field_size_limit(_LONGEST)
-    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter="\t" if _ending(path) == ".tsv" else ",")
     try:
         header = next(reader, [])
         if twice := sorted({name for name in header if header.count(name) > 1}):
@@ -116,12 +120,44 @@ def _csv(path: Path) -> Iterator[tuple[str, Row]]:
         raise UserError(f"{path}, line {reader.line_num}: not readable ({error})") from None
 
 
+def _xlsx(path: Path) -> Iterator[tuple[str, Row]]:
+    """The first sheet that is not empty, columns by its first row; places are rows of the sheet."""
+    try:
+        from openpyxl import load_workbook
+    except ModuleNotFoundError as error:
+        raise missing_package(error) or error from None
+    try:
+        book = load_workbook(io.BytesIO(_bytes(path)), data_only=True)
+    except Exception as error:  # noqa: BLE001 - a damaged file makes openpyxl raise whatever it stumbles over
+        raise UserError(f"{path}: not a readable xlsx file ({error or type(error).__name__})") from None
+    for sheet in book.worksheets:
+        if sheet.merged_cells.ranges:
+            first = sorted(map(str, sheet.merged_cells.ranges))[0]
+            raise UserError(
+                f"{path}, sheet {sheet.title!r}: cells {first} are merged", "one row, one cell: unmerge them"
+            )
+        rows = [
+            (number, cells)
+            for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
+            if any(c is not None for c in cells)
+        ]
+        if not rows:
+            continue
+        header = ["" if name is None else str(name).strip() for name in rows[0][1]]
+        named = [name for name in header if name]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise UserError(f"{path}, row 1: two columns are called {twice[0]!r}", "which of them counts is not said")
+        for number, cells in rows[1:]:
+            yield f"row {number}", {name: cell for name, cell in zip(header, cells, strict=True) if name}
+        return
+
+
 def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(_bytes(path)) if path.suffix == ".gz" else path)
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})") from None
     for number, row in enumerate(table.to_pylist(), start=1):
@@ -130,14 +166,40 @@ def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return _bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text") from None
+
+
+def _bytes(path: Path) -> bytes:
+    import gzip
+
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: cannot be unpacked ({error})", "it was cut off: fetch it again") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _ending(path: Path) -> str:
+    """`.csv` of `x.csv` and `x.csv.gz`."""
+    return (Path(path.stem) if path.suffix == ".gz" else path).suffix.lower()
 
 
 def _object(path: Path, place: str, row: Any) -> Row:
     if not isinstance(row, dict):
         raise UserError(f"{path}, {place}: expected an object with fields, found {type(row).__name__}")
     return row
+
+
+_READERS = {
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+    ".xlsx": _xlsx,
+}
+READ = tuple(_READERS)  # endings of files that can be read

@@ -42,7 +42,7 @@ class Order(StrEnum):
 
 def evaluate(
     model: Annotated[str, typer.Option(help="Variant, or several separated by commas: smx list models.")] = "tiny",
-    bench: Annotated[str, typer.Option(help="Benchmark: smx list benches.")] = "rooms",
+    bench: Annotated[str, typer.Option(help="Benchmark (smx list benches), or a table of questions.")] = "rooms",
     sampler: Annotated[str, typer.Option(help="Sampler, or imported frames; or several, by commas.")] = "uniform",
     frames: Annotated[str, typer.Option(help="Frames per scene, or several counts separated by commas.")] = "16",
     checkpoint: Annotated[

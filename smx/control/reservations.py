@@ -32,7 +32,7 @@ def run_row(workspace: Workspace, run: Run, created: str) -> RunRow:
         variant=None if isinstance(spec, GenSpec) else spec.model,
         sampler=spec.sampler,
         frames=spec.frames,
-        bench=spec.bench if isinstance(spec, EvalSpec) else None,
+        bench=spec.bench_name if isinstance(spec, EvalSpec) else None,
         dataset=_data(spec),
         seed=spec.seed,
         spec=canonical(kept(spec)),

@@ -126,7 +126,8 @@ def bench_label(run: RunRow) -> str:
     """The bench; a subset of its questions is part of its name, and so is a question file that somebody named."""
     bench = run.bench or "bench not recorded"
     parts = [run.subset] if run.subset else []
-    parts += [f"file={run.question_file}"] if run.question_file else []
+    own = bench == (run.question_file or "").rpartition(".")[0]  # a table of somebody's own, which is called after it
+    parts += [f"file={run.question_file}"] if run.question_file and not own else []
     parts += _filters(run.where_filter) if run.where_filter else []
     return f"{bench} [{', '.join(parts)}]" if parts else bench
 

@@ -16,11 +16,13 @@ from smx import plugins
 from smx.benches import Question
 from smx.errors import UserError
 from smx.models import BaseVLM
+from smx.resolve import own_benches
 from smx.resolve.context import Context
 from smx.resolve.data import AskedScenes, Data, bench_of
 from smx.resolve.external_frames import imported_words, refuse_as_sampler
 from smx.resolve.frames import Frames
 from smx.resolve.inference import settle
+from smx.resolve.own_benches import OwnBench
 from smx.resolve.requests import MODEL_OPTIONS, PLACES, Roots, check_types, split
 from smx.resolve.runs import make_run, run_path, unique
 from smx.resolve.training import recipe_of, trained_words
@@ -38,7 +40,7 @@ from smx.resolve.weights import (
     with_weights,
 )
 from smx.run import Item, Run
-from smx.spec import EvalSpec, GenSpec, Recipe, TrainSpec, build, part_name, planned_steps, sample_set
+from smx.spec import TABLE, EvalSpec, GenSpec, Recipe, TrainSpec, build, part_name, planned_steps, sample_set
 from smx.workspace import Workspace
 
 PARTS = 10  # items of a training
@@ -58,6 +60,7 @@ class Resolver:
         self.trained: Mapping[str, Run] = {}  # runs of kind train, done or still to be made, that a checkpoint may name
         self.said: list[str] = []  # lines for the user: which stand-in serves for what
         self._workspace = workspace
+        self._remember = remember
         self._context = Context(workspace, stand_ins, gpu, self.said)
         self._data = Data(self._context, remember=remember)
         self._frames = Frames(self._context, self._data)
@@ -116,7 +119,13 @@ class Resolver:
         options = values.pop(MODEL_OPTIONS, {})
         check_types("eval", values)
         asked = values.get("bench", "rooms")
-        values["bench"] = self._data.bench_for(asked, values.get("bench_options") or {}, places)
+        own = self._own_bench(str(asked), values.get("bench_options") or {}, places)
+        if own is not None:
+            asked = values["bench"] = TABLE
+            values["bench_options"] = {**(values.get("bench_options") or {}), **own.options}
+        else:
+            own_benches.require_known(self._workspace, str(asked))
+            values["bench"] = self._data.bench_for(asked, values.get("bench_options") or {}, places)
         chosen = choose(self._context, values.get("model", "tiny"), places, options=options)
         stands_in_for = {"bench": asked} if values["bench"] != asked else {}
         weights = weights_of(self._context, self.trained, chosen, places)
@@ -130,7 +139,7 @@ class Resolver:
         refuse_other_training(self._context, model, weights)
         say_positions(self._context, spec.model, model, weights)
         spec = _with_seed_that_counts(spec, model, weights)
-        exam = self._exam(spec, model, sees, places)
+        exam = self._exam(spec, model, sees, places, own)
         untrained = type(model).trainable and weights.folder is None
         labels = _labels(spec, {**stands_in_for, **chosen.stands_in_for}, weights, untrained=untrained)
         if sees and never_saw_poses(model, weights):
@@ -214,16 +223,27 @@ class Resolver:
         assert isinstance(spec, EvalSpec)
         return spec
 
-    def _exam(self, spec: EvalSpec, model: BaseVLM, sees: bool, places: Roots) -> _Part:
+    def _own_bench(self, asked: str, given: Mapping[str, Any], places: Roots) -> OwnBench | None:
+        """The table that `asked` means, with what its columns are; None where it means a bench that is a plugin."""
+        if not own_benches.is_own(self._workspace, asked):
+            return None
+        bench, lines = own_benches.look(self._workspace, asked, given, places.root)
+        if self._remember and (line := own_benches.keep(self._workspace, bench)):
+            lines.append(line)
+        for line in lines:
+            self._context.say(line)
+        return bench
+
+    def _exam(self, spec: EvalSpec, model: BaseVLM, sees: bool, places: Roots, own: OwnBench | None) -> _Part:
         """What a model is asked."""
         bench = bench_of(spec.bench, spec.bench_options)
-        root = self._data.root(spec.bench, bench.needs_root, places.root)
+        root = own.questions if own else self._data.root(spec.bench, bench.needs_root, places.root)
         questions = self._data.questions(spec.bench, bench, root)
         inputs, paths = {"bench": bench.digest(root)}, {"bench": root}
         if not sees:
             return _Part(questions, [], inputs, paths)
-        scenes = {q.scene for q in questions}
-        seen = AskedScenes(spec.bench, bench, bench.dataset_options(), scenes, root, bool(places.root))
+        scenes, videos = {q.scene for q in questions}, own.videos if own else None
+        seen = AskedScenes(spec.bench, bench, bench.dataset_options(), scenes, root, bool(places.root), videos)
         gens, inputs["frames"] = self._frames.looked_at(spec, model, seen, places)
         inputs["sample_set"] = sample_set(spec)
         paths["gen"] = gens[0].folder if gens else None
@@ -273,7 +293,7 @@ def _with_seed_that_counts(spec: EvalSpec, model: BaseVLM, weights: Weights) -> 
 def _eval_name(spec: EvalSpec, sees: bool) -> str:
     part = "-debiased" if spec.bench_options.get("subset") == "debiased" else ""
     frames = f"-{spec.sampler}-{spec.frames}f" if sees else ""
-    return f"{spec.model}-{spec.bench}{part}{frames}" + ("-blind" if spec.blind else "")
+    return f"{spec.model}-{spec.bench_name}{part}{frames}" + ("-blind" if spec.blind else "")
 
 
 def _labels(

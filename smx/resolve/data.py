@@ -31,6 +31,7 @@ class AskedScenes:
     scenes: set[str]
     root: Path | None  # of its questions
     given: bool = False  # that root was named: videos are below it, too
+    videos: Path | None = None  # where somebody said that they are
 
 
 def bench_of(name: str, options: Mapping[str, Any]) -> BaseBench:
@@ -90,8 +91,8 @@ class Data:
     def videos(self, seen: AskedScenes) -> Path | None:
         """Where a bench's scenes are: in its own folder of videos, the dataset's own, or with its questions."""
         dataset = seen.bench.dataset
-        if seen.root is None:
-            return None
+        if seen.videos is not None or seen.root is None:
+            return seen.videos
         if not seen.given and (own := self._context.configured(seen.name, "videos")) and own != str(seen.root):
             return self.root(seen.name, True, own)
         if dataset == seen.name:

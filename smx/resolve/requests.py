@@ -55,6 +55,8 @@ def from_workspace(request: Mapping[str, Any], root: Path) -> dict[str, Any]:
         path = root / expanded(value)
         if key != "checkpoint" or value.startswith(".") or path.is_dir():
             changed[key] = str(path)
+    if isinstance(bench := changed.get("bench"), str) and Path(bench).suffix and (root / expanded(bench)).is_file():
+        changed["bench"] = str(root / expanded(bench))
     if isinstance(train := changed.get("train"), Mapping):
         changed["train"] = from_workspace(train, root)
     return changed
