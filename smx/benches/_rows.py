@@ -10,6 +10,7 @@ import contextlib
 import csv
 import io
 import json
+import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -89,6 +90,8 @@ def _rows_in(path: Path, content: Any) -> list[Any]:
     """The file's list of rows: the file itself, or the only list of objects one level down."""
     if isinstance(content, list):
         return content
+    if isinstance(content, dict) and {"eval", "samples"} <= content.keys():  # a log of inspect_ai
+        return list(content["samples"] or ())
     lists = {k: v for k, v in content.items() if _is_rows(v)} if isinstance(content, dict) else {}
     if len(lists) != 1:
         found = f"several lists: {', '.join(lists)}" if lists else "no list of objects"
@@ -118,6 +121,17 @@ def _csv(path: Path) -> Iterator[tuple[str, Row]]:
             yield place, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: not readable ({error})") from None
+
+
+def _inspect(path: Path) -> Iterator[tuple[str, Row]]:
+    """A log of inspect_ai in its zip format: a json file for each sample."""
+    try:
+        with zipfile.ZipFile(path) as log:
+            for name in sorted(each for each in log.namelist() if each.startswith("samples/")):
+                yield name, _object(path, name, json.loads(log.read(name)))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, zlib.error) as error:
+        hint = "inspect log convert --to json writes one that can be"
+        raise UserError(f"{path}: not a readable log of inspect_ai ({error})", hint) from None
 
 
 def _xlsx(path: Path) -> Iterator[tuple[str, Row]]:
@@ -201,5 +215,6 @@ _READERS = {
     ".tsv": _csv,
     ".parquet": _parquet,
     ".xlsx": _xlsx,
+    ".eval": _inspect,
 }
 READ = tuple(_READERS)  # endings of files that can be read

@@ -144,11 +144,12 @@ class ShortAnswers(BaseBench):
         return word[1] if word and word[1] in self.types else self.types[-1]
 
 
+_TRUTHS = ("answers", "answer", "ground_truth", "gt", "truth", "target", "gt_response")
+
+
 def answers_of(row: Mapping[str, Any], place: str) -> tuple[str, ...]:
     """The answers that count as right. `UserError` starting with `place` where there is none."""
-    found = next(
-        (row[key] for key in ("answers", "answer", "ground_truth", "gt", "truth", "target") if key in row), None
-    )
+    found = next((row[key] for key in _TRUTHS if key in row), None)
     if isinstance(found, str) and found.strip().startswith("["):  # a cell of a csv file
         found = list_in(found)
     listed = found if isinstance(found, list | tuple) else [found]

@@ -11,12 +11,23 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+ASIDE = {
+    "unanswered": "row(s) hold no answer: they are not scored, and are no wrong answers.",
+    "repeats": "question(s) were answered several times: the first answer counts.",
+    "left_out": "row(s) are of other questions than those asked for.",
+}
 _SHOWN = 20  # answers named where scorers differ
 
 
 def score(
-    file: Annotated[Path, typer.Argument(help="Predictions: .jsonl, .json, .csv, .tsv, .parquet.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="Predictions: jsonl, json, csv, tsv, parquet, xlsx, .gz.", show_default=False)
+    ],
     bench: Annotated[str, typer.Option(help="Benchmark they answer: smx list benches.")] = "vsibench",
+    root: Annotated[Path | None, typer.Option(help="The bench's questions, joined by id.")] = None,
+    text_field: Annotated[str | None, typer.Option(help="Field that holds the model's text.")] = None,
+    subset: Annotated[str | None, typer.Option(help="Only these questions: debiased or pruned (vsibench).")] = None,
+    ids: Annotated[Path | None, typer.Option(help="Only these questions: a file of ids, one a line.")] = None,
     scorer: Annotated[
         str | None,
         typer.Option(help="Scorer of the bench; all: side by side.", show_default="the bench's first: official"),
@@ -27,17 +38,27 @@ def score(
 
     A row holds the bench's own fields (VSI-Bench: question_type,
     ground_truth, options) and the model's text as prediction, pred,
-    model_output, response or output. The result files of Spatial-MLLM, the
-    sample logs of lmms-eval and smx's own items.jsonl are read as they are. A
+    model_output, response or output. Result files of Spatial-MLLM, VLMEvalKit,
+    LLaVA-3D and Video-3D-LLM, logs of lmms-eval and inspect_ai, and smx's own
+    items.jsonl are read as they are; a truth that is not in the file is joined
+    by id from the bench's questions, where these are here. A
     row that cannot be scored is an error naming its line, never a zero.
     --scorer all names the answers that scorers do not score alike.
 
     Example: smx score results_spatial-mllm.json --bench vsibench --scorer spatial-mllm
     """
-    from smx.cli._common import console, out_json, say
-    from smx.report.score_file import score_file
+    from smx.cli._common import console, out_json, say, workspace
+    from smx.report.score_file import Asked, score_file
+    from smx.resolve.known_questions import bench_and_questions, subset_ids
 
-    summary, failed = score_file(file, bench, scorer)
+    made, questions, folder = bench_and_questions(workspace(quiet=True), bench, root)
+    only = set(_lines(ids)) if ids else None
+    if subset:
+        only = subset_ids(bench, subset, questions, folder) & (only if only is not None else questions.keys())
+    summary, failed = score_file(file, bench, scorer, Asked(made, questions, only, text_field))
+    for what, words in ASIDE.items():
+        if summary.get(what):
+            say(f"{summary[what]} {words}")
     if failed:
         say(f"{file} records {failed} failed item(s): they are no wrong answers and are not scored.")
     if as_json:
@@ -119,17 +140,35 @@ def _by_task(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def _lines(path: Path) -> list[str]:
+    from smx.errors import UserError
+
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}", "a text file of ids, one a line") from None
+
+
 def _averages(summary: Mapping[str, Any]) -> Table:
     from rich.table import Table
 
+    ci = summary.get("ci", {})
     table = Table("average")
     for name in ("micro", "macro"):
         table.add_column(name, justify="right")
+        if ci:
+            table.add_column("95 %", justify="right")
     labels = {"acc": "acc (choice)", "mra": "mra (numerical)", "all": "all"}
     for key, label in labels.items():
         if key not in summary:
             continue
-        table.add_row(label, percent(summary[key]["micro"]), percent(summary[key]["macro"]))
+        cells = []
+        for name in ("micro", "macro"):
+            cells.append(percent(summary[key][name]))
+            if ci:
+                low, high = ci.get(f"{key}.{name}", {}).get("", (None, None))
+                cells.append(f"{percent(low)} to {percent(high)}")
+        table.add_row(label, *cells)
     return table
 
 
