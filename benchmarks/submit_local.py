@@ -1,9 +1,10 @@
 """Claim: 50 runs are submitted to the `local` executor in at most 1 s, registry and run folders included.
 
-Paired against submitit's LocalExecutor, which submits 50 jobs that do nothing (`map_array`) in the same round.
+Beside submitit's LocalExecutor, which submits as many jobs that do nothing (`map_array`), once: it takes ten seconds.
 Ours is everything between the decision and the prompt: reserving in the registry, writing specs and plans,
 starting the driver, keeping its answers. What was started is cancelled after the clock has stopped.
-The ratio is our median time over the budget of one second; submitit's is shown over ours.
+The ratio is our median time over the budget of one second, with this process's processor time beside it, because a
+busy machine stretches the one and not the other; submitit's time is shown over ours.
 """
 
 from __future__ import annotations
@@ -30,30 +31,31 @@ SMALL = {"count": 1, "frames": 16, "width": 32, "height": 32}
 
 
 def main() -> None:
-    times: dict[str, list[float]] = {"smx": [], "submitit": []}
+    rounds = []
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory() as folder:
-            times["smx"].append(ours(Path(folder)))
-        with tempfile.TemporaryDirectory() as folder:
-            times["submitit"].append(theirs(Path(folder)))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    print(f"{RUNS} runs submitted, median of {REPEATS} paired rounds")
-    for name, seconds in medians.items():
-        print(f"{name:<10} {seconds:7.3f} s")
+            rounds.append(ours(Path(folder)))
+    seconds, processor = (statistics.median(values) for values in zip(*rounds, strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        rival = theirs(Path(folder))
+    print(f"{RUNS} runs submitted, smx: median of {REPEATS} rounds")
+    print(f"smx        {seconds:7.3f} s   {processor:.3f} s of one core")
+    print(f"submitit   {rival:7.3f} s")
     finish(
         {
             "benchmark": "submit_local",
-            "ratio": round(medians["smx"] / BUDGET_SECONDS, 3),
+            "ratio": round(seconds / BUDGET_SECONDS, 3),
             "budget": 1.0,
             "runs": RUNS,
-            "seconds": {name: round(seconds, 4) for name, seconds in medians.items()},
-            "submitit_over_smx": round(medians["submitit"] / medians["smx"], 1),
+            "seconds": {"smx": round(seconds, 4), "submitit": round(rival, 4)},
+            "processor_seconds": round(processor, 4),
+            "submitit_over_smx": round(rival / seconds, 1),
         }
     )
 
 
-def ours(folder: Path) -> float:
-    """Seconds to submit 50 gen runs in an empty workspace."""
+def ours(folder: Path) -> tuple[float, float]:
+    """Seconds to submit 50 gen runs in an empty workspace, and the processor's part of them."""
     space = Workspace(folder, "--workspace")
     request = {"sampler": "random", "frames": 2, "dataset": "rooms", "dataset_options": SMALL}
     resolver = Resolver(space)
@@ -61,14 +63,14 @@ def ours(folder: Path) -> float:
     executor = Executor(slots=1)
     with Registry.open(space.registry) as registry:
         decisions = decide(cells, registry, asked={cell.fingerprint for cell in cells}, retry=False)
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         started = submit(space, registry, decisions, executor=("local", executor))
-        seconds = time.perf_counter() - start
+        seconds, processor = time.perf_counter() - start, time.process_time() - busy
     assert len(started.attempts) == RUNS
     executor.cancel([attempt.handle() or {} for _, attempt in started.attempts])
     while not all(attempt.shard(0).exit() or _over(executor, attempt.handle()) for _, attempt in started.attempts):
         time.sleep(0.05)
-    return seconds
+    return seconds, processor
 
 
 def theirs(folder: Path) -> float:

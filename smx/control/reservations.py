@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from smx import plugins
 from smx.atomic_io import write_json
@@ -18,7 +18,16 @@ from smx.runfolder import AttemptFolder
 from smx.spec import AnySpec, EvalSpec, GenSpec, TrainSpec, canonical, kept
 from smx.workspace import Workspace
 
-WRITERS = 8  # files written at once: each waits for the disk, and the disk takes many together
+Task, Result = TypeVar("Task"), TypeVar("Result")
+_WRITERS = 8  # files written at once: each waits for the disk, and the disk takes many together
+
+
+def on_disk_together(work: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+    """What `work` makes of each task, in their order; where it waits for the disk, several wait together."""
+    size = -(-len(tasks) // _WRITERS) or 1  # a share for each thread: handing over tasks one by one takes longer
+    shares = [tasks[first : first + size] for first in range(0, len(tasks), size)]
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        return [result for share in pool.map(lambda share: list(map(work, share)), shares) for result in share]
 
 
 def run_row(workspace: Workspace, run: Run, created: str) -> RunRow:
@@ -55,8 +64,7 @@ def record_handles(
     """Keep what the executor of that name answered of (fingerprint, attempt): in the folders, then in the registry."""
     # Under the name it has here: one that another inherits from knows only its own.
     answers = [(fingerprint, attempt, {**handle, "executor": executor}) for fingerprint, attempt, handle in answers]
-    with ThreadPoolExecutor(WRITERS) as pool:
-        list(pool.map(lambda answer: write_json(answer[1].path / "handle.json", answer[2]), answers))
+    on_disk_together(lambda answer: write_json(answer[1].path / "handle.json", answer[2]), answers)
     with registry.transaction():
         for fingerprint, attempt, handle in answers:
             registry.update_attempt(fingerprint, attempt.number, handle=dict(handle), job=handle.get("job"))

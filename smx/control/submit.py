@@ -11,8 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ from smx.atomic_io import write_json
 from smx.control import hooks
 from smx.control.code_snapshot import snapshot
 from smx.control.plan import Decision
-from smx.control.reservations import WRITERS, record_handles, run_row, submission_folder
+from smx.control.reservations import on_disk_together, record_handles, run_row, submission_folder
 from smx.errors import UserError
 from smx.executors import BaseExecutor, Job
 from smx.processes import is_alive, this_process
+from smx.registry.rows import Stamps
 from smx.registry.store import Registry
 from smx.run import Item, Run
 from smx.runfolder import AttemptFolder, RunFolder, now
@@ -94,25 +94,22 @@ def submit(
             for fingerprint, number in reserved.items():
                 registry.release(fingerprint, number)
         raise
-    # The registry's own stamps, so that a rebuild from the folders gives the same rows.
-    submitted = next((row.created for row in registry.submissions(submission)), "")
-    created = {row.fingerprint: row.created for row in registry.attempts(submission=submission)}
-    first_seen = registry.created(submission)
-    plans: list[tuple[Decision, dict[str, Any], dict[str, str]]] = []
+    stamps = registry.stamps(submission)
     first = _canaries(mine, registry) if canary else {}
-    for decision in mine:
-        fingerprint = decision.run.fingerprint
-        stamps = {"run": first_seen[fingerprint], "attempt": created[fingerprint], "submission": submitted}
-        settings = {"executor": name, "submission": submission, "attempt": reserved[fingerprint], "origin": origin}
-        settings["plugin_folders"] = code.plugin_folders if code else plugins.folders()
-        settings |= {"canary": _named(first.get(decision.run.kind), reserved)}
-        settings |= {"parts": _parts(decision, shards, first), "given": dict(resources or {})}
-        settings |= {"resources": asked[decision.run.kind]}
-        plans.append((decision, settings, stamps))
-    with ThreadPoolExecutor(WRITERS) as pool:
-        written = pool.map(lambda plan: _write(plan[0], plan[1], plan[2], max_failed), plans)
-        attempts = {d.run.fingerprint: attempt for d, attempt in zip(mine, written, strict=True)}
-    jobs = _jobs(mine, attempts, registry, shards, first, resources, code.path if code else None)
+    parts = {d.run.fingerprint: _parts(d, shards, first) for d in mine}
+    shared = {"executor": name, "submission": submission, "entry": ENTRY, "given": dict(resources or {})}
+    shared["plugin_folders"] = [str(folder) for folder in (code.plugin_folders if code else plugins.folders())]
+    shared["submitter"] = origin.pop("submitter")
+    shared["provenance"] = origin
+
+    def written(decision: Decision) -> AttemptFolder:
+        run, number = decision.run, reserved[decision.run.fingerprint]
+        plan = {**shared, "attempt": number, "resources": asked[run.kind]}
+        plan["canary"] = _named(first.get(run.kind), reserved)
+        return _write(run, plan, parts[run.fingerprint], stamps[run.fingerprint], max_failed)
+
+    attempts = {d.run.fingerprint: folder for d, folder in zip(mine, on_disk_together(written, mine), strict=True)}
+    jobs = _jobs(mine, attempts, registry, parts, first, resources, code.path if code else None)
     if jobs:
         folder = submission_folder(workspace, submission)
         write_json(folder / "jobs.json", {"folders": [os.path.relpath(job.folder, folder.resolve()) for job in jobs]})
@@ -127,7 +124,7 @@ def submit(
                 if handle is not None
             ],
         )
-        if refused := _refused([(d.run, attempts[d.run.fingerprint]) for d in mine], handles):
+        if refused := _refused(mine, jobs, handles):
             words = sorted({words for _, words in refused})
             raise UserError(f"executor {name} refused {', '.join(what for what, _ in refused)}", "\n".join(words))
     taken = [d.run for d in starting if d.run.fingerprint not in reserved]
@@ -149,7 +146,8 @@ def planned(
     attempts = {d.run.fingerprint: RunFolder(d.run.folder).attempt(newest[d.run.fingerprint] + 1) for d in starting}
     first = _canaries(starting, registry) if canary else {}
     code = snapshot(workspace, write=False).path if starting else None
-    return _jobs(starting, attempts, registry, shards, first, resources, code)
+    parts = {d.run.fingerprint: _parts(d, shards, first) for d in starting}
+    return _jobs(starting, attempts, registry, parts, first, resources, code)
 
 
 def _await_producers(
@@ -206,17 +204,19 @@ def _require_shares(run: Run, asked: Mapping[str, Any]) -> None:
 
 
 def _refused(
-    attempts: Sequence[tuple[Run, AttemptFolder]], handles: Sequence[Mapping[str, Any] | None]
+    decisions: Sequence[Decision], jobs: Sequence[Job], handles: Sequence[Mapping[str, Any] | None]
 ) -> list[tuple[str, str]]:
     """What was not taken, and the executor's words: whole runs, or shards of one whose others go on."""
-    found = []
-    for (run, attempt), handle in zip(attempts, handles, strict=True):
-        ends = [shard.exit() for shard in attempt.shards()]
+    refusals = []
+    for decision, job, handle in zip(decisions, jobs, handles, strict=True):
+        attempt = AttemptFolder(job.folder)
+        ends = [attempt.shard(k).exit() for k in range(job.shards)]
         refused = [end for end in ends if end and (handle is None or end.get("kind") == "submit")]
         if refused:
             part = "" if handle is None else f"{len(refused)} of {len(ends)} shards of "
-            found.append((part + run.title, str(refused[0].get("line") or refused[0].get("reason"))))
-    return found
+            words = str(refused[0].get("line") or refused[0].get("reason"))
+            refusals.append((part + decision.run.title, words))
+    return refusals
 
 
 def split(items: Sequence[Item], shards: int, each: int = 0) -> list[list[Item]]:
@@ -241,7 +241,7 @@ def _jobs(
     decisions: Sequence[Decision],
     attempts: Mapping[str, AttemptFolder],
     registry: Registry,
-    shards: int,
+    parts: Mapping[str, Sequence[Sequence[Item]]],
     first: Mapping[str, Decision],
     resources: Mapping[str, Any] | None,
     code: Path | None,
@@ -251,7 +251,7 @@ def _jobs(
         Job(
             entry=ENTRY,
             folder=attempts[d.run.fingerprint].path.resolve(),
-            shards=len(_parts(d, shards, first)),
+            shards=len(parts[d.run.fingerprint]),
             after=tuple(_producers(d.run, attempts, registry)),
             resources=resources or {},
             kind=d.run.kind,
@@ -279,13 +279,9 @@ def _canaries(decisions: Sequence[Decision], registry: Registry) -> dict[str, De
 
 
 def _write(
-    decision: Decision,
-    settings: Mapping[str, Any],
-    stamps: Mapping[str, str],
-    max_failed: int | None,
+    run: Run, plan: Mapping[str, Any], parts: Sequence[Sequence[Item]], stamps: Stamps, max_failed: int | None
 ) -> AttemptFolder:
-    run = decision.run
-    folder = RunFolder(run.folder)
+    """The run's spec.json, where there is none, and the attempt's plan.json: `plan`, and what follows from the run."""
     if not (run.folder / "spec.json").exists():
         write_json(
             run.folder / "spec.json",
@@ -297,34 +293,25 @@ def _write(
                 "spec": kept(run.spec),
                 "plugins": run.plugins,
                 "inputs": run.inputs,
-                "created": stamps["run"],
+                "created": stamps.run,
             },
         )
-    attempt = folder.attempt(settings["attempt"])
+    attempt = RunFolder(run.folder).attempt(plan["attempt"])
     if attempt.planned:
         raise AssertionError(f"{attempt.path} exists, but the registry did not know it: smx db rebuild")
     write_json(
         attempt.path / "plan.json",
         {
-            "attempt": settings["attempt"],
-            "created": stamps["attempt"],
-            "submitted": stamps["submission"],
+            **plan,
+            "created": stamps.attempt,
+            "submitted": stamps.submission,
             "labels": run.labels,
-            "executor": settings["executor"],
-            "submission": settings["submission"],
-            "resources": settings["resources"],
-            "entry": ENTRY,
             "of": len(run.items),
-            "canary": settings["canary"],
             "training": run.spec.recipe.carried_out() if isinstance(run.spec, TrainSpec) else {},
-            "given": settings["given"],
             "needs": list(run.needs),
             "max_failed": _may_fail(len(run.items)) if max_failed is None else max_failed,
             "paths": run.paths,
-            "plugin_folders": [str(folder) for folder in settings["plugin_folders"]],
-            "submitter": settings["origin"]["submitter"],
-            "provenance": {k: v for k, v in settings["origin"].items() if k != "submitter"},
-            "shards": [[asdict(i) for i in part] for part in settings["parts"]],
+            "shards": [[vars(item) for item in part] for part in parts],
         },
     )
     return attempt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from smx.control.attempt_state import heard_since, observe, run_changes, without
 from smx.control.attempt_view import DAMAGE, AttemptView, Observation, in_words, row_of
 from smx.control.circuit_breaker import brake
 from smx.control.poll import ask, forget_facts, kept_facts
-from smx.control.reservations import WRITERS, run_row
+from smx.control.reservations import on_disk_together, run_row
 from smx.errors import no_space
 from smx.executors import ShardStatus
 from smx.processes import is_alive
@@ -206,11 +205,7 @@ def _observed(
     views: Sequence[AttemptView], facts: Mapping[Path, Sequence[ShardStatus]]
 ) -> list[Observation | str | None]:
     """One of each view. Those that have ended write what the scheduler says of them, and wait for the disk together."""
-    size = -(-len(views) // WRITERS) or 1
-    parts = [views[first : first + size] for first in range(0, len(views), size)]
-    with ThreadPoolExecutor(WRITERS) as pool:
-        looked = pool.map(lambda part: [_observe(view, facts.get(view.folder.path)) for view in part], parts)
-        return [found for part in looked for found in part]
+    return on_disk_together(lambda view: _observe(view, facts.get(view.folder.path)), views)
 
 
 def _live(workspace: Workspace, registry: Registry, executors: Collection[str] | None) -> list[AttemptView]:

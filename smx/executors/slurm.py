@@ -166,7 +166,11 @@ class Executor(Resources, BaseExecutor):
 
     def _parts(self, jobs: Sequence[Job]) -> list[Part]:
         self._cluster = self._cluster or cluster()
-        wanted = {job.folder: self.resources(job.kind, job.resources) for job in jobs}
+        asked: dict[tuple[str, str], Resources] = {}  # those of a submission want the same, but for their kinds
+        wanted = {}
+        for job in jobs:
+            key = job.kind, repr(job.resources)
+            wanted[job.folder] = asked[key] = asked.get(key) or self.resources(job.kind, job.resources)
         # A kind's own throttle is its own; what the site file says of all kinds holds for all of them together.
         scopes = {job.folder: job.kind if "throttle" in self.kinds.get(job.kind, {}) else "" for job in jobs}  # type: ignore[call-overload]
         return divide(jobs, wanted, self._cluster.array_size, scopes)

@@ -177,6 +177,14 @@ class NoteRow:
     created: str = field(default_factory=now)
 
 
+class Stamps(NamedTuple):
+    """When a run, an attempt at it and the submission of that were entered, ISO times."""
+
+    run: str
+    attempt: str
+    submission: str
+
+
 class RunScore(NamedTuple):
     """A ScoreRow, and whether the attempt behind it is marked doubtful. A tuple, because there are many."""
 

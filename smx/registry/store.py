@@ -6,7 +6,6 @@ transaction of its own; wrap several in `with registry.transaction():` to make t
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from smx.registry.rows import (
     RunScore,
     ScoreRow,
     ShardRow,
+    Stamps,
     SubmissionRow,
 )
 from smx.registry.scores import cell_scores, run_scores
@@ -41,7 +41,7 @@ class Registry(Tables):
         with self.transaction():
             known = self.run(row.fingerprint)
             if known is None:
-                self._put("insert", dataclasses.replace(row, **spec_columns(row.spec)))
+                self._put("insert", row, derived=spec_columns(row.spec))
             else:
                 labels = _merged(known.labels, row.labels)
                 if labels != known.labels:
@@ -82,10 +82,14 @@ class Registry(Tables):
         order = "order by created desc, fingerprint" + (f" limit {int(limit)}" if limit is not None else "")
         return self._rows(RunRow, "runs", f"{where.sql} {order}", where.values)
 
-    def created(self, submission: str) -> dict[str, str]:
-        """When each run of a submission was made, by fingerprint."""
-        of = "select fingerprint from attempts where submission = ?"
-        return dict(self.query(f"select fingerprint, created from runs where fingerprint in ({of})", [submission]))
+    def stamps(self, submission: str) -> dict[str, Stamps]:
+        """When each run of a submission, and its attempt, were entered, by fingerprint."""
+        rows = self.query(
+            """select fingerprint, runs.created, attempts.created, submissions.created from attempts
+               join runs using (fingerprint) join submissions on submissions.id = submission where submission = ?""",
+            [submission],
+        )
+        return {fingerprint: Stamps(*times) for fingerprint, *times in rows}
 
     def update_run(self, fingerprint: str, **changes: object) -> None:
         """Set columns of a run. `KeyError` when there is no such run."""
@@ -130,10 +134,11 @@ class Registry(Tables):
             newest = self.newest_attempts()
             reserved = {fingerprint: newest[fingerprint] + 1 for fingerprint in free}
             for fingerprint, items in free.items():
-                attempt = AttemptRow(
-                    fingerprint, reserved[fingerprint], executor, AttemptState.waiting, items, submission
+                number, state = reserved[fingerprint], AttemptState.waiting
+                self._put(
+                    "insert",
+                    AttemptRow(fingerprint, number, executor, state, items, submission, provenance=provenance),
                 )
-                self._put("insert", dataclasses.replace(attempt, provenance=provenance))
                 self.update_run(fingerprint, state=RunState.waiting)
             return reserved
 

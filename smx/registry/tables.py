@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from smx.registry.connection import Connection
@@ -90,7 +91,10 @@ class Tables:
         found = self.query(f"select {', '.join(columns(cls))} from {table} {rest}", values)
         return from_sql(cls, found)
 
-    def _put(self, verb: str, row: Any, key: tuple[str, ...] = ()) -> None:
+    def _put(
+        self, verb: str, row: Any, key: tuple[str, ...] = (), derived: Mapping[str, object] = MappingProxyType({})
+    ) -> None:
+        """Insert or upsert a row; columns that are `derived` from others hold that, whatever the row says of them."""
         names = columns(type(row))
         sql = f"{'insert' if verb == 'upsert' else verb} into {_TABLES[type(row)]} ({', '.join(names)})"
         sql += f" values ({', '.join('?' * len(names))})"
@@ -98,7 +102,8 @@ class Tables:
             # Not `insert or replace`: that deletes the row first, which its children forbid.
             rest = ", ".join(f"{n} = excluded.{n}" for n in names if n not in key)
             sql += f" on conflict ({', '.join(key)}) do update set {rest}"
-        self.execute(sql, [to_sql(name, getattr(row, name)) for name in names])
+        values = (derived[name] if name in derived else getattr(row, name) for name in names)
+        self.execute(sql, map(to_sql, names, values))
 
     def _update(self, cls: type[Any], table: str, key: Mapping[str, object], changes: Mapping[str, object]) -> None:
         assert changes.keys() <= set(columns(cls)), f"{table} has no {sorted(changes.keys() - set(columns(cls)))}"

@@ -77,11 +77,12 @@ def divide(
     A throttle holds for all tasks of one of `scopes`, by attempt folder; without them, for all together.
     """
     depth = _depths(jobs)
+    written = {id(asked): asked.model_dump_json() for asked in {id(r): r for r in resources.values()}.values()}
     stages: dict[_Stage, list[Task]] = {}
     for job in jobs:
         for shard in range(job.shards):
             first = _first(job, shard)
-            ask = resources[job.folder].model_dump_json()
+            ask = written[id(resources[job.folder])]
             stage = _Stage(depth[job.folder, first], ask, None if first else job.canary, first)
             stages.setdefault(stage, []).append((job, shard))
     parts: list[Part] = []
