@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -72,6 +71,8 @@ def pictures_digest(files: Sequence[Path]) -> str:
     names = hashlib.sha256("\0".join(file.name for file in listed).encode()).hexdigest()
 
     def make() -> str:
+        from concurrent.futures import ThreadPoolExecutor  # brings logging, and every command reads plugins' digests
+
         with ThreadPoolExecutor(_WORKERS) as pool:
             contents = list(pool.map(_sampled, listed, sizes, chunksize=64))
         parts = zip(listed, sizes, contents, strict=True)

@@ -347,34 +347,9 @@ def canonical(content: Any) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def nest(pairs: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"recipe.lr": 1}` -> `{"recipe": {"lr": 1}}`. `UserError` when a key is both a value and a group."""
-    nested: dict[str, Any] = {}
-    for key, value in pairs.items():
-        *groups, last = key.split(".")
-        place = nested
-        for group in groups:
-            place = place.setdefault(group, {})
-            if not isinstance(place, dict):
-                raise UserError(f"{key!r} sets a key inside {group!r}, which already has a value")
-        if isinstance(value, Mapping) and isinstance(place.get(last), dict):
-            place[last] = {**place[last], **nest(value)}
-        else:
-            place[last] = nest(value) if isinstance(value, Mapping) else value
-    return nested
-
-
 def _identity(plugin: str, recorded: Identities) -> int | str:
     kind, _, name = plugin.partition("/")
     return recorded[plugin] if isinstance(recorded.get(plugin), str) else plugins.identity(kind, name)
-
-
-def flat(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """`{"recipe": {"lr": 1}}` -> `{"recipe.lr": 1}`: the inverse of `nest`. An empty group leaves no key."""
-    leaves: dict[str, Any] = {}
-    for key, value in nested.items():
-        leaves |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": value}
-    return leaves
 
 
 def _is_imported(spec: SampleSpec) -> bool:

@@ -23,7 +23,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("errors",),
     ("zipped",),
     ("digests",),
-    ("options", "plugins", "yamlfile", "finding", "atomic_io", "processes", "states", "_numba"),
+    ("options", "plugins", "yamlfile", "finding", "atomic_io", "processes", "states", "dotted", "_numba"),
     ("geometry", "rooms", "video", "tokens", "failures", "slurm", "sampleset", "runfolder", "workspace"),
     ("samplers", "models", "benches", "datasets", "executors", "external_frames"),
     ("spec", "registry"),

@@ -16,7 +16,7 @@ from smx import cli
 from smx.errors import UserError
 from smx.registry.rows import AttemptRow, RunRow, ScoreRow
 from smx.registry.store import Registry
-from smx.report import parse
+from smx.report.query import parse
 
 Report = Callable[..., str]
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from smx import sampleset
 from smx.api.access import Access
+from smx.dotted import flat
 from smx.errors import SceneError, UserError, unknown
 from smx.monitor import items as item_views
 from smx.registry.rows import CellScore, RunRow, excluded_attempts
 from smx.runfolder import RunFolder
 from smx.samples.lookup import find_sets
 from smx.sampleset.places import dataset_folder
-from smx.spec import KINDS, flat
+from smx.spec import KINDS
 from smx.states import RunState
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from smx.api.frames import frame, listed, runs_frame, samples_frame, scores_fram
 from smx.api.runs import LabRun, Runs
 from smx.api.show import SampleView, ScoreTable, html_table, state_text
 from smx.control.launch import LaunchOptions, launch
+from smx.dotted import nest
 from smx.errors import UserError, unknown
 from smx.samples.lookup import find_sample
-from smx.spec import KINDS, nest
+from smx.spec import KINDS
 from smx.states import RunState
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ class Lab(Access):
         where: Mapping[str, Any] | None = None,
     ) -> ScoreTable:
         """The table of `smx report`, with its axes: `.to_latex()`, `.to_markdown()`, `.to_html()`, `.to_frame()`."""
-        from smx.report import parse, tables
+        from smx.report.query import parse
+        from smx.report.tables import tables
 
         pairs = [f"{key}={','.join(map(str, listed(value)))}" for key, value in (where or {}).items()]
         query = parse(_joined(rows), _joined(cols), _joined(metric), bench, scorer, pairs)

@@ -80,7 +80,7 @@ def settings(pairs: Sequence[str] | None) -> dict[str, Any]:
     """`--set KEY=VALUE` into nested keys; values are read as YAML (numbers, lists, true)."""
     import yaml
 
-    from smx.spec import nest
+    from smx.dotted import nest
 
     keys: dict[str, Any] = {}
     for pair in pairs or ():

@@ -16,7 +16,8 @@ import typer
 from smx.report.formats import names
 
 if TYPE_CHECKING:
-    from smx.report import Query, Table
+    from smx.report.query import Query
+    from smx.report.table import Table
 
 
 # A format is a file of smx/report/formats, so mypy cannot know their names.
@@ -85,9 +86,9 @@ def report(
     from smx.atomic_io import write_output
     from smx.cli._common import say, say_removed, workspace
     from smx.errors import UserError
-    from smx.report import parse
     from smx.report.formats import render
     from smx.report.page import Style
+    from smx.report.query import parse
 
     if compare is not None:
         if any((rows, cols, metric, where, imported, runs, output, intervals, with_published)):
@@ -173,8 +174,8 @@ def _without_collector() -> Iterator[None]:
 
 def _tables(query: Query, *, imported: bool, published: bool) -> list[Table]:
     from smx.cli._common import registry_as_it_is, say, workspace
-    from smx.report import imported_tables, published_tables, tables
     from smx.report.published import BENCHES
+    from smx.report.tables import imported_tables, published_tables, tables
 
     place = workspace()
     with registry_as_it_is(place) as registry:

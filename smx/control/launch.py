@@ -17,6 +17,7 @@ from smx.control.reservations import executor_for
 from smx.control.submit import planned, submit
 from smx.control.sync import ingest_unknown, refresh, run_of, sync
 from smx.control.wait import wait_for
+from smx.dotted import nest
 from smx.errors import UserError
 from smx.executors import BaseExecutor
 from smx.registry.reading import registry_as_it_is
@@ -27,7 +28,7 @@ from smx.resolve.hub_cache import absent, is_hub_id
 from smx.results.derive import derive
 from smx.run import Run
 from smx.runfolder import AttemptFolder, RunFolder
-from smx.spec import SampleSpec, nest
+from smx.spec import SampleSpec
 from smx.states import LIVE, RunState
 from smx.workspace import Workspace
 from smx.workspace.storage import warnings

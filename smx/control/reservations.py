@@ -18,7 +18,8 @@ from smx.runfolder import AttemptFolder
 from smx.spec import AnySpec, EvalSpec, GenSpec, TrainSpec, canonical, kept
 from smx.workspace import Workspace
 
-Task, Result = TypeVar("Task"), TypeVar("Result")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 _WRITERS = 8  # files written at once: each waits for the disk, and the disk takes many together
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from smx.dotted import flat
 from smx.errors import UserError
 from smx.monitor.status import clip_end
 from smx.runfolder import RunFolder
-from smx.spec import flat
 
 MOST_ITEMS = 10
 _NO_RESULT = ("prompt_tokens", "new_tokens", "seconds")

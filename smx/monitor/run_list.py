@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from smx import plugins
+from smx.dotted import flat
 from smx.errors import UserError, unknown
 from smx.registry.rows import RunRow
 from smx.registry.store import Registry
 from smx.runfolder import RunFolder
-from smx.spec import flat
 from smx.workspace import Workspace
 
 METRIC = "all.micro"  # of the bench's first scorer: the number a list shows

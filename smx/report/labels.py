@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from smx.dotted import flat
 from smx.errors import unknown
 from smx.registry.rows import RunRow
 from smx.report.own_code import NOTHING, OwnCode
-from smx.spec import flat
 
 BASELINES = ("chance", "frequency")  # base models that nobody expects to look at anything
 _CHOOSING = ("sampler_options.", "geometry.", "image_format")  # keys of a spec that say how frames are chosen

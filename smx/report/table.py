@@ -19,10 +19,10 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from smx.dotted import flat
 from smx.registry.rows import CellScore, RunRow, RunScore
 from smx.report.labels import BASELINES, Input, Known, known_runs, require_keys, seeds_of, value_of, words
 from smx.report.query import AXES, BREAKDOWNS, Query, metric_names
-from smx.spec import flat
 from smx.states import RunState
 
 Key = tuple[Any, ...]

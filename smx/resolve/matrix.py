@@ -19,10 +19,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from smx.dotted import nest
 from smx.errors import UserError, nearest, unknown
 from smx.options import Options
 from smx.resolve import MODEL_OPTIONS, PLACES
-from smx.spec import SPECS, Variant, nest
+from smx.spec import SPECS, Variant
 from smx.workspace.site import Site
 from smx.yamlfile import read_yaml
 

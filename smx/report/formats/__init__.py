@@ -8,10 +8,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from smx.report.page import Style
-from smx.report.table import Table
+if TYPE_CHECKING:
+    from smx.report.page import Style
+    from smx.report.table import Table
 
 DEFAULT = "table"
 
@@ -36,9 +37,11 @@ def endings() -> dict[str, str]:
     return {ending: name for name in names() for ending in _load(name).ENDINGS}
 
 
-def render(tables: Sequence[Table], name: str, style: Style = Style()) -> str:  # noqa: B008 - a frozen tuple
+def render(tables: Sequence[Table], name: str, style: Style | None = None) -> str:
     """`tables` in the format of that name."""
-    return _load(name).write(tables, style)
+    from smx.report.page import Style
+
+    return _load(name).write(tables, style or Style())
 
 
 def _load(name: str) -> Format:
