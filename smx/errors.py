@@ -25,6 +25,15 @@ class UserError(Exception):
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
 
+class Exited(RuntimeError):
+    """A plugin or a library called `sys.exit`: a failure of its own, and no end of whoever called it."""
+
+    def __init__(self, leaving: SystemExit) -> None:
+        super().__init__(f"sys.exit({'' if leaving.code is None else repr(leaving.code)}) was called")
+        self.__cause__ = leaving
+        self.__traceback__ = leaving.__traceback__
+
+
 def closest(name: str, valid: Iterable[str]) -> list[str]:
     """`valid`, the names most like `name` first, the rest in alphabetical order."""
     choices = sorted(set(valid))

@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from smx.digests import file_digest
-from smx.errors import UserError, unknown
+from smx.errors import Exited, UserError, unknown
 
 # kind -> the class every plugin file of that kind defines, and the word for one of them
 CLASS = {
@@ -78,6 +78,11 @@ class Plugin:
         return hashed.hexdigest()[:12]
 
 
+def file_of(plugin: object) -> str:
+    """The file that an instance of a plugin's class is defined in."""
+    return str(getattr(sys.modules.get(type(plugin).__module__), "__file__", type(plugin).__module__))
+
+
 def add_folder(folder: Path) -> None:
     """Also look in `folder/<kind>/` (a workspace's `experiments/plugins`)."""
     if folder not in _extra_folders:
@@ -112,7 +117,7 @@ def describe(kind: str, name: str) -> str:
     try:
         doc = ast.get_docstring(ast.parse(found[0].path.read_text(encoding="utf-8"))) or ""
     except (OSError, SyntaxError, ValueError) as error:
-        return f"[cannot be read: {error}]"
+        return f"[{found[0].path} cannot be read: {_problem(error)}]"
     return doc.splitlines()[0] if doc else ""
 
 
@@ -265,12 +270,25 @@ def _foreign(plugin: Plugin) -> Any:
     try:
         digest = plugin.digest() if plugin.path.is_file() else ""
         module = importlib.import_module(plugin.module) if plugin.package else _from_file(plugin)
-    except Exception as error:
-        problem = f"{plugin} cannot be loaded: {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        words = _with_files(str(Exited(error) if isinstance(error, SystemExit) else error), plugin.path.parent)
+        problem = f"{plugin} cannot be loaded: {type(error).__name__}: {words}"
         shows = f"python -c 'import {plugin.module}'" if plugin.package else f"python {plugin.path}"
         raise UserError(problem, f"{shows} shows where") from error
     setattr(module, _DIGEST, digest)
     return module
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong with a file, less its name, which Python knows or does not."""
+    if isinstance(error, SyntaxError):
+        return f"{error.msg}, line {error.lineno}"
+    return str((isinstance(error, OSError) and error.strerror) or error)
+
+
+def _with_files(words: str, folder: Path) -> str:
+    """Modules of a workspace by their files: the names that they are imported under are nobody's but ours."""
+    return re.sub(rf"{_WORKSPACE}\w+\.([\w.]*\w)", lambda m: f"{folder / m[1].replace('.', '/')}.py", words)
 
 
 def _from_file(plugin: Plugin) -> ModuleType:

@@ -159,5 +159,27 @@ def test_a_folder_that_is_no_workspace_is_refused(tmp_path: Path) -> None:
     """Lost otherwise: an empty lab is opened beside the real one, and it has no runs."""
     with pytest.raises(UserError, match="no workspace"):
         smx.open(tmp_path)
-    with pytest.raises(UserError, match="not a folder"):
+    with pytest.raises(UserError, match="there is no such folder") as error:
         smx.open(tmp_path / "nowhere")
+    assert "--workspace" not in str(error.value)
+
+
+def test_what_a_notebook_has_at_hand_serves_as_keys(lab: smx.Lab) -> None:
+    """Lost otherwise: `frames=numpy.arange(…)` or a column of a DataFrame is refused, or is no JSON."""
+    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    runs = lab.launch(
+        "eval", model=pandas.Series(["chance"]), seed=numpy.arange(2), bench_options=ROOMS | {"scenes": numpy.int64(2)}
+    )
+    assert [run.state for run in runs] == ["done", "done"]
+    assert len(lab.runs(model=numpy.array(["chance"]))) >= 2
+
+
+def test_what_stands_in_and_what_is_untrained_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: numbers of random weights, or of other questions, are taken for those that were asked for."""
+    (tmp_path / "experiments" / "models").mkdir(parents=True)
+    options = {"scenes": 1, "train_scenes": 1, "frames": 16, "width": 80, "height": 60}
+    smx.open(tmp_path).launch("eval", model="prope", bench="vsibench", frames=2, bench_options=options, shards=1)
+    said = capsys.readouterr().err
+    assert "the built-in rooms serve instead" in said
+    assert "'tiny-prope' is asked, untrained, instead" in said
+    assert "its weights are random (untrained)" in said

@@ -193,6 +193,23 @@ def test_rebuild_brings_back_history_and_notes_and_keeps_the_old_file(
     assert sorted(p.name for p in workspace.iterdir() if p.is_file()) == ["registry.db", "registry.db.bak"]
 
 
+def test_a_rebuild_takes_over_what_only_the_old_registry_knows(
+    workspace: Path, registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lost otherwise: the lab's past, where its file was deleted; after a second rebuild it is in no .bak either."""
+    file = workspace / "experiments" / "history" / "past.yaml"
+    file.write_text(HISTORY)
+    registry.close()
+    assert smx(["db", "rebuild"]) == 0
+    file.unlink()
+    for _ in range(2):
+        capsys.readouterr()
+        assert smx(["db", "rebuild"]) == 0
+        assert "taken over from the old one: 1 imported entry of past.yaml, gone from" in capsys.readouterr().err
+    with Registry.open(workspace / "registry.db") as rebuilt:
+        assert list(rebuilt.query("select jobs, mark from ledger")) == [("7", "done")]
+
+
 def test_a_damaged_registry_is_made_again_and_its_stale_journal_does_not_touch_the_new_one(workspace: Path) -> None:
     path = workspace / "registry.db"
     path.write_bytes(b"not a database at all" * 500)

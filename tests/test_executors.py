@@ -16,6 +16,7 @@ from support.processes import until
 
 from smx import plugins
 from smx.atomic_io import claim, read_json, write_json
+from smx.errors import UserError
 from smx.executors import BaseExecutor, Job, ShardStatus, _local_queue
 from smx.executors.inline import Executor as Inline
 from smx.executors.local import Executor as Local
@@ -356,3 +357,11 @@ def test_only_one_of_several_claims_a_file(tmp_path: Path) -> None:
     assert [claim(tmp_path / "x.json", {"who": k}) for k in range(3)] == [True, False, False]
     assert read_json(tmp_path / "x.json") == {"who": 0}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_misspelt_parameter_of_submitit_is_named_without_slurm() -> None:
+    """Lost otherwise: a typo in the site file is found by whoever types `smx run` on the cluster, and not before."""
+    with pytest.raises(UserError, match="unknown parameter of submitit 'srun_arsg'") as error:
+        plugins.load("executors", "slurm").parse({"submitit": {"slurm_srun_arsg": []}}, "executor slurm")
+    assert "did you mean srun_args?" in error.value.hint
+    assert "use_srun" not in error.value.hint, "smx sets that one itself"

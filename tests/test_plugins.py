@@ -207,7 +207,8 @@ def test_what_a_package_promises_and_lacks_is_said(
     """Its author's slip: no such module, or a name that would leave the folder of samples."""
     install(site_packages, {}, points={"gone": "their_samplers.gone", "../up": "their_samplers"})
     listed = data(capsys, "list", "samplers")
-    assert listed["gone"].startswith("[cannot be read: ")
+    assert listed["gone"].startswith("[")
+    assert "gone.py cannot be read: No such file" in listed["gone"]
     assert "cannot be the name of a sampler" in listed["../up"]
     assert smx("gen", "--sampler", "gone", *SCENES) == 2
     assert "(their-samplers 1.2) cannot be loaded: ModuleNotFoundError" in capsys.readouterr().err
@@ -235,6 +236,8 @@ def test_shared_code_and_hidden_files_are_no_plugins(lab: Path) -> None:
         ("import nothing_of_this_name", ["ModuleNotFoundError", "nothing_of_this_name", "python "]),
         ("def broken(:", ["SyntaxError"]),
         ("1 / 0", ["ZeroDivisionError"]),
+        ("import sys; sys.exit(0)", ["SystemExit: sys.exit(0) was called"]),
+        ("from ._shared import nothing", ["ModuleNotFoundError", "samplers/_shared.py"]),
     ],
 )
 def test_a_broken_plugin_is_the_files_mistake_and_not_a_bug_in_smx(
@@ -246,18 +249,58 @@ def test_a_broken_plugin_is_the_files_mistake_and_not_a_bug_in_smx(
     error = capsys.readouterr().err
     assert str(path) in error
     assert "bug" not in error
+    assert "smx_workspace" not in error, "the name of a file that nobody wrote"
     for part in said:
         assert part in error
     assert left(lab) == before
 
 
 def test_a_broken_plugin_does_not_hide_the_others(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    add(lab, "wrong", "def broken(:")
+    path = add(lab, "wrong", "def broken(:")
     assert smx("list", "samplers") == 0
     printed = capsys.readouterr().out
     assert "mergeaware_sa" in printed
-    assert "[cannot be read: invalid syntax" in printed
+    assert f"[{path} cannot be read: invalid syntax, line 1]" in printed
     assert smx("gen", "--sampler", "uniform", "--frames", "4", *SCENES, "--dry-run") == 0
+
+
+LEAVES = """"A sampler that ends the program."
+
+import sys
+
+from smx.samplers import BaseSampler, Choice
+
+
+class Sampler(BaseSampler):
+    def check_frames(self, n):
+        if n == 6:
+            sys.exit()
+
+    def choose(self, view, n, seed):
+        if n == 4:
+            sys.exit(0)
+        return Choice([0] * n, [False] * n)
+"""
+
+
+@pytest.mark.parametrize(
+    ("frames", "code", "said"),
+    [
+        (4, 1, ["sys.exit(0) was called"]),  # of each scene, in a thread
+        (6, 2, ["sys.exit() was called", "leaves.py, line 11"]),  # before anything is started
+        (2, 1, ["leaves.py: choose chose a frame twice"]),
+    ],
+)
+def test_a_plugin_cannot_end_smx_as_if_all_were_well(
+    frames: int, code: int, said: list[str], lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lost otherwise: exit code 0, nothing computed, and a script that goes on to the report."""
+    add(lab, "leaves", LEAVES)
+    assert smx("gen", "--sampler", "leaves", "--frames", frames, *SCENES) == code
+    assert smx("status", "--no-sync") == 0
+    printed = capsys.readouterr()
+    for part in said:
+        assert part in printed.err + printed.out
 
 
 @pytest.mark.parametrize(("kind", "folder"), [("experiments", ""), ("models", "models")])

@@ -31,8 +31,9 @@ def open(workspace: str | Path | None = None) -> Lab:
     if workspace is None:
         return Lab(find())
     folder = Path(workspace).expanduser()
-    if folder.is_dir() and not is_workspace(folder):
-        raise UserError(f"{folder} is no workspace: it has no registry.db and no experiments/", f"smx init {folder}")
+    if not is_workspace(folder):
+        lacks = "it has no registry.db and no experiments/" if folder.is_dir() else "there is no such folder"
+        raise UserError(f"{folder} is no workspace: {lacks}", f"smx init {folder}")
     return Lab(find(folder))
 
 

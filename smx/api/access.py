@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from smx.control.plan import Decision
 from smx.control.progress import Listener
 from smx.control.sync import refresh
 from smx.registry.reading import registry_as_it_is
@@ -19,6 +20,11 @@ class Speaker(Listener):
     def say(self, line: str) -> None:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+    def decided(self, decisions: Sequence[Decision]) -> None:
+        """Only what a table would mark: a notebook shows runs anyway."""
+        for run in (decision.run for decision in decisions if decision.asked and decision.run.labels.get("untrained")):
+            self.say(f"{run.title}: its weights are random (untrained)")
 
 
 class Access:

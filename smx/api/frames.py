@@ -139,13 +139,20 @@ def _checked(filters: Mapping[str, Any], valid: Sequence[str]) -> dict[str, Any]
         for choice in listed(value) if choices else ():
             if choice not in choices:
                 raise unknown(key, str(choice), choices)
-    return {("variant" if key == "model" else key): value for key, value in filters.items() if value is not None}
+    given = {key: plain(value) for key, value in filters.items() if value is not None}
+    return {("variant" if key == "model" else key): value for key, value in given.items()}
 
 
 def _about(row: RunRow) -> dict[str, Any]:
     return {name: getattr(row, "title" if name == "run" else name) for name in _ABOUT}
 
 
+def plain(value: Any) -> Any:
+    """What a notebook has at hand (a numpy array or number, a pandas column) as Python has it; all else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def listed(value: Any) -> list[Any]:
     """Several values, or one as a list."""
+    value = plain(value)
     return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from smx import sampleset
 from smx.api.access import Access
-from smx.api.frames import frame, listed, runs_frame, samples_frame, scores_frame
+from smx.api.frames import frame, listed, plain, runs_frame, samples_frame, scores_frame
 from smx.api.runs import LabRun, Runs
 from smx.api.show import SampleView, ScoreTable, html_table, state_text
 from smx.control.launch import LaunchOptions, launch
@@ -143,6 +143,7 @@ class Lab(Access):
 
 def _grid(kind: str, keys: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[tuple[Any, ...], dict[str, Any]]]]:
     """(the keys that hold lists, a request for each combination of their values)."""
+    keys = {key: plain(value) for key, value in keys.items()}
     several = {key: list(value) for key, value in keys.items() if _varies(key, value)}
     for key, values in several.items():
         if not values:

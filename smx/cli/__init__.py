@@ -58,6 +58,8 @@ def run(arguments: list[str]) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
+    except SystemExit as leaving:  # Typer raises none: it was told to return
+        return _exited(leaving)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (needed := missing_package(error)):
             _complain(needed.message, needed.hint)
@@ -74,6 +76,17 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write(f"This is a bug in smx. Please report what follows. {found['packages']} {found['git']}\n")
         raise
     return code if isinstance(code, int) else 0
+
+
+def _exited(leaving: SystemExit) -> int:
+    """A plugin, or a library, called sys.exit: said, and never taken for an end that was meant."""
+    import traceback
+
+    from smx.errors import Exited
+
+    place = traceback.extract_tb(leaving.__traceback__)[-1]
+    _complain(f"{Exited(leaving)}: {place.filename}, line {place.lineno}", "what it calls must raise an error instead")
+    return 2
 
 
 def _on_signals(interrupt: Callable[..., object], stop: Callable[..., object], wanted: bool) -> None:

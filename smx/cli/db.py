@@ -110,8 +110,9 @@ def _plain(value: Any) -> Any:
 def rebuild() -> None:
     """Make the registry again from the run folders, the imported history and the notes.
 
-    The new one takes the old one's place only when it is complete; the old one is kept as registry.db.bak. A run
-    whose folder is damaged is left out and named, and the exit code is 1; its folder stays as it is.
+    The new one takes the old one's place only when it is complete; the old one is kept as registry.db.bak. Imported
+    entries whose history file is gone are taken over from it. A run whose folder is damaged is left out and named, and
+    the exit code is 1; its folder stays as it is.
 
     Example: smx db rebuild
     """
@@ -128,6 +129,9 @@ def rebuild() -> None:
     say(f"{place.registry}: {made}, {kept}.")
     if replaced:
         say(f"The old one is {place.registry}.bak.")
+    for file, number in rebuilt.fileless.items():
+        entries = counted(number, "imported entry/imported entries")
+        say(f"taken over from the old one: {entries} of {file}, gone from {place.experiments / 'history'}.")
     for folder, problem in rebuilt.left_out.items():
         say(f"left out: {folder.relative_to(place.runs)}: {problem}")
     for line in rebuilt.damage:

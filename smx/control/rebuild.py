@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from smx.control.poll import ask, kept_facts
 from smx.control.sync import fold_in, ingest
 from smx.errors import UserError, no_space
 from smx.executors import ShardStatus
-from smx.registry.export import rebuilding, restore
+from smx.registry.export import rebuilding, restore, without_file
 from smx.registry.rows import AttemptRow
 from smx.registry.store import Registry
 from smx.results.derive import derive
@@ -29,12 +30,15 @@ class Rebuilt:
     left_out: Mapping[Path, str]  # run folder -> what is wrong with it
     damage: Sequence[str]  # of run folders that were taken in: what was done without
     doubts: Sequence[str]  # of attempts that are not over as far as anybody knows: what could not be found out
+    fileless: Mapping[str, int]  # history file that is gone -> entries taken over from the old registry
 
 
 def rebuild(workspace: Workspace) -> Rebuilt:
     """Build a new registry beside the old one, which it replaces when it is complete; the old one is kept."""
     facts = ask_all(workspace)  # before the registry is locked: a scheduler may take its time to answer
+    imports = without_file(workspace.registry, workspace.experiments)
     with rebuilding(workspace.registry) as registry:
+        registry.upsert_all("imports", imports, "digest")
         left_out = ingest_all(workspace, registry, facts)
         for attempt in restore(registry, workspace.experiments):
             run = registry.run(attempt.fingerprint)
@@ -43,7 +47,8 @@ def rebuild(workspace: Workspace) -> Rebuilt:
         doubts = [line for row in registry.attempts(live=True) if (line := _doubt(registry, row))]
         sizes = {table: registry.size(table) for table in ("runs", "attempts", "imports", "notes")}
     ingested = (folder for folder in run_folders(workspace.runs) if folder.path not in left_out)
-    return Rebuilt(sizes, left_out, [line for folder in ingested for line in folder.damage()], doubts)
+    damage = [line for folder in ingested for line in folder.damage()]
+    return Rebuilt(sizes, left_out, damage, doubts, Counter(row["file"] for row in imports))
 
 
 def _doubt(registry: Registry, row: AttemptRow) -> str:

@@ -50,7 +50,7 @@ def call(entry: str, folder: Path, shard: int) -> int:
     try:
         module, function = entry.split(":")
         code: int = getattr(importlib.import_module(module), function)(folder, shard)
-    except Exception as error:  # noqa: BLE001 - recorded with its traceback, and the exit code says so
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded with its traceback, and the exit code says so
         target = AttemptFolder(folder).shard(shard)
         if target.exit() is None:
             target.begin()

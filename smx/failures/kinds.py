@@ -209,7 +209,7 @@ KINDS: dict[str, Kind] = {
         "someone stopped it",
         wordings=(r"\bCANCELLED AT\b", "forcing job termination"),
         prose=True,
-        exceptions=frozenset({"KeyboardInterrupt", "SystemExit", "Cancelled"}),
+        exceptions=frozenset({"KeyboardInterrupt", "Cancelled"}),
         weak=True,
     ),
     "missing-input": Kind(

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from smx import plugins
-from smx.errors import UserError
+from smx.errors import Exited, UserError
 from smx.node.resource_usage import Meter
 from smx.node.shard import Shard, describe
 from smx.node.stopping import Cancelled, Preempted
@@ -66,8 +66,8 @@ def main(folder: Path, index: int) -> int:
             ShardState.preempted, reason="asked to make room: its time limit is near, or other work needs the node"
         )
         return 75  # for whoever can start it again
-    except Exception as error:  # noqa: BLE001 - the shard's failure, recorded whole
-        target.end(ShardState.failed, **describe(error))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the shard's failure, recorded whole
+        target.end(ShardState.failed, **describe(Exited(error) if isinstance(error, SystemExit) else error))
         return 1
     too_many = shard.failed > _may_fail(attempt, index)
     if too_many:

@@ -193,7 +193,7 @@ class _Asking:
                 self._say_halved(outcome.cost)
             try:
                 data = _record(self.bench, question, outcome, spec.max_new_tokens)
-            except Exception as error:  # noqa: BLE001 - what cannot be scored is an error, not a wrong answer
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - what cannot be scored is an error, not a wrong answer
                 self.shard.fail(question.id, error)
             else:
                 self.shard.succeed(question.id, data, started, _used(outcome.cost) if outcome.cost else None)

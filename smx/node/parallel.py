@@ -12,6 +12,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
+from smx.errors import Exited
+
 _MOMENT = 2.0  # seconds that items in hand are given to end
 
 Item = TypeVar("Item")
@@ -33,6 +35,8 @@ def finished(
             return work(item)
         except Exception as error:  # noqa: BLE001 - handed to whoever records it
             return error
+        except SystemExit as leaving:
+            return Exited(leaving)
 
     if workers == 1:
         for item in items:
@@ -85,6 +89,8 @@ def ahead(items: Iterable[Item], work: Callable[[Item], Result]) -> Iterator[tup
     def run(item: Item) -> None:
         try:
             ended.put(work(item))
+        except SystemExit as leaving:
+            ended.put(Exited(leaving))
         except BaseException as error:  # noqa: BLE001 - handed to the caller
             ended.put(error)
 

@@ -48,12 +48,12 @@ def append_mark(experiments: Path, fingerprint: str, attempt: int, mark: str | N
 
 
 def restore(registry: Registry, experiments: Path) -> list[AttemptRow]:
-    """Bring back what no run folder knows: imported history, notes, tags and marks.
+    """Bring back what no run folder knows: imported history, notes, tags and marks. See `without_file`, too.
 
     The attempts must be in already. Returns those with a mark: what their runs scored is to be derived again.
     """
     with registry.transaction():
-        for file in sorted((experiments / "history").glob("*.yaml")):
+        for file in _history(experiments):
             import_history(registry, file)
         _replay(registry, _kept(experiments / NOTES))
     return [attempt for attempt in registry.attempts() if attempt.mark]
@@ -149,6 +149,22 @@ def check(registry: Registry, runs: Path) -> Check:
         except UserError as error:
             problems.append(error.message)
     return Check(str(schema), registry.size("runs"), registry.size("attempts"), problems)
+
+
+def without_file(path: Path, experiments: Path) -> list[dict[str, Any]]:
+    """Rows of `imports` of the registry at `path` whose history file is gone: nothing but these knows them."""
+    try:
+        with Registry.open(path, create=False) as registry:
+            names = [name for _, name, *_ in registry.query("pragma table_info(imports)")]
+            rows = registry.query(f"select {', '.join(names)} from imports order by file, position")
+    except UserError:  # there is none, or it is damaged
+        return []
+    files = {file.name for file in _history(experiments)}
+    return [row for row in (dict(zip(names, values, strict=True)) for values in rows) if row["file"] not in files]
+
+
+def _history(experiments: Path) -> list[Path]:
+    return sorted((experiments / "history").glob("*.yaml"))
 
 
 def _append(experiments: Path, what: str, fingerprint: str, created: str, **details: object) -> None:

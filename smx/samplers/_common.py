@@ -30,10 +30,20 @@ def choose(sampler: BaseSampler, view: View, n: int, seed: int) -> Choice:
         choice = sampler.choose(view, n, seed)
     except SceneError as error:
         raise SceneError(f"{error}; {_way_out(sampler)}") from error
-    assert len(choice.ids) == len(choice.fill) == n, f"{type(sampler).__module__} returned {len(choice.ids)} of {n}"
-    assert len(set(choice.ids)) == n, f"{type(sampler).__module__} chose a frame twice"
-    assert set(choice.ids) <= set(ids), f"{type(sampler).__module__} chose a frame that does not exist"
+    if wrong := _wrong(choice, ids, n):
+        raise TypeError(f"{plugins.file_of(sampler)}: choose {wrong}")
     return choice
+
+
+def _wrong(choice: object, ids: Sequence[int], n: int) -> str:
+    """What a sampler has not kept of its contract; "" for nothing."""
+    if not isinstance(choice, Choice):
+        return f"returned {type(choice).__name__}, not a Choice"
+    if not len(choice.ids) == len(choice.fill) == n:
+        return f"returned {len(choice.ids)} frames and {len(choice.fill)} fill flags, not {n}"
+    if len(set(choice.ids)) != n:
+        return "chose a frame twice"
+    return "" if set(choice.ids) <= set(ids) else "chose a frame that does not exist"
 
 
 def _way_out(sampler: BaseSampler) -> str:

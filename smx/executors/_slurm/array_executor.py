@@ -20,7 +20,7 @@ from typing import Any
 import submitit
 
 from smx.atomic_io import write_atomic, write_json
-from smx.errors import UserError, unknown
+from smx.errors import UserError
 from smx.executors import start
 from smx.executors._slurm.commands import Answer, ask
 from smx.executors._slurm.job_arrays import CODE, Part
@@ -41,8 +41,6 @@ class ArrayExecutor(submitit.SlurmExecutor):
         self.part, self.job_name = part, f"smx-{submission}-{part.number}"
         self.conditions: Sequence[str] = ()  # of its beginning, as --dependency takes them
         site = dict(resources.submitit)
-        if wrong := sorted(site.keys() - self._valid_parameters()):
-            raise unknown("parameter of submitit", wrong[0], self._valid_parameters(), "executors.slurm.submitit")
         # Lines of several ranks are marked with the rank; unbuffered they would come in pieces.
         output = "--label" if resources.nodes * resources.tasks > 1 else "--unbuffered"
         try:

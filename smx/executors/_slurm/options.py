@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from smx.errors import UserError
+from smx.errors import UserError, unknown
 from smx.options import Options
 from smx.slurm.limits import clock, seconds
 from smx.slurm.records import size
@@ -63,7 +63,7 @@ _KEYS |= {"array_parallelism": "throttle"}
 
 
 def _submitit(values: dict[str, Any]) -> dict[str, Any]:
-    """Without the prefix that submitit's AutoExecutor wants. Which parameters there are only submitit knows."""
+    """Without the prefix that submitit's AutoExecutor wants. `UserError` for parameters that submitit does not have."""
     plain = {name.removeprefix("slurm_"): value for name, value in values.items()}
     for name in plain.keys() & _KEYS.keys():
         raise ValueError(f"{name} is smx's own: {f'set {key}' if (key := _KEYS[name]) else _FINDS}")
@@ -77,6 +77,12 @@ def _submitit(values: dict[str, Any]) -> dict[str, Any]:
     for name in plain.keys() - {"setup", "teardown"}:  # those are lines of the shell, as they are
         for text in _texts(plain[name]):
             _one_line(text)
+    if plain:
+        from submitit import SlurmExecutor
+
+        valid = SlurmExecutor._valid_parameters() - _KEYS.keys()
+        if wrong := sorted(plain.keys() - valid):
+            raise unknown("parameter of submitit", wrong[0], valid, "executors.slurm.submitit in the site file")
     return plain
 
 
