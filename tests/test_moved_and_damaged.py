@@ -283,7 +283,7 @@ def test_a_table_is_printed_where_its_lines_cannot_be(lab: Path) -> None:
     subprocess.run([*base, *asked], env=env, check=True, capture_output=True)
     table = subprocess.run([*base, "report"], env=env, check=True, capture_output=True, text=True).stdout
     assert "chance" in table
-    assert subprocess.run([*base, "note", "chance-", "x"], env=env, capture_output=True).returncode == 2
+    assert subprocess.run([*base, "note", "chance-nobody", "x"], env=env, capture_output=True).returncode == 2
     assert smx("-w", lab, "note", next((lab / "runs/eval").iterdir()).name, "Büro") == 0
     listed = subprocess.run([*base, "ledger", "--json"], env=env, check=True, capture_output=True, text=True).stdout
     assert "B\\u00fcro" in listed
