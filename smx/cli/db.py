@@ -129,8 +129,8 @@ def rebuild() -> None:
     say(f"{place.registry}: {made}, {kept}.")
     if replaced:
         say(f"The old one is {place.registry}.bak.")
-    for file, number in rebuilt.fileless.items():
-        entries = counted(number, "imported entry/imported entries")
+    for file, taken in rebuilt.fileless.items():
+        entries = counted(taken, "imported entry/imported entries")
         say(f"taken over from the old one: {entries} of {file}, gone from {place.experiments / 'history'}.")
     for folder, problem in rebuilt.left_out.items():
         say(f"left out: {folder.relative_to(place.runs)}: {problem}")
