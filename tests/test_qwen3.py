@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -184,7 +185,7 @@ def test_saved_and_loaded_is_the_same_model(runner: Qwen3Runner, tmp_path: Path)
 def test_what_it_cannot_do_is_refused_with_the_reason(folder: Path, tmp_path: Path) -> None:
     """Poses, rotary options, other architectures, and folders that lack tensors."""
     for options, words in (
-        ({"pose": {"kind": "prope"}}, "pose prope is not built for qwen3_vl yet"),
+        ({"pose": {"kind": "prope", "source": "vggt"}}, "needs a base with a VGGT of its own"),
         ({"rope": {"temporal": "index"}}, "positions of its own"),
         ({"pixels": (9, 8)}, "fewest"),
     ):
@@ -238,3 +239,119 @@ def test_answers_are_those_of_transformers_own_generate(runner: Qwen3Runner, pen
     runner.decoding = Decoding(penalty)
     replies = list(runner.outcomes(view, questions, length))
     assert [reply.text for reply in replies if isinstance(reply, Reply)] == theirs
+
+
+# Camera poses
+
+POSED = {"pose": {"kind": "prope", "fraction": 0.4}}
+
+
+def attended(runner: Qwen3Runner, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the first layer's attention is given [L, hidden] and gives, and its logits [heads, L, L], as they run."""
+    layer = runner.model.vlm.model.language_model.layers[0].self_attn
+    given: list[Any] = []
+    seen: list[torch.Tensor] = []
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(q: torch.Tensor, k: torch.Tensor, *rest: Any, **how: Any) -> torch.Tensor:
+        if q.shape[2] == inputs["input_ids"].shape[1] and not seen:
+            keys = k[0].repeat_interleave(q.shape[1] // k.shape[1], 0)
+            seen.append(q[0] @ keys.mT)
+        out: torch.Tensor = attend(q, k, *rest, **how)
+        return out
+
+    into = layer.register_forward_pre_hook(lambda _, __, kw: given.append(kw["hidden_states"]), with_kwargs=True)
+    out = layer.register_forward_hook(lambda _, __, output: given.append(output[0]))
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode(), runner.model.hooks or nullcontext():
+        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+        runner.model.logits(**inputs)
+    into.remove()
+    out.remove()
+    return given[0][0], given[1][0], seen[0]
+
+
+def test_pose_attention_is_what_it_says_token_by_token(folder: Path) -> None:
+    """Norm of each head, then P on the pose dims and rotation elsewhere, by hand: q Pᵀ, k and v P⁻¹, output P."""
+    runner = load(folder, **POSED)
+    inputs = asked(runner, scene(4))
+    hidden, ours, _ = attended(runner, inputs)
+    hooks, model = runner.model.hooks, runner.model.vlm.model.language_model
+    assert hooks is not None
+    layer, frequency = model.layers[0].self_attn, model.rotary_emb.inv_freq
+    dims, half = hooks.dims.reshape(-1, 4).tolist(), layer.head_dim // 2
+    where, ids = inputs["position_ids"][:, 0], inputs["input_ids"][0]
+    video = (ids == runner.prompts.video).tolist()
+    cells = sum(video) // inputs["cameras"].shape[1]
+    owner = [axis for turn in range(6) for axis in range(3) if turn < (6, 5, 5)[axis]]  # of pairs: t, h, w in turn
+
+    def placed(x: torch.Tensor, token: int, matrix: str, *, rotates: bool) -> torch.Tensor:
+        """One head of one token: its rotation, and on the pose dims of a visual one its camera's matrix instead."""
+        out = x.clone()
+        for pair in range(half if rotates else 0):
+            angle = where[owner[pair], token].float() * frequency[pair]
+            a, b = x[pair], x[pair + half]
+            out[pair], out[pair + half] = a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()
+        for place in dims if video[token] else ():
+            P, P_inv = inputs["cameras"][0, sum(video[:token]) // cells, 0]
+            out[place] = {"P": P, "P_inv": P_inv, "P.T": P.mT}[matrix] @ x[place]
+        return out
+
+    def every(x: torch.Tensor, matrix: str, *, rotates: bool = False) -> torch.Tensor:
+        """[L, heads, d]."""
+        heads = [placed(x[t, h], t, matrix, rotates=rotates) for t in range(len(x)) for h in range(x.shape[1])]
+        return torch.stack(heads).reshape(x.shape)
+
+    with torch.inference_mode():
+        shape = (len(ids), -1, layer.head_dim)
+        q = every(layer.q_norm(layer.q_proj(hidden).view(shape)), "P.T", rotates=True)
+        k = every(layer.k_norm(layer.k_proj(hidden).view(shape)), "P_inv", rotates=True)
+        v = every(layer.v_proj(hidden).view(shape), "P_inv")
+        k, v = (x.repeat_interleave(layer.num_key_value_groups, 1) for x in (k, v))
+        logits = torch.einsum("ihd,jhd->hij", q, k) * layer.scaling
+        weights = logits.masked_fill(torch.ones_like(logits).triu(1).bool(), -torch.inf).softmax(-1)
+        theirs = layer.o_proj(every(torch.einsum("hij,jhd->ihd", weights, v), "P").flatten(1))
+    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+@pytest.mark.parametrize("kind", ["prope", "gta", "cape", "geo_alibi"])
+def test_poses_leave_text_alone_and_change_what_is_seen(folder: Path, kind: str) -> None:
+    """A prompt without video is the base model's bit for bit; with one, cameras matter."""
+    plain, posed = load(folder), load(folder, pose={"kind": kind})
+    assert posed.info["pose"]["kind"] == kind
+    with torch.inference_mode(), posed.model.hooks or nullcontext():
+        text = asked(plain, None)
+        assert torch.equal(posed.model.logits(**text), plain.model.logits(**text))
+        one, other = asked(posed, scene(4)), asked(posed, scene(4, 1))
+        there = posed.model.logits(**one)
+        assert (there - plain.model.logits(**asked(plain, scene(4)))).abs().max() > 1e-4
+        assert (there - posed.model.logits(**one | {"cameras": other["cameras"]})).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("kind", ["prope", "geo_alibi"])
+def test_posed_answers_agree_shared_and_one_by_one(folder: Path, kind: str) -> None:
+    """With the video shared or computed anew: the same words; hooks are off while words are made."""
+    runner = load(folder, pose={"kind": kind})
+    pairs = [(scene(4, 0), QUESTIONS[0]), (scene(4, 1), QUESTIONS[1])]
+    shared = [next(runner.answer(view, [query], 5)).text for view, query in pairs]
+    assert runner.model.hooks is not None
+    assert not runner.model.hooks.attached
+    runner.share_prefix = False
+    assert [next(runner.answer(view, [query], 5)).text for view, query in pairs] == shared
+
+
+def test_another_world_leaves_visual_attention_alone(folder: Path) -> None:
+    """The frame of reference of the cameras means nothing: logits between visual tokens stay."""
+    world = np.eye(4)
+    world[:3, :3] = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]])
+    world[:3, 3] = (5, -2, 8)
+    runner = load(folder, **POSED)
+    here, there = asked(runner, scene(4)), asked(runner, scene(4, world=world))
+    visual = here["input_ids"][0] == runner.prompts.video
+    a, b = (attended(runner, each)[2][:, visual][:, :, visual] for each in (here, there))
+    assert (a - b).abs().max() <= 1e-4 * a.std()
+
+
+def test_runs_without_poses_keep_their_identity() -> None:
+    """Lost otherwise: every recorded run of Qwen3-VL is computed again because an option was added."""
+    assert "pose" not in Model().resolved()
+    assert "pose" in Model.parse(POSED, "m").resolved()

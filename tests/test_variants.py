@@ -17,7 +17,14 @@ FILES = {path.stem: path for path in (Path(__file__).parent.parent / "experiment
 NAMES = """qwen2_5vl qwen3vl spatialmllm spatialmllm-index spatialmllm-2d spatialmllm-3d spatialmllm-cat
 spatialmllm-camera spatialmllm-repeat spatialmllm-base
 prope prope-hw no-time gta cape geo-alibi tiny tiny-prope chance frequency"""
-POSED = {"prope": "prope", "prope-hw": "prope", "gta": "gta", "cape": "cape", "geo-alibi": "geo_alibi"}
+POSED = {
+    "prope": "prope",
+    "prope-hw": "prope",
+    "gta": "gta",
+    "cape": "cape",
+    "geo-alibi": "geo_alibi",
+    "qwen3vl-prope": "prope",
+}
 
 
 def variant(name: str) -> Variant:

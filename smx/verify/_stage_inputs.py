@@ -64,7 +64,8 @@ def needed(options: VisionOptions) -> list[str]:
     """Names of the inputs that a model of these options reads."""
     names = [*ALWAYS]
     if isinstance(options, QwenOptions):
-        names += ["second_per_grid_ts", *(("w2c", "K") if options.wants_cameras() else ())]
+        names.append("second_per_grid_ts")
+    names += ("w2c", "K") if options.wants_cameras() else ()
     if isinstance(options, SpatialOptions):
         names.append("video_tchw")
     return names
@@ -126,9 +127,9 @@ def make_inputs(folder: Path, options: VisionOptions, seed: int) -> dict[str, Te
     }
     if isinstance(options, QwenOptions):
         inputs["second_per_grid_ts"] = torch.tensor([SECONDS])
-        if options.wants_cameras():
-            w2c, K = _cameras(rng, *frames.shape[1:3])
-            inputs |= {"w2c": torch.from_numpy(w2c), "K": torch.from_numpy(K)}
+    if options.wants_cameras():
+        w2c, K = _cameras(rng, *frames.shape[1:3])
+        inputs |= {"w2c": torch.from_numpy(w2c), "K": torch.from_numpy(K)}
     if isinstance(options, SpatialOptions):
         inputs["video_tchw"] = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
     return inputs

@@ -27,7 +27,7 @@ from smx.models._vggt.config import DENSE_CHANNELS, shapes
 from smx.models._vggt.dense_head import DenseHead
 from smx.models._vlm import checkpoint, loading
 from smx.models._vlm.model import PositionedVLM
-from smx.models._vlm.options import QwenOptions, VisionOptions
+from smx.models._vlm.options import PosedOptions, QwenOptions, VisionOptions
 from smx.models._vlm.pose_attention import hooks_for, scene_cameras
 from smx.models._vlm.position_ids import prompt_positions, text_positions
 from smx.models._vlm.position_options import Pose
@@ -82,16 +82,17 @@ def _qwen3_stages(
     config = checkpoint.read_config(folder, qwen3_checkpoint.MODEL_TYPE, qwen3_checkpoint.ARCHITECTURE)
     video = checkpoint.special_token(folder, config, "video")
     refuse_inputs(folder, inputs, options)
+    qwen3_checkpoint.refuse_pose(config, options)
     expected = dict(qwen3_checkpoint.expected_shapes(config))
     checkpoint.refuse_other_shapes(folder, config, expected, qwen3_checkpoint.ARCHITECTURE)
     vlm = qwen3.weights_of(folder, options, device, dtype)[0]
-    model = qwen3.Qwen3VLM(vlm, video, None).eval()
+    model = qwen3.Qwen3VLM(vlm, video, qwen3.hooks_for(vlm.model.language_model, options)).eval()
     seen = _seen(vlm, inputs)
     yield "video_embeds", seen.pooler_output
     yield "deepstack_embeds", torch.stack(tuple(seen.deepstack_features))
     ids, (_, h, w) = inputs["input_ids"][0].tolist(), _merged(model, inputs)
     positions, _ = qwen3.block_positions(ids, model.video_token, (h, w))
-    yield from _language_stages(model, inputs, positions, new_tokens, {})
+    yield from _language_stages(model, inputs, positions, new_tokens, _posed(model, inputs, options))
 
 
 def _spatial_stages(
@@ -166,11 +167,15 @@ def _placed_stages(model: PositionedVLM, inputs: dict[str, Tensor], options: Qwe
     beside = frames if getattr(options, "features", "") == "camera" else 0
     start = ids.index(model.video_token)
     positions, _ = prompt_positions(len(ids), start, merged, stride, rope.text_start, beside)
-    extra: dict[str, Tensor] = {}
-    if model.hooks is not None and model.hooks.reads_cameras:
-        patch = model.vlm.config.vision_config.patch_size
-        extra["cameras"] = _cameras(inputs, options, frames, patch).to(inputs["input_ids"].device)
-    yield from _language_stages(model, inputs, positions, new_tokens, extra)
+    yield from _language_stages(model, inputs, positions, new_tokens, _posed(model, inputs, options))
+
+
+def _posed(model: PositionedVLM, inputs: dict[str, Tensor], options: PosedOptions) -> dict[str, Tensor]:
+    """The cameras that the language model is given; nothing where it reads none."""
+    if model.hooks is None or not model.hooks.reads_cameras:
+        return {}
+    patch = model.vlm.config.vision_config.patch_size
+    return {"cameras": _cameras(inputs, options, _frames(inputs, options), patch).to(inputs["input_ids"].device)}
 
 
 def _language_stages(
@@ -208,11 +213,11 @@ def _merged(model: PositionedVLM, inputs: dict[str, Tensor]) -> tuple[int, int, 
     return merged
 
 
-def _frames(inputs: dict[str, Tensor], options: QwenOptions) -> int:
+def _frames(inputs: dict[str, Tensor], options: PosedOptions) -> int:
     return int(inputs["video_grid_thw"][0, 0]) * (1 if options.tubelets == "repeat" else 2)
 
 
-def _cameras(inputs: dict[str, Tensor], options: QwenOptions, frames: int, patch: int) -> Tensor:
+def _cameras(inputs: dict[str, Tensor], options: PosedOptions, frames: int, patch: int) -> Tensor:
     """[1, T, slots, 2, 4, 4] of the record's cameras, K in pixels of the frames that the encoder sees."""
     height, width = (side * patch for side in inputs["video_grid_thw"][0, 1:].tolist())
     w2c, K = (inputs[name].double().cpu().numpy() for name in ("w2c", "K"))

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from smx.models._qwen3_vl.options import Qwen3Options
+from smx.geometry.pose_attention import blocks
+from smx.models._qwen3_vl.options import LAYOUT, Qwen3Options
 from smx.models._vlm import config_checks, tensor_shapes
 from smx.models._vlm.checkpoint import (
     read_config,
@@ -23,8 +24,15 @@ def check(folder: Path, options: Qwen3Options, base: str) -> None:
     """`UserError` naming what was found and what was expected, for the first thing that does not fit."""
     config = read_config(folder, MODEL_TYPE, ARCHITECTURE)
     refuse_other_positions(folder, options, base)
+    refuse_pose(config, options)
     refuse_no_tokenizer(folder)
     refuse_other_shapes(folder, config, dict(expected_shapes(config)), ARCHITECTURE)
+
+
+def refuse_pose(config: dict[str, Any], options: Qwen3Options) -> None:
+    """`UserError` where a section has no pairs to give to the pose."""
+    if options.pose.encoding.acts:
+        blocks(config_checks.sections(config), options.pose.dims, options.pose.fraction, LAYOUT.base, LAYOUT.layout)
 
 
 def expected_shapes(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:

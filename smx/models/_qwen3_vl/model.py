@@ -12,9 +12,10 @@ from torch import Tensor
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
 
 from smx.models import SceneInput
-from smx.models._qwen3_vl.options import PATCH, Qwen3Options
+from smx.models._qwen3_vl.options import LAYOUT, PATCH, Qwen3Options
 from smx.models._vlm import loading
 from smx.models._vlm.model import PositionedVLM, additive
+from smx.models._vlm.pose_attention import PoseHooks, scene_cameras
 from smx.models._vlm.position_ids import text_positions, video_positions
 from smx.models._vlm.preprocess import prepare
 from smx.models._vlm.prompt import Prompts
@@ -48,6 +49,19 @@ class Qwen3Prompts(Prompts):
         """`<0.5 seconds>` and the placeholders of one pair of frames."""
         seen = [self.ids["<|vision_start|>"], *[self.video] * tokens, self.ids["<|vision_end|>"]]
         return [*self.text(f"<{seconds:.1f} seconds>"), *seen]
+
+
+class Qwen3PoseHooks(PoseHooks):
+    """Poses on Qwen3-VL's heads, whose rotary sections are interleaved by the model itself."""
+
+    interleaves_itself = True
+
+
+def hooks_for(language_model: Any, options: Qwen3Options) -> PoseHooks | None:
+    """What `options` change inside the language model; None where nothing is changed."""
+    if not options.pose.encoding.reads_cameras:
+        return None
+    return Qwen3PoseHooks(language_model, options.pose, LAYOUT)
 
 
 class Qwen3VLM(PositionedVLM):
@@ -108,6 +122,8 @@ class Qwen3Runner(VideoRunner):
             ids += self.prompts.block(seconds, h * w)
         assert ids.count(self.prompts.video) == t * h * w, "a block for each tubelet"
         video = {"pixel_values": torch.from_numpy(pixels), "grid_thw": torch.tensor([layout.grid])}
+        if self.options.wants_cameras():
+            video["cameras"] = scene_cameras(scene, self.options.pose, repeat)[None]
         return Clip(ids, *block_positions(ids, self.prompts.video, (h, w)), video)
 
 
@@ -138,7 +154,7 @@ def from_folder(folder: Path, options: Qwen3Options, *, base: str, device: str, 
     untrained, past = loading.remembered(folder, options)
     prompts = Qwen3Prompts.read(folder / "tokenizer.json")
     assert isinstance(prompts, Qwen3Prompts)
-    model = Qwen3VLM(vlm.eval(), prompts.video, None)
+    model = Qwen3VLM(vlm.eval(), prompts.video, hooks_for(vlm.model.language_model, options))
     info = loading.about(vlm, options, why) | past
     return Qwen3Runner(model, prompts, options, base=base, untrained=untrained, info=info)
 

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import model_validator
 
-from smx.models._vlm.options import VisionOptions
+from smx.models._vlm.options import PosedOptions
+from smx.models._vlm.position_options import Pose, Rope
 
 PATCH = 16  # Qwen3-VL's; tubelets and merge are Qwen2.5-VL's
 STRIDE = "timestamps in the text"
+LAYOUT = Rope(layout="interleaved")  # of its rotary sections, as transformers' Qwen3VLTextRotaryEmbedding has them
+SECTIONS = (24, 20, 20)  # rotary pairs of t, h, w in a head
 
 
-class Qwen3Options(VisionOptions):
+class Qwen3Options(PosedOptions):
     """Positions are the architecture's own: time stands in the prompt, before each pair of frames."""
+
+    later: ClassVar[Mapping[str, Any]] = {"pose": Pose().model_dump(mode="json")}
 
     @model_validator(mode="before")
     @classmethod
     def _positions_are_its_own(cls, values: Any) -> Any:
-        """`pose: {kind: none}` may be said; another pose or `rope` is refused with the reason."""
-        if not isinstance(values, dict):
-            return values
-        values = dict(values)
-        pose = values.pop("pose", {})
-        kind = pose.get("kind", "none") if isinstance(pose, dict) else pose
-        if kind != "none":
-            raise ValueError(
-                f"pose {kind} is not built for qwen3_vl yet: use base qwen2_5_vl or spatial_mllm, or leave out 'pose'"
-            )
-        if "rope" in values:
+        """`rope` is refused with the reason."""
+        if isinstance(values, dict) and "rope" in values:
             raise ValueError(
                 "qwen3_vl has positions of its own (a timestamp before each pair of frames): leave out 'rope'"
             )
@@ -46,7 +43,7 @@ class Qwen3Options(VisionOptions):
                 "three of its layers also reach the first LLM layers",
             ),
             ("positions", "row and column in a block per tubelet; time is a timestamp in the text before it"),
-            ("poses", "none"),
+            *describe.pose(self.pose, LAYOUT, SECTIONS, self.tubelets),
             ("language model", f"{self.fate('llm')}; attention {self.attention}"),
             *describe.tokens(self.pixels, self.tubelets, PATCH),
         ]

@@ -88,15 +88,12 @@ class VisionOptions(BaseVLM):
         }
 
 
-class QwenOptions(VisionOptions):
-    """Options shared by every base model of the Qwen2.5-VL architecture."""
+class PosedOptions(VisionOptions):
+    """Options shared by every base model whose attention takes camera poses."""
 
     has_vggt: ClassVar[bool] = False  # whether `pose.source: vggt` has cameras to give
-    sections: ClassVar[tuple[int, int, int]] = (16, 24, 24)  # rotary pairs of t, h, w in a head
 
-    rope: Rope = Rope()
     pose: Pose = Pose()
-    trained_stride: Annotated[float, Field(ge=0)] | None = None  # for checkpoints that do not carry it themselves
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> Self:
@@ -113,6 +110,40 @@ class QwenOptions(VisionOptions):
     def wants_cameras(self) -> bool:
         """Pose attention reads w2c and K of the sample set; nothing else here does."""
         return self.pose.encoding.reads_cameras and self.pose.source == "sample"
+
+    def adds_bias(self) -> bool:
+        """Where the pose encoding is one."""
+        return self.pose.encoding.biased
+
+    def learned(self) -> dict[str, Any]:
+        """What weights get used to in training, besides positions."""
+        if not self.pose.encoding.reads_cameras:
+            return {"pose": self.pose.kind}
+        details = self.pose.model_dump(mode="json", exclude={"kind"})
+        return {"pose": self.pose.kind} | {f"pose {name}": value for name, value in details.items()}
+
+    def training_mismatch(self, trained: Mapping[str, Any]) -> str:
+        """Positions, poses, features and connector."""
+        before = type(self).parse(dict(trained), "the training's options")
+        ours, theirs = ({**each.positions(), **each.learned()} for each in (self, before))
+        other = [name for name in theirs if name in ours and theirs[name] != ours[name]]
+        if not other:
+            return ""
+        was, now = (" and ".join(f"{name} {each[name]}" for name in other) for each in (theirs, ours))
+        return f"was trained with {was}, this variant would run it with {now}"
+
+    def record(self) -> dict[str, Any]:
+        """Poses as well."""
+        return super().record() | {"pose": self.pose.model_dump(mode="json")}
+
+
+class QwenOptions(PosedOptions):
+    """Options shared by every base model of the Qwen2.5-VL architecture."""
+
+    sections: ClassVar[tuple[int, int, int]] = (16, 24, 24)  # rotary pairs of t, h, w in a head
+
+    rope: Rope = Rope()
+    trained_stride: Annotated[float, Field(ge=0)] | None = None  # for checkpoints that do not carry it themselves
 
     def reads_times(self) -> bool:
         """With `seconds_per_grid: auto`; every other stride is fixed."""
@@ -148,23 +179,6 @@ class QwenOptions(VisionOptions):
                 return f"has tokens_per_second {own:g} in its vision_config, this variant would run it with {named:g}"
         return super().position_mismatch(checkpoint)
 
-    def learned(self) -> dict[str, Any]:
-        """What weights get used to in training, besides positions."""
-        if not self.pose.encoding.reads_cameras:
-            return {"pose": self.pose.kind}
-        details = self.pose.model_dump(mode="json", exclude={"kind"})
-        return {"pose": self.pose.kind} | {f"pose {name}": value for name, value in details.items()}
-
-    def training_mismatch(self, trained: Mapping[str, Any]) -> str:
-        """Positions, poses, features and connector."""
-        before = type(self).parse(dict(trained), "the training's options")
-        ours, theirs = ({**each.positions(), **each.learned()} for each in (self, before))
-        other = [name for name in theirs if name in ours and theirs[name] != ours[name]]
-        if not other:
-            return ""
-        was, now = (" and ".join(f"{name} {each[name]}" for name in other) for each in (theirs, ours))
-        return f"was trained with {was}, this variant would run it with {now}"
-
     def stride_word(self) -> float | str:
         """A number, or "auto x tokens_per_second"."""
         return self.rope.stride_word()
@@ -197,13 +211,6 @@ class QwenOptions(VisionOptions):
 
         return describe.tokens(self.pixels, self.tubelets, PATCH)
 
-    def adds_bias(self) -> bool:
-        """Where the pose encoding is one."""
-        return self.pose.encoding.biased
-
     def record(self) -> dict[str, Any]:
-        """Positions and poses as well."""
-        return super().record() | {
-            "rope_base": self.rope.base,
-            "pose": self.pose.model_dump(mode="json"),
-        }
+        """The rotary base as well."""
+        return super().record() | {"rope_base": self.rope.base}

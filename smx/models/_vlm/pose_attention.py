@@ -95,6 +95,8 @@ def hooks_for(language_model: Any, options: QwenOptions) -> PoseHooks | None:
 class PoseHooks:
     """Puts the hooks on a language model and takes them off. Use as `with hooks:`; nesting is fine."""
 
+    interleaves_itself = False  # whether the model's own rotary embedding does what `rope.layout: interleaved` asks
+
     def __init__(self, language_model: Any, pose: Pose, rope: Rope) -> None:
         config = language_model.config
         self.language_model = language_model
@@ -139,7 +141,7 @@ class PoseHooks:
         return pa.block_dims(pairs, self.head_dim)
 
     def _attach(self) -> None:
-        if self.rope.layout == "interleaved":
+        if self.rope.layout == "interleaved" and not self.interleaves_itself:
             self._handles.append(self.language_model.rotary_emb.register_forward_hook(self._interleaved))
         if not self.kind.reads_cameras:
             return
@@ -204,11 +206,12 @@ class PoseHooks:
             projection = getattr(attention, f"{which}_proj")
             if which == "o":
                 self._handles.append(projection.register_forward_pre_hook(before_output))
-            else:
-                self._handles.append(projection.register_forward_hook(projected(which)))
+            else:  # a norm of each head would undo what is done before it (Qwen3-VL's q_norm and k_norm)
+                last = getattr(attention, f"{which}_norm", projection)
+                self._handles.append(last.register_forward_hook(projected(which)))
 
     def _transform(self, x: Tensor, matrices: Tensor, dims: Tensor) -> Tensor:
-        return pa.transform(x.reshape(*x.shape[:-1], -1, self.head_dim), matrices, dims).reshape(x.shape)
+        return pa.transform(x.reshape(*x.shape[:2], -1, self.head_dim), matrices, dims).reshape(x.shape)
 
 
 def scene_cameras(scene: SceneInput, pose: Pose, repeat: bool) -> Tensor:
