@@ -22,7 +22,7 @@ from smx.processes import this_process
 from smx.registry.store import Registry
 from smx.resolve import Resolver
 from smx.run import Run
-from smx.runfolder import now
+from smx.runfolder import RunFolder, now
 from smx.workspace import Workspace
 
 RUNS = 7
@@ -153,6 +153,45 @@ def test_each_source_is_asked_once_and_what_is_down_is_said(space: Workspace, tm
         ingest_all(space, registry, ask_all(space))
         assert registry.attempts() == before
     assert (cluster.calls("squeue"), cluster.calls("sacct")) == (0, 0), "what SLURM said of ended jobs was kept"
+
+
+def test_what_was_given_up_comes_back_when_it_is_heard_of(space: Workspace, tmp_path: Path, cluster: Cluster) -> None:
+    """Lost otherwise: a job that goes on is called lost for ever, and `smx retry` makes its twin."""
+    (space.root / "experiments").mkdir()
+    (space.root / "experiments" / "site.yaml").write_text("executors: {slurm: {lost_after: 0}}")
+    with Registry.open(space.registry) as registry:
+        submit_all(space, registry)
+        handles = [row.handle or {} for row in registry.attempts()]
+
+        def queue(state: str) -> None:
+            tasks = [(handle["at"], *handle["shards"][0]) for handle in handles]
+            lines = [f"{job}|{k}|{state}|{at:.0f}|{at:.0f}|n1|{name}|None" for at, job, k, name in tasks]
+            cluster.answers("squeue", "\n".join(f"echo '{line}'" for line in lines))
+
+        with Registry.open(tmp_path / "rebuilt.db") as other:  # nobody has followed them: a doubt begins
+            ingest_all(space, other, ask_all(space))
+            assert all(row.live and row.unknown_since for row in other.attempts())
+        assert len(sync(space, registry)) == RUNS
+        assert sync(space, registry) == []
+        assert {row.state for row in registry.attempts()} == {"lost"}
+        cluster.answers("squeue", "exit 1")
+        assert sync(space, registry) == []
+        assert {row.state for row in registry.attempts()} == {"lost"}
+
+        queue("RUNNING")
+        assert sync(space, registry) == []
+        assert all(row.live and row.failure is None for row in registry.attempts())
+        queue("FAILED")
+        sync(space, registry)
+        assert {row.state for row in registry.attempts()} == {"failed"}
+
+        (row, *_) = registry.attempts()
+        run = registry.run(row.fingerprint)
+        assert run is not None
+        RunFolder(space.runs / run.folder).attempt(1).shard(0).end("done")  # started again by hand
+        queue("COMPLETED")
+        sync(space, registry)
+        assert [other.state for other in registry.attempts(row.fingerprint)] == ["done"]
 
 
 # Two login nodes

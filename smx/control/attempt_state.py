@@ -190,10 +190,11 @@ def _last_sign(attempt: AttemptFolder, exits: Sequence[Mapping[str, Any] | None]
     return str(max((sign["at"] for sign in (*exits, *beats) if sign), default=attempt.plan["created"]))
 
 
-def heard_since(view: AttemptView) -> bool:
-    """Whether an attempt that was concluded gave a sign of life after what was thought its last."""
-    signs = (sign for shard in view.shards for sign in (shard.exit(), shard.heartbeat()) if sign)
-    return any(sign["at"] > (view.row.ended or "") for sign in signs)
+def heard_since(attempt: AttemptFolder, shards: int, ended: str) -> bool:
+    """Whether an attempt that was concluded gave a sign of life after `ended`, what was thought its last one."""
+    folders = map(attempt.shard, range(shards))
+    signs = (sign for shard in folders for sign in (shard.exit(), shard.heartbeat()) if sign)
+    return any(sign["at"] > ended for sign in signs)
 
 
 def without_folder(view: AttemptView, facts: Sequence[ShardStatus] | None) -> Observation | None:

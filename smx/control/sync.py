@@ -165,24 +165,23 @@ def _given_up(workspace: Workspace, registry: Registry, executors: Collection[st
     """
     since = (datetime.now(UTC) - timedelta(days=_REMEMBERED)).isoformat()
     found = []
-    for fingerprint, number, state, folder in given_up(registry):
-        (row,) = (each for each in registry.attempts(fingerprint) if each.attempt == number)
-        attempt = RunFolder(workspace.runs / folder).attempt(number)
-        if not (row.handle or {}).get("requeues") or (executors is not None and row.executor not in executors):
+    for of in given_up(registry, since):
+        attempt = RunFolder(workspace.runs / of.folder).attempt(of.attempt)
+        if executors is not None and of.executor not in executors:
             continue
         with contextlib.suppress(*DAMAGE):  # nobody is at it
-            view = AttemptView(attempt, row, registry.shards(fingerprint, number), registry.attempts(fingerprint))
-            unheard = state == AttemptState.lost and row.created > since
-            unheard = unheard and not any(fact.record for fact in kept_facts(attempt) or ())
-            if attempt.planned and (unheard or heard_since(view)):
-                found.append(view)
+            unheard = of.state == AttemptState.lost and not any(fact.record for fact in kept_facts(attempt) or ())
+            if (unheard or heard_since(attempt, of.shards, of.ended)) and attempt.planned:
+                attempts = registry.attempts(of.fingerprint)
+                found.append(AttemptView(attempt, attempts[-1], registry.shards(of.fingerprint, of.attempt), attempts))
     return found
 
 
 def _goes_on(view: AttemptView, facts: Sequence[ShardStatus] | None) -> bool:
     """Whether anything new was heard of an attempt that was concluded; what its scheduler said then is forgotten."""
     silent = (SchedulerState.absent, SchedulerState.unknown)
-    if not heard_since(view) and all(fact.state in silent for fact in facts or ()):
+    heard = heard_since(view.folder, len(view.known), view.row.ended or "")
+    if not heard and all(fact.state in silent for fact in facts or ()):
         return False
     forget_facts(view.folder)
     return True

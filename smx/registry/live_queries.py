@@ -97,13 +97,29 @@ def lost_shards(registry: Registry) -> list[tuple[str, int, int, str]]:
     return [(fingerprint, attempt, shard, folder) for fingerprint, attempt, shard, folder in rows]
 
 
-def given_up(registry: Registry) -> list[tuple[str, int, str, str]]:
-    """(fingerprint, attempt, state, the run's folder): last attempts that left their run unfinished."""
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """The last attempt of a run that it left unfinished; its scheduler may start a job of it again."""
+
+    fingerprint: str
+    attempt: int
+    state: str
+    executor: str
+    ended: str
+    folder: str  # kind/name-digits
+    shards: int
+
+
+def given_up(registry: Registry, since: str) -> list[GivenUp]:
+    """Those that ended, or gave their last sign, after `since` (ISO time)."""
     sql = f"""
-        select a.fingerprint, a.attempt, a.state, r.folder from attempts a join runs r on r.fingerprint = a.fingerprint
-        where r.state in {UNFINISHED} and a.handle is not null and a.state not in {(AttemptState.done, *LIVE)}
+        select a.fingerprint, a.attempt, a.state, a.executor, a.ended, r.folder,
+               (select count(*) from shards s where s.fingerprint = a.fingerprint and s.attempt = a.attempt)
+        from attempts a join runs r on r.fingerprint = a.fingerprint
+        where r.state in {UNFINISHED} and a.state not in {(AttemptState.done, *LIVE)} and a.ended > ?
+          and json_extract(a.handle, '$.requeues')
           and a.attempt = (select max(attempt) from attempts b where b.fingerprint = a.fingerprint)"""
-    return [(fingerprint, attempt, state, folder) for fingerprint, attempt, state, folder in registry.query(sql)]
+    return [GivenUp(*row) for row in registry.query(sql, [since])]
 
 
 def failures(registry: Registry, filters: dict[str, Any]) -> list[FailureGroup]:

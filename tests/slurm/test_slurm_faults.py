@@ -405,6 +405,7 @@ def test_one_empty_answer_loses_no_job(
         assert run.state == "pending"
         assert "neither squeue nor sacct knows it now" in unknown[0]
         assert look(lab)[0][0].state == "lost"  # lost_after is over
+    assert look(lab)[0][0].state == "pending", "it is heard of again"
     cluster.run("scontrol", "release", job_of(lab).partition("_")[0])
     until("what it did counts", lambda: look(lab)[0][0].state == "done")
     check(lab, "gen done 4/4", like=calm(ONE))
