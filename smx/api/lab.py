@@ -121,7 +121,9 @@ class Lab(Access):
         if kind not in KINDS:
             raise unknown("kind of run", kind, KINDS)
         names, requests = _grid(kind, keys)
-        options = LaunchOptions(executor, False, retry, shards, max_failed, watch, canary, keep)
+        options = LaunchOptions(
+            executor=executor, retry=retry, shards=shards, max_failed=max_failed, watch=watch, canary=canary, keep=keep
+        )
         done = launch(self.workspace, [r for _, r in requests], options, labels=labels, listener=self.listener)
         pairs = zip((values for values, _ in requests), done.requested, strict=True)
         return Runs(self, names, list(pairs))

@@ -101,7 +101,16 @@ def evaluate(
     given = L.changed(given, L.settings(set_))
     several = {"model": L.choices(model), "sampler": L.choices(sampler)}
     numbers = {"frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
-    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary, keep)
+    options = LaunchOptions(
+        executor=executor,
+        dry_run=dry_run,
+        retry=retry,
+        shards=shards,
+        max_failed=max_failed,
+        watch=watch,
+        canary=canary,
+        keep=keep,
+    )
     space = workspace()
     done = L.start(space, combinations("eval", {**several, **numbers, **given}), options, as_json=as_json)
     if not dry_run and not as_json:

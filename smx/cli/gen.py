@@ -59,7 +59,16 @@ def gen(
     given: dict[str, Any] = {"dataset": dataset, "root": root, "poses": poses, "vggt": vggt, "strict": strict or None}
     given |= {"all_scenes": all_scenes or None, "scenes": L.choices(scenes), **L.settings(set_)}
     several = {"sampler": L.choices(sampler), "frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
-    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary, keep)
+    options = LaunchOptions(
+        executor=executor,
+        dry_run=dry_run,
+        retry=retry,
+        shards=shards,
+        max_failed=max_failed,
+        watch=watch,
+        canary=canary,
+        keep=keep,
+    )
     space = workspace()
     done = L.start(space, combinations("gen", {**several, **given}), options, as_json=as_json)
     if not dry_run and not as_json:

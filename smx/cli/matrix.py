@@ -43,7 +43,16 @@ def run(
         L.changed(from_workspace({**request_of(part.kind, keys), "train": part.train}, space.root), overrides)
         for part, keys in requests(experiment, tuple(group or ()))
     ]
-    options = LaunchOptions(executor, dry_run, retry, shards, max_failed, watch, canary, keep)
+    options = LaunchOptions(
+        executor=executor,
+        dry_run=dry_run,
+        retry=retry,
+        shards=shards,
+        max_failed=max_failed,
+        watch=watch,
+        canary=canary,
+        keep=keep,
+    )
     done = L.start(space, chosen, options, as_json=as_json, labels={"experiment": [path.stem]})
     if not dry_run and not as_json:
         L.summary(space, done)

@@ -58,7 +58,7 @@ def train(
         given["recipe"] = {**given.get("recipe", {}), "steps": steps}
     several = {"model": L.choices(model), "sampler": L.choices(sampler)}
     numbers = {"frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
-    options = LaunchOptions(executor, dry_run, retry, watch=watch, keep=keep)
+    options = LaunchOptions(executor=executor, dry_run=dry_run, retry=retry, watch=watch, keep=keep)
     space = workspace()
     done = L.start(space, combinations("train", {**several, **numbers, **given}), options, as_json=as_json)
     if not dry_run and not as_json:

@@ -37,7 +37,7 @@ Request = Mapping[str, Any]
 DIMENSIONS = ("model", "sampler", "frames", "seed")  # keys of which a request may name several
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LaunchOptions:
     """How to go about it."""
 

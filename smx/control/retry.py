@@ -60,7 +60,7 @@ def retry(
     """
     listener = listener or Listener()
     filters = filters or {}
-    options = LaunchOptions(executor, dry_run=dry_run, watch=watch)
+    options = LaunchOptions(executor=executor, dry_run=dry_run, watch=watch)
     plugins.forget_edited()
     with registry_as_it_is(workspace, listener.say) as registry:
         refresh(workspace, registry, listener.say)
@@ -191,17 +191,26 @@ def _decided(
     another is left alone.
     """
     runs: dict[str, Run] = {}
+    changed: dict[str, bool] = {}  # whether a plugin of it was edited since
     todo = list(rows)
     for row in todo:  # grows while it is read
         folder = RunFolder(workspace.runs / row.folder)
         if not folder.attempts():
             raise UserError(f"{folder.path.name} was never tried", "the command that asked for it starts it")
-        run = runs[row.fingerprint] = _here(workspace, registry, run_of(folder))
+        run = _here(workspace, registry, run_of(folder))
+        try:
+            changed[row.fingerprint] = bool(change_of(run))
+        except UserError as gone:  # a plugin's file was deleted
+            if not named:
+                listener.say(f"left alone: {run.title}: {gone.message}")
+                continue
+            changed[row.fingerprint] = False  # said below, if anything is left to do
+        runs[row.fingerprint] = run
         needed = [need for fingerprint in run.needs if fingerprint not in runs and (need := registry.run(fingerprint))]
-        todo += [need for need in needed if need.state != RunState.done or change_of(run)]
+        todo += [need for need in needed if need.state != RunState.done or changed[row.fingerprint]]
     # Where nothing is left to do, it does not matter what its code is today, but for what is made anew by that code.
     left = {d.run.fingerprint for d in decide([*runs.values()], registry, asked=set(), retry=True) if d.action == "run"}
-    anew = left | {need for run in runs.values() if run.fingerprint in left and change_of(run) for need in run.needs}
+    anew = left | {need for fingerprint in left if changed[fingerprint] for need in runs[fingerprint].needs}
     became: list[tuple[Run, Run]] = []
     asked = {row.fingerprint for row in rows}
     for run in sorted(runs.values(), key=lambda run: _ORDER.index(run.kind)):
