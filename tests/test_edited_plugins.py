@@ -219,6 +219,22 @@ def test_a_retry_after_mending_a_plugin_is_what_the_same_commands_would_make(
     assert "nothing to try again" in capsys.readouterr().err
 
 
+def test_a_plugin_that_is_gone_leaves_only_its_own_runs_alone(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: a deleted file keeps every failed run of the lab from being tried again."""
+    broken = SAMPLER.format(skip=0).replace("return Choice", "raise ValueError")
+    lab.sampler(0, 0)
+    for name in ("mine", "theirs"):
+        lab.edit(f"samplers/{name}.py", broken)
+        assert smx("-w", lab.root, "gen", "--sampler", name, "--frames", "4", *SCENES) == 1
+    (lab.plugins / "samplers" / "mine.py").unlink()
+    lab.edit("samplers/theirs.py", SAMPLER.format(skip=3))
+    capsys.readouterr()
+    assert smx("-w", lab.root, "retry") == 0
+    said = capsys.readouterr().err
+    assert "left alone: mine-4f-rooms-" in said
+    assert "changed   gen   theirs-4f-rooms-" in said
+
+
 def test_a_process_that_lives_on_uses_what_was_edited_meanwhile(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Lost otherwise: a notebook launches the code of yesterday, or jobs that refuse to run today's."""
     lab.sampler(0, 0)

@@ -107,6 +107,17 @@ def test_what_is_made_again_is_not_overwritten(lab: Path, capsys: pytest.Capture
     assert smx("show", run) == 0
 
 
+def test_the_runs_of_one_matrix_are_listed_alone(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: what a matrix made is picked by hand out of everything the lab ever ran."""
+    text = "common: {bench: rooms, bench_options: {scenes: 1, train_scenes: 2}}\n"
+    (lab / "experiments").mkdir(exist_ok=True)
+    (lab / "experiments" / "small.yaml").write_text(f"{text}groups: {{all: {{grid: {{model: [chance]}}}}}}\n")
+    assert smx("run", "small") == 0
+    (run,) = data(capsys, "ls", "--experiment", "small")
+    assert run["variant"] == "chance"
+    assert len(data(capsys, "ls")) == 5
+
+
 def test_weights_that_answers_were_given_with_are_not_removed_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

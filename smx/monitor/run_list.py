@@ -80,7 +80,7 @@ def listed(
     """
     rows = registry.runs(**filters)
     if experiment:
-        rows = [row for row in rows if row.labels.get("experiment") == experiment]
+        rows = [row for row in rows if experiment in row.labels.get("experiment", ())]
     if sort == "made":
         return _lines(workspace, registry, rows[:limit]), len(rows)
     lines = _lines(workspace, registry, rows)
