@@ -194,6 +194,22 @@ def test_what_was_given_up_comes_back_when_it_is_heard_of(space: Workspace, tmp_
         assert [other.state for other in registry.attempts(row.fingerprint)] == ["done"]
 
 
+def test_a_task_cancelled_while_it_waited_is_not_lost(space: Workspace, cluster: Cluster) -> None:
+    """Lost otherwise: SLURM keeps no record of it, and `smx retry` starts what somebody stopped."""
+    (space.root / "experiments").mkdir()
+    (space.root / "experiments" / "site.yaml").write_text("executors: {slurm: {lost_after: 0}}")
+    with Registry.open(space.registry) as registry:
+        submit_all(space, registry)
+        tasks = [(row.handle or {})["shards"][0] for row in registry.attempts()]
+        gone = next(task for task in tasks if task[1] == 1)
+        lines = [f"{job}|{k}|PENDING|1|N/A||{name}|Priority" for job, k, name in tasks if [job, k, name] != gone]
+        cluster.answers("squeue", "\n".join(f"echo '{line}'" for line in lines))
+        assert len(sync(space, registry)) == 1, "one answer is a doubt"
+        assert sync(space, registry) == []
+        kinds = [row.failure["kind"] for row in registry.attempts() if row.failure]
+        assert (kinds, sum(row.live for row in registry.attempts())) == (["cancelled"], RUNS - 1)
+
+
 # Two login nodes
 
 

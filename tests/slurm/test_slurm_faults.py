@@ -362,7 +362,7 @@ def test_two_commands_at_once_submit_each_run_once(cluster: Cluster, lab: Path, 
     settle(lab)
     assert [a.attempt for a in look(lab)[1]] == [1] * 8
     listed = [part["tasks"] for part in map(read_json, (find(lab).runs / ".submissions").glob("*/?.json")) if part]
-    tasks = [(task["folder"], task["shard"]) for part in listed for task in part]
+    tasks = [(task["folder"], task["shard"]) for part in listed for task in part.values()]
     assert len(tasks) == len(set(tasks)) == 8
     check(lab, *["gen done 1/1"] * 2, *[f"eval done {ASKED_ONE}/{ASKED_ONE}"] * 6, like=calm(("run", "grid"), seeds=3))
 

@@ -38,6 +38,7 @@ def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[
     booked, past = history(names, min(handle["at"] for handle in handles) - _SLACK, _users(handles))
     why, hidden = functools.cache(held), functools.cache(_hides_others)
     found = []
+    listed_names = {name for name, _ in live}
     for handle in handles:
         old = time.time() - _doubted(handle) > lost_after
         of_one = []
@@ -48,6 +49,9 @@ def facts(handles: Sequence[Mapping[str, Any]], lost_after: float) -> list[list[
             fact = _fact(now, before, listed, booked, old, job) if name else _REFUSED
             if now is not None and now.reason.startswith("JobHeld") and (reason := why(handle.get("folder", ""), name)):
                 fact = replace(fact, reason=reason)
+            if fact.state == SchedulerState.absent and name in listed_names and not _began(handle, name, index):
+                # SLURM keeps no record of a task that is cancelled while it waits, beside others of its array.
+                fact = ShardStatus(SchedulerState.cancelled, reason="cancelled while it waited")
             if name and job is None and fact.state == SchedulerState.absent:
                 fact = _with_words(fact, sbatch_output(handle.get("folder", ""), name))
             if name and fact.state == SchedulerState.absent and _of_another(handle) and hidden():
@@ -69,6 +73,11 @@ def _doubted(handle: Mapping[str, Any]) -> float:
 def _with_words(fact: ShardStatus, words: str) -> ShardStatus:
     """With what sbatch said, if anything."""
     return replace(fact, reason=f"{fact.reason} (sbatch: {words.removeprefix('sbatch: ')})") if words else fact
+
+
+def _began(handle: Mapping[str, Any], name: str, index: int) -> bool:
+    """Whether a task ever began: SLURM makes the file for its output then."""
+    return not handle.get("folder") or (Path(handle["folder"]) / name.rpartition("-")[2] / f"{index}.out").exists()
 
 
 def _users(handles: Sequence[Mapping[str, Any]]) -> set[int]:
