@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,18 +12,32 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.commands import smx
 from test_qwen3 import PIXELS, folder  # noqa: F401  # a fixture: a checkpoint of Qwen3-VL
-from test_vggt import SMALL, VARIANTS
+from test_vggt import QUESTIONS, SMALL, VARIANTS
+from test_vggt import scene as spatial_scene
 
 from smx import plugins
+from smx.dotted import flat
 from smx.errors import UserError
 from smx.models import WHOLE, BaseVLM, TrainableRunner
 from smx.models._spatial_mllm.config import ENCODER
+from smx.models._vlm.checkpoint import current_name
 from smx.models._vlm.checkpoint_json import MEMORY
 from smx.models._vlm.parts import part_of
+from smx.node.training.optimizer import adamw, set_rates
+from smx.report.labels import _differing
 from smx.resolve.training import recipe_of, trained_words
+from smx.spec import Recipe
 
 GOLDEN = Path("golden/spatial_mllm_tiny")
+CPU: dict[str, Any] = {"device": "cpu", "dtype": "float32"}
 REAL = ["qwen2_5_vl", "qwen3_vl", "spatial_mllm"]
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "lab").mkdir()
+    monkeypatch.chdir(tmp_path / "lab")
+    return tmp_path / "lab"
 
 
 def base(name: str, **options: Any) -> BaseVLM:
@@ -165,11 +180,9 @@ def apart(fixtures: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_training_begins_with_a_qwen_and_a_vggt(apart: Path, fixtures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_begins_with_a_qwen_and_a_vggt(apart: Path, fixtures: Path, lab: Path) -> None:
     """Lost otherwise: the paper's training cannot be started, only its result fine-tuned."""
-    lab = apart / "lab"
     (lab / "experiments/models").mkdir(parents=True)
-    monkeypatch.chdir(lab)
     text = (Path(__file__).parents[1] / "experiments/models/spatialmllm-base.yaml").read_text()
     small = "pixels: [3136, 9800]\n" + text.replace("decoding: checkpoint\n", "")
     (lab / "experiments/models/small.yaml").write_text(small)
@@ -207,3 +220,60 @@ def test_base_parts_are_looked_at_before_the_queue(apart: Path, fixtures: Path) 
         UserError, match=r"1 of the .* missing, first spatial_encoder.vggt_model.aggregator.camera_token"
     ):
         model.beside({"vggt": apart / "vggt"}).check(apart / "qwen")
+
+
+# --- what a step does to them
+
+
+@pytest.mark.parametrize("options", [v for v in VARIANTS if "tubelets" not in v or "connector" in v], ids=str)
+def test_a_step_changes_the_parts_that_are_trained_and_no_other(options: dict[str, Any], fixtures: Path) -> None:
+    """Lost otherwise: a part that is said to be trained stays as it was, or a frozen one drifts."""
+    model = base("spatial_mllm", **SMALL, **options)
+    recipe = Recipe(**recipe_of("it", model, {"steps": 20, "lr": 1e-3}))
+    runner = model.load(fixtures / GOLDEN, seed=0, device="cpu", dtype="float32")
+    assert isinstance(runner, TrainableRunner)
+    runner.train_only(recipe.train)
+    module = runner.module()
+    trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+    optimizer = adamw(module, trained, {name: part_of(name) for name in trained}, recipe)
+    before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+    set_rates(optimizer, recipe, 2, 20)
+    batch = runner.collate([runner.example(spatial_scene(4, s), QUESTIONS[0], a) for s, a in enumerate(("3", "8"))])
+    module(**batch).loss.backward()
+    optimizer.step()
+    changed = {name for name, weight in module.named_parameters() if not torch.equal(weight, before[name])}
+    assert changed == trained.keys()
+    assert {part_of(name) for name in changed} == recipe.train.keys()
+
+
+def test_each_part_has_its_own_rate_at_every_step(lab: Path) -> None:
+    """Lost otherwise: one rate for all, whatever the recipe says of the merger; seen in what the run itself wrote."""
+    recipe = ("train={vision: 0, merger: 0.004}", "lr=0.001", "schedule=linear", "warmup=0.25", "batch=1")
+    settings = [word for key in recipe for word in ("--set", f"recipe.{key}")]
+    typed = ("--frames", "4", "--steps", "8", "--set", "data_options.rooms={train_scenes: 1, frames: 24}")
+    assert smx("train", "--model", "tiny", *typed, *settings) == 0
+    [run] = (lab / "runs/train").iterdir()
+    rates = [json.loads(line)["lr"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    factors = [0, 1 / 2, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    assert [step["llm"] for step in rates] == pytest.approx([0.001 * factor for factor in factors])
+    assert [step["merger"] for step in rates] == pytest.approx([0.004 * factor for factor in factors])
+    assert all(step.keys() == {"llm", "merger"} for step in rates)
+    made = {current_name(name): weight for name, weight in load_file(run / "checkpoint/model.safetensors").items()}
+    seeded = base("tiny").load(None, seed=0, **CPU)
+    assert isinstance(seeded, TrainableRunner)
+    start = {name.removeprefix("vlm."): weight for name, weight in seeded.module().state_dict().items()}
+    assert {part_of(name) for name in made if not torch.equal(made[name], start[name])} == {"llm", "merger"}
+    result = json.loads((run / "result.json").read_text())
+    sizes = base("tiny").sizes(None)
+    noted = {key: value for key, value in flat(result).items() if key.endswith("parameters")}
+    assert sizes["llm"] + sizes["merger"] in noted.values()
+    assert sum(sizes.values()) in noted.values()
+
+
+def test_parts_that_follow_the_rate_are_not_named_in_tables() -> None:
+    """Lost otherwise: a sweep of one learning rate fills labels with the same number four times."""
+    tiny = base("tiny")
+    specs: list[Mapping[str, Any]] = [flat({"recipe": recipe_of("tiny", tiny, {"lr": rate})}) for rate in (1e-3, 2e-3)]
+    assert _differing(specs, chooses=False, axes=()) == ["recipe.lr"]
+    frozen = flat({"recipe": recipe_of("tiny", tiny, {"lr": 3e-3, "train": {"vision": 0}})})
+    assert _differing([*specs, frozen], chooses=False, axes=()) == ["recipe.lr", "recipe.train.vision"]

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from support.commands import data, smx
 
+from smx.control.submit import _require_shares
 from smx.errors import UserError
 from smx.resolve import Resolver
+from smx.run import Run
 from smx.workspace import Workspace
 
 TYPED = ("train", "--model", "tiny", "--frames", "4", "--set", "data_options.rooms={train_scenes: 1, frames: 24}")
@@ -89,3 +91,43 @@ def test_root_is_for_the_benches_that_need_one(lab: Path, tmp_path: Path, capsys
     assert "ScanQA_v1.0_train.json" in capsys.readouterr().err
     assert smx("train", "--data", "rooms", "--root", root, "--dry-run") == 2
     assert "'rooms' is made on the fly, so --root means nothing to it" in capsys.readouterr().err
+
+
+def small(lab: Path, **recipe: Any) -> Run:
+    options = {"rooms": {"train_scenes": 1, "frames": 24}}
+    request = {"model": "tiny", "frames": 4, "data": ["rooms"], "data_options": options, "recipe": recipe}
+    return Resolver(Workspace(lab, "--workspace")).train(request)[-1]
+
+
+def test_a_batch_that_ranks_do_not_divide_is_refused_with_its_neighbours(lab: Path) -> None:
+    """Lost otherwise: ranks that wait for each other at the end of a step, or a batch that is not the one asked for."""
+    _require_shares(small(lab, batch=12), {"tasks": 2, "nodes": 2})
+    with pytest.raises(UserError, match=r"4 ranks cannot share the 10 examples") as caught:
+        _require_shares(small(lab, batch=10), {"tasks": 2, "nodes": 2})
+    assert "--set recipe.batch=8 or 12" in caught.value.hint
+    with pytest.raises(UserError) as caught:
+        _require_shares(small(lab, batch=3), {"tasks": 4})
+    assert "--set recipe.batch=4," in caught.value.hint
+
+
+def test_float16_is_no_precision_of_training(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lost otherwise: gradients of 7e-6 steps underflow, and most weights stay where they were."""
+    assert smx(*TYPED, "--set", "dtype=float16", "--dry-run") == 2
+    assert "dtype: Input should be 'float32' or 'bfloat16' (got 'float16')" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_other_parts_or_another_variant_is_not_gone_on_from(lab: Path) -> None:
+    """Lost otherwise: what a colleague copied into a run's folder is found out on a node, hours later."""
+    run, other = small(lab, steps=4), small(lab, steps=4, train={"vision": 0})
+    assert run.fingerprint != other.fingerprint
+    manifest = run.folder / "training/checkpoint-2/manifest.json"
+    manifest.parent.mkdir(parents=True)
+    content = {"fingerprint": other.fingerprint, "run": other.title, "variant": other.spec.model_dump()["variant"]}
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"of other parts, rates or data than .*: {other.title} made it"):
+        small(lab, steps=4)
+    manifest.write_text(json.dumps({**content, "variant": {"base": "qwen3_vl"}}))
+    with pytest.raises(UserError, match="is of another variant"):
+        small(lab, steps=4)
+    manifest.write_text(json.dumps({**content, "fingerprint": run.fingerprint}))
+    assert small(lab, steps=4).fingerprint == run.fingerprint

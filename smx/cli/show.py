@@ -36,8 +36,11 @@ def show(
     from smx.cli._common import out, out_json, registry_as_it_is, say, workspace
     from smx.control.sync import refresh
     from smx.monitor.run_list import run_json
+    from smx.monitor.status import span
+    from smx.monitor.training_progress import training_progress
     from smx.registry.rows import excluded_attempts
     from smx.runfolder import RunFolder
+    from smx.states import RunState
 
     space = workspace()
     with registry_as_it_is(space) as registry:
@@ -51,6 +54,7 @@ def show(
         _say_items(folder, excluded_attempts(attempts), where or (), scorer, limit, as_json)
         return
     result = folder.result()
+    training = training_progress(folder) if row.kind == "train" else None
     if as_json:
         tries = [
             {"attempt": a.attempt, "state": a.state, "executor": a.executor, "items": a.items, "done": a.done}
@@ -61,12 +65,16 @@ def show(
         ]
         out_json(
             {**run_json(row), "folder": str(folder.path), "spec": folder.spec, "attempts": tries, "result": result}
+            | ({"training": training.as_json()} if training else {})
         )
         return
     out(
         f"{folder.path.name}: {row.state}, {row.done}/{row.items or '?'} items"
         + (f", {row.failed} failed" if row.failed else "")
     )
+    if training:
+        left = f", {span(training.left)} left" if training.left and row.state == RunState.running else ""
+        out(f"  {training.words()}{left}")
     for label, said in row.labels.items():
         out(f"  {label}: {', '.join(map(str, said)) if isinstance(said, list) else said}")
     if tags:

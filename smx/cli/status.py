@@ -54,7 +54,7 @@ def status(
             return
         from smx.monitor import status as standing
 
-        found, moment = standing.gather(registry, wanted), standing.now()
+        found, moment = standing.gather(registry, wanted, space.runs), standing.now()
     if as_json:
         out_json(standing.as_json(found, moment))
         return
@@ -94,7 +94,7 @@ def watch(
         try:
             while True:
                 doubts = refresh(space, registry, quiet=True)
-                found, moment = standing.gather(registry, wanted), standing.now()
+                found, moment = standing.gather(registry, wanted, space.runs), standing.now()
                 head = f"{moment.astimezone():%H:%M:%S}, every {every:g} s, Ctrl-C leaves (the runs go on)"
                 text = standing.lines(found, moment, width())
                 show([head, *(f"unknown: {doubt}" for doubt in summed_up(doubts)[:5]), "", *text])

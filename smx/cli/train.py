@@ -29,6 +29,9 @@ def train(
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where the questions and videos of the benches are.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the variant's recipe.")] = None,
+    micro: Annotated[
+        int | None, typer.Option(min=1, help="Examples per forward pass. Changes speed and memory, not the run.")
+    ] = None,
     allow_position_mismatch: L.AllowMismatch = False,
     strict: L.Strict = False,
     seed: L.Seeds = "0",
@@ -54,8 +57,9 @@ def train(
         given["strict"] = True
     if allow_position_mismatch:
         given["allow_position_mismatch"] = True
-    if steps is not None:
-        given["recipe"] = {**given.get("recipe", {}), "steps": steps}
+    for key, number in (("steps", steps), ("micro", micro)):
+        if number is not None:
+            given["recipe"] = {**given.get("recipe", {}), key: number}
     several = {"model": L.choices(model), "sampler": L.choices(sampler)}
     numbers = {"frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
     options = LaunchOptions(executor=executor, dry_run=dry_run, retry=retry, watch=watch, keep=keep)

@@ -8,6 +8,7 @@ from typing import Any
 
 from smx.failures import KINDS, group
 from smx.monitor.status import ago, clip_end, local, now, progress
+from smx.monitor.training_progress import training_progress
 from smx.registry import live_queries
 from smx.registry.rows import RunRow, excluded_attempts
 from smx.registry.store import Registry
@@ -105,7 +106,8 @@ def _live(registry: Registry, runs: Path, row: RunRow) -> dict[str, Any]:
     if attempt.state == AttemptState.running:
         where = f" on {attempt.hosts}" if attempt.hosts else ""
         seen = f", last sign {ago(attempt.seen, moment)} ago" if attempt.seen else ""
-        return {"why": f"it runs{where}: {progress(attempt, moment)}{seen}{doubt}", "next": ""}
+        step = training_progress(RunFolder(runs / row.folder))
+        return {"why": f"it runs{where}: {progress(attempt, moment, step)}{seen}{doubt}", "next": ""}
     needs = [need for mark in (folder.plan["needs"] if folder.planned else ()) if (need := registry.run(mark))]
     open_ = [need for need in needs if need.state != RunState.done]
     told = attempt.reason or "not started yet"

@@ -218,6 +218,9 @@ def _differing(specs: list[Mapping[str, Any]], *, chooses: bool, axes: Collectio
         if spec.get(key) != first.get(key)
     }
     keys = {key for key in keys if key.startswith(_CHOOSING) == chooses}
+    if "recipe.lr" in keys:  # parts that follow it in every spec say nothing more
+        follow = {key for key in keys if key.startswith("recipe.train.")}
+        keys -= {key for key in follow if all(spec.get(key, 0) == spec.get("recipe.lr") for spec in specs)}
     if "@" in keys and len(keys) > 1:
         rest = sorted(keys - {"@"})
         weights: dict[str, set[Any]] = {}

@@ -25,7 +25,7 @@ from smx.resolve.inference import settle
 from smx.resolve.own_benches import OwnBench
 from smx.resolve.requests import MODEL_OPTIONS, PLACES, Roots, check_types, split
 from smx.resolve.runs import make_run, run_path, unique
-from smx.resolve.training import recipe_of, trained_words
+from smx.resolve.training import recipe_of, refuse_foreign_checkpoints, trained_words
 from smx.resolve.weights import (
     ChosenWeights,
     Weights,
@@ -99,19 +99,18 @@ class Resolver:
         for lesson in lessons:
             inputs |= lesson.inputs
             paths |= lesson.paths
-        return [
-            *gens,
-            make_run(
-                self._workspace.runs,
-                spec,
-                f"{spec.model}-{'+'.join(spec.data)}-{spec.sampler}-{spec.frames}f",
-                _parts(spec.recipe, sum(len(lesson.questions) for lesson in lessons)),
-                {**inputs, "sample_set": sample_set(spec)},
-                {**paths, "samples": self._workspace.samples},
-                _labels(spec, chosen.stands_in_for, weights),
-                (*weights.needs, *(gen.fingerprint for gen in gens)),
-            ),
-        ]
+        run = make_run(
+            self._workspace.runs,
+            spec,
+            f"{spec.model}-{'+'.join(spec.data)}-{spec.sampler}-{spec.frames}f",
+            _parts(spec.recipe, sum(len(lesson.questions) for lesson in lessons)),
+            {**inputs, "sample_set": sample_set(spec)},
+            {**paths, "samples": self._workspace.samples},
+            _labels(spec, chosen.stands_in_for, weights),
+            (*weights.needs, *(gen.fingerprint for gen in gens)),
+        )
+        refuse_foreign_checkpoints(run)
+        return [*gens, run]
 
     def eval(self, request: Mapping[str, Any]) -> list[Run]:
         """An eval run, after the gen run that makes its sample set (where the model looks at frames)."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from smx.atomic_io import read_json
 from smx.errors import UserError, unknown
 from smx.models import BaseVLM
+from smx.run import Run
+from smx.spec import Recipe, TrainSpec
 
 
 def recipe_of(name: str, model: BaseVLM, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,6 +23,23 @@ def recipe_of(name: str, model: BaseVLM, asked: Mapping[str, Any]) -> dict[str, 
     _refuse_hidden_epochs(name, model, asked, recipe)
     rates = _rates(name, model, asked)
     return {**recipe, "train": rates, "lr": next(iter(rates.values()))}
+
+
+def refuse_foreign_checkpoints(run: Run) -> None:
+    """`UserError` where the folder of a run that would go on holds a checkpoint of another variant or other parts."""
+    assert isinstance(run.spec, TrainSpec)
+    for manifest in sorted(run.folder.glob("training/checkpoint-*/manifest.json")):
+        try:
+            content = read_json(manifest) or {}
+        except UserError:
+            continue  # a damaged one is never read: the one before it is
+        if content.get("fingerprint", run.fingerprint) == run.fingerprint:
+            continue
+        other = "of another variant" if content.get("variant") != run.spec.variant else "of other parts, rates or data"
+        raise UserError(
+            f"{manifest.parent} is {other} than {run.title}: {content.get('run') or 'another run'} made it",
+            f"move it away, then the same command goes on from what is left in {manifest.parent.parent}",
+        )
 
 
 def trained_words(model: BaseVLM, rates: Mapping[str, float], sizes: Mapping[str, int]) -> str:
@@ -49,8 +69,6 @@ def _refuse_hidden_epochs(name: str, model: BaseVLM, asked: Mapping[str, Any], r
 
 def _rates(name: str, model: BaseVLM, asked: Mapping[str, Any]) -> dict[str, float]:
     """Part -> its peak learning rate, in the model's order; frozen ones left out."""
-    from smx.spec import Recipe
-
     obstacles = model.parts()
     free = [part for part in obstacles if not obstacles[part]]
     own = model.recipe.get("train", dict.fromkeys(free))
