@@ -210,6 +210,48 @@ def import_(
         raise typer.Exit(1)
 
 
+@app.command()
+def export(
+    sample_set: Annotated[str, typer.Argument(metavar="SET", help="Sample set: SAMPLER/FRAMES, or its folder.")],
+    kind: Annotated[
+        str, typer.Option("--as", help="lmms-eval or vlmevalkit (task folders), list (pictures), video (clips).")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new or empty folder.")],
+    bench: Annotated[
+        str | None, typer.Option(help="Whose questions are asked.", show_default="the bench of the set's dataset")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Where the bench's questions are. Default: the site's.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Option of the bench: KEY=VALUE.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write frames for other tools: any of their models sees what a sampler chose.
+
+    Example: smx samples export mergeaware_sa/16 --as lmms-eval -o tasks/
+    """
+    from smx.cli._common import counted, out, out_json, say, workspace
+    from smx.cli._launch import settings
+    from smx.errors import unknown
+    from smx.samples.export import KINDS, WITH_QUESTIONS, by_scene
+    from smx.samples.export import export as write
+    from smx.samples.lookup import samples_of
+    from smx.samples.questions import questions_for
+
+    if kind not in KINDS:
+        raise unknown("kind of export", kind, KINDS)
+    space = workspace()
+    samples = by_scene(samples_of(space.samples, sample_set))
+    asked = questions_for(space, samples, bench, root, settings(set_)) if kind in WITH_QUESTIONS else None
+    found = write(samples, sample_set, kind, output, asked, say)
+    if as_json:
+        out_json(found)
+    else:
+        out(f"{found['folder']}: {counted(found['scenes'], 'scene')}, {counted(found['questions'], 'question')}")
+        for line in found["use"]:
+            out(f"  {line}")
+    if found["failed"]:
+        raise typer.Exit(1)
+
+
 def _differences(found: Mapping[str, Any]) -> Table:
     from rich.table import Table
 

@@ -81,7 +81,8 @@ def find_scenes(root: Path, prefer: Prefer, only: str | None = None) -> tuple[di
     """
     try:
         video = look(root, prefer).video
-        return {video.stem if video is not None and _is_alone(video, root) else root.resolve().name: root}, {}
+        own = root.stem if root.is_file() else root.resolve().name
+        return {video.stem if video is not None and _is_alone(video, root) else own: root}, {}
     except NoScene as reason:
         if root.is_file():
             return {}, {root.name: reason.reason}
