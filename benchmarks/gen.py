@@ -33,7 +33,7 @@ from select_by_coverage import set_greedy, status, walk
 
 from smx import plugins, sampleset, video
 from smx.datasets import Cameras
-from smx.datasets.vsibench import VideoScene
+from smx.datasets._video_scene import VideoScene
 from smx.geometry.source import PointMap
 from smx.geometry.view import GeometryOptions
 from smx.node.sampling import make_sample

@@ -13,6 +13,7 @@ import pytest
 from support.licensed import arkitscenes, scannet_sens, scannetpp_iphone
 from support.media import moving
 from support.question_files import write_scanqa, write_sqa3d
+from support.video_questions import WRITERS as VIDEO_BENCHES
 from support.walks import Walk
 
 from smx import plugins
@@ -167,6 +168,9 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         (folder / "table" / room.name).symlink_to(folder / "frames" / room.name)
     asked = ["id,video,question,answer", "1,{},How many chairs?,4", "2,{},What is it?,a lamp"]
     (folder / "table" / "questions.csv").write_text("\n".join(asked).format(rooms[0].name, rooms[1].name))
+    for name, write in VIDEO_BENCHES.items():
+        write(folder / name)
+    (folder / "videos").symlink_to(folder / "revsi")
     return {path.name: path for path in folder.iterdir()}
 
 

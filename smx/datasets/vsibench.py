@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from smx.digests import file_digest
 from smx.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ class Dataset(BaseDataset):
 
             assert root is not None
             return JoinedScene(scene_id, videos[scene_id], root / "originals")
+        from smx.datasets._video_scene import VideoScene
+
         return VideoScene(scene_id, videos[scene_id])
 
     def digest(self, root: Path | None, scenes: Sequence[str] | None = None) -> str:
@@ -76,30 +78,6 @@ class Dataset(BaseDataset):
 
         original = original_inputs(scene, root / "originals")
         return inputs | {f"originals/{name}": content for name, content in original.items()}
-
-
-class VideoScene(Scene):
-    """One video, nothing else known of it."""
-
-    def __init__(self, scene_id: str, path: Path) -> None:
-        from smx.datasets._frame_reader import VideoMedia
-
-        self.id = scene_id
-        self._media = VideoMedia(path)
-        self.frame_ids = self._media.frame_ids
-        self.width, self.height, self.fps = self._media.width, self._media.height, self._media.fps
-
-    def timestamps(self) -> np.ndarray:
-        """[N] presentation times in seconds."""
-        return self._media.video.timestamps.copy()
-
-    def decode(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """(id, uint8 [H, W, 3] RGB), ascending."""
-        return self._media.decode(ids)
-
-    def source(self) -> dict[str, Any]:
-        """Kind, file name, digest, size."""
-        return self._media.source()
 
 
 def _videos(root: Path | None) -> dict[str, Path]:
