@@ -28,6 +28,10 @@ def gen(
         Path | None,
         typer.Option(help="Cameras from files in place of the dataset's: a file, or a folder with one per scene."),
     ] = None,
+    depth: Annotated[
+        Path | None,
+        typer.Option(help="Depth maps of the tool that made --poses: a folder, or one with a folder per scene."),
+    ] = None,
     vggt: Annotated[
         Path | None,
         typer.Option(help="Weights for geometry.source=vggt: VGGT-1B or a Spatial-MLLM. Default: the site's."),
@@ -56,7 +60,14 @@ def gen(
     from smx.cli._common import workspace
     from smx.control.launch import LaunchOptions, combinations
 
-    given: dict[str, Any] = {"dataset": dataset, "root": root, "poses": poses, "vggt": vggt, "strict": strict or None}
+    given: dict[str, Any] = {
+        "dataset": dataset,
+        "root": root,
+        "poses": poses,
+        "depth": depth,
+        "vggt": vggt,
+        "strict": strict or None,
+    }
     given |= {"all_scenes": all_scenes or None, "scenes": L.choices(scenes), **L.settings(set_)}
     several = {"sampler": L.choices(sampler), "frames": L.integers(frames, "frames"), "seed": L.integers(seed, "seed")}
     options = LaunchOptions(

@@ -23,7 +23,7 @@ _SAMPLED = 4096  # points of a frame that tell how far the scene reaches
 
 # Options that only some sources read.
 _READ_BY = {
-    **dict.fromkeys(("poses", "metric", "causal"), ("file",)),
+    **dict.fromkeys(("poses", "metric", "causal", "depth_scale"), ("file",)),
     **dict.fromkeys(("points", "precision", "together", "reference_rotation"), ("vggt",)),
     "content": ("file", "vggt"),
 }
@@ -38,6 +38,7 @@ class GeometryOptions(Options):
     # Of source `file` alone:
     poses: Literal["auto", "tum", "open3d", "colmap", "nerfstudio", "posetxt", "cameras_json"] = "auto"
     metric: bool | None = None  # whether the file's translations are metres; None: as its format has it
+    depth_scale: float | None = Field(default=None, gt=0)  # units of a metre in --depth; None: floats 1, others 1000
     causal: bool = False  # made online: no pose knows of later frames. Recorded, so that tables keep them apart
     # Of source `vggt` alone:
     points: Literal["point_head", "depth_head"] = "point_head"  # who makes world points; depth is lifted

@@ -33,7 +33,7 @@ def work(shard: Shard) -> None:
     place = sampleset.set_folder(root, spec.sampler, spec.frames, identity[:8])
     label = dataset_label(spec.dataset, spec.dataset_options)
     folder = _dataset_folder(shard, root, label)
-    geometry = source_of(spec.geometry, shard.path("poses") or shard.path("vggt"))
+    geometry = source_of(spec.geometry, shard.path("poses") or shard.path("vggt"), shard.path("depth"))
     cache = shard.path("cache")
     assert cache is not None
     known = digests_in(cache / DIGESTS)

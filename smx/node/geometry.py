@@ -21,8 +21,14 @@ def from_dataset(scene: Scene, candidates: np.ndarray) -> GeometrySource:
     return DepthSource(scene)
 
 
-def source_of(options: GeometryOptions, place: Path | None) -> SourceOf:
-    """What makes a scene's geometry. `place`: where camera files are, for `file`; the weights' folder, for `vggt`."""
+def source_of(options: GeometryOptions, place: Path | None, depth: Path | None = None) -> SourceOf:
+    """What makes a scene's geometry.
+
+    `place`: where camera files are, for `file` (`depth`: and the maps of the tool that made them); the weights'
+    folder, for `vggt`.
+    """
+    if options.source == "file":
+        return _from_files(options, place, depth)
     return SOURCES[options.source](options, place)
 
 
@@ -30,15 +36,16 @@ def _from_dataset(options: GeometryOptions, poses: Path | None) -> SourceOf:
     return from_dataset
 
 
-def _from_files(options: GeometryOptions, poses: Path | None) -> SourceOf:
-    from smx.datasets._posed import PosedScene, digest
+def _from_files(options: GeometryOptions, poses: Path | None, depth: Path | None) -> SourceOf:
+    from smx.datasets._posed import OtherTool, PosedScene
 
     assert poses is not None
-    if options.content is not None and digest(poses) != options.content:
+    files = OtherTool(poses, depth)
+    if options.content is not None and files.digest() != options.content:
         raise UserError(f"camera files at {poses} have changed since this run was planned", "ask for it again")
 
     def make(scene: Scene, candidates: np.ndarray) -> GeometrySource:
-        posed = PosedScene(scene, poses, options.poses, options.metric)
+        posed = PosedScene(scene, files, options.poses, options.metric, options.depth_scale)
         return DepthSource(posed, posed.record)
 
     return make
@@ -72,9 +79,8 @@ def _from_vggt(options: GeometryOptions, weights: Path | None) -> SourceOf:
     return make
 
 
-# One line for each `GeometryOptions.source`.
+# One line for each `GeometryOptions.source` that has one place.
 SOURCES: dict[str, Callable[[GeometryOptions, Path | None], SourceOf]] = {
     "dataset": _from_dataset,
-    "file": _from_files,
     "vggt": _from_vggt,
 }

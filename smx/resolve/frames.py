@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smx import plugins
 from smx.datasets import BaseDataset
@@ -19,6 +19,9 @@ from smx.resolve.requests import Roots
 from smx.resolve.runs import make_run
 from smx.run import Item, Run
 from smx.spec import EvalSpec, GenSpec, SampleSpec, TrainSpec, build
+
+if TYPE_CHECKING:
+    from smx.datasets._posed import OtherTool
 
 
 class Frames:
@@ -35,16 +38,20 @@ class Frames:
         dataset = dataset_of(spec.dataset, spec.dataset_options)
         root = self._data.root(spec.dataset, dataset.needs_root, places.root, "videos")
         scenes = _matching(spec, self._data.scenes(spec.dataset, dataset, root))
-        poses = None
+        poses: OtherTool | None = None
         if spec.geometry.source == "file":
             assert places.poses is not None, "camera files are looked for where a request is split"
-            poses = Path(places.poses).expanduser().resolve()
+            from smx.datasets._posed import OtherTool
+
+            depth = Path(places.depth).expanduser().resolve() if places.depth else None
+            poses = OtherTool(Path(places.poses).expanduser().resolve(), depth)
         self._require_usable(spec, dataset, root, scenes, poses)
         paths = {
             "dataset": root,
             "samples": self._context.workspace.samples,
             "cache": self._context.workspace.cache,
-            "poses": poses,
+            "poses": poses.poses if poses else None,
+            "depth": poses.depth if poses else None,
             "vggt": places.vggt if spec.geometry.source == "vggt" else None,
         }
         digest = self._data.digest(spec.dataset, dataset, root, scenes)
@@ -94,7 +101,7 @@ class Frames:
         return [gen], gen.inputs["dataset"]
 
     def _require_usable(
-        self, spec: GenSpec, dataset: BaseDataset, root: Path | None, scenes: list[str], poses: Path | None
+        self, spec: GenSpec, dataset: BaseDataset, root: Path | None, scenes: list[str], poses: OtherTool | None
     ) -> None:
         key = (spec.dataset, dataset, root, needs_of(spec), spec.frames, tuple(scenes), poses, spec.geometry)
         if key not in self._usable:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smx import plugins
 from smx.datasets import BaseDataset, Scene
 from smx.errors import SceneError, UserError
 from smx.spec import GenSpec
+
+if TYPE_CHECKING:
+    from smx.datasets._posed import OtherTool
 
 
 def needs_of(spec: GenSpec) -> frozenset[str]:
@@ -21,14 +25,14 @@ def needs_of(spec: GenSpec) -> frozenset[str]:
 
 
 def require_usable(
-    spec: GenSpec, dataset: BaseDataset, root: Path | None, scenes: Sequence[str], poses: Path | None
+    spec: GenSpec, dataset: BaseDataset, root: Path | None, scenes: Sequence[str], poses: OtherTool | None
 ) -> None:
     """`UserError` where none of `scenes` can give what the sampler needs. `poses`: camera files that serve for all.
 
     A short scene repeats its last frame; where every scene is short, the frame count is a mistake.
     """
     if poses is not None:
-        _require_poses_of_each(scenes, poses)
+        _require_poses_of_each(scenes, poses.poses)
     needs = needs_of(spec)
     longest, problems = 0, []
     for name in scenes:
@@ -112,10 +116,10 @@ def _require_poses_of_each(scenes: Sequence[str], poses: Path) -> None:
         )
 
 
-def _open(spec: GenSpec, dataset: BaseDataset, root: Path | None, name: str, poses: Path | None) -> Scene:
+def _open(spec: GenSpec, dataset: BaseDataset, root: Path | None, name: str, poses: OtherTool | None) -> Scene:
     scene = dataset.open(root, name)
     if poses is None:
         return scene
     from smx.datasets._posed import PosedScene
 
-    return PosedScene(scene, poses, spec.geometry.poses, spec.geometry.metric)
+    return PosedScene(scene, poses, spec.geometry.poses, spec.geometry.metric, spec.geometry.depth_scale)

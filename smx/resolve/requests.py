@@ -24,6 +24,7 @@ class Roots:
     root: str | None = None  # of the dataset or the bench
     checkpoint: str | None = None  # a folder, or the title of a train run
     poses: str | None = None  # camera files
+    depth: str | None = None  # depth maps of the tool that made them
     vggt: str | None = None  # weights of VGGT
     allow_position_mismatch: str | None = None  # whatever it says, it was asked for
     strict: str | None = None  # as that
@@ -49,7 +50,7 @@ def from_workspace(request: Mapping[str, Any], root: Path) -> dict[str, Any]:
     A checkpoint is a path where it begins with a dot or its folder is there, else the name of a train run or a hub id.
     """
     changed = dict(request)
-    for key in ("root", "poses", "vggt", "checkpoint"):
+    for key in ("root", "poses", "depth", "vggt", "checkpoint"):
         if not isinstance(value := changed.get(key), str):
             continue
         path = root / expanded(value)
@@ -70,8 +71,8 @@ def split(request: Mapping[str, Any], checkpoints: Mapping[str, str]) -> tuple[d
     values = {k: v for k, v in request.items() if k not in PLACES and v is not None}
     places = Roots(**{k: expanded(str(request[k])) for k in PLACES if request.get(k) is not None})
     geometry = values.get("geometry", {})
-    if isinstance(geometry, Mapping) and (geometry or places.poses is not None):
-        values["geometry"] = geometry = _with_poses(geometry, places.poses)
+    if isinstance(geometry, Mapping) and (geometry or places.poses or places.depth):
+        values["geometry"] = geometry = _with_poses(geometry, places.poses, places.depth)
     if isinstance(geometry, Mapping) and geometry.get("source") == "vggt":
         folder = _vggt(geometry, places.vggt or checkpoints.get(VGGT) or _in_cache(VGGT))
         values["geometry"] = {**geometry, "content": checkpoint_digest(folder)}
@@ -97,17 +98,23 @@ def not_run_by_run() -> UserError:
     )
 
 
-def _with_poses(geometry: Mapping[str, Any], poses: str | None) -> dict[str, Any]:
+def _with_poses(geometry: Mapping[str, Any], poses: str | None, depth: str | None) -> dict[str, Any]:
+    if depth and not poses:
+        raise UserError(
+            f"depth maps ({depth}) are given without the cameras they were made with",
+            "--poses FILE beside --depth DIR; depth beside a dataset's frames is found by itself",
+        )
     source = geometry.get("source", "file" if poses else "dataset")
     if poses and source != "file":
         raise UserError(f"camera files ({poses}) are given, and geometry.source is {source!r}", "leave one of them out")
     if source != "file":
         return dict(geometry)
-    from smx.datasets._posed import LOOKED_FOR, digest
+    from smx.datasets._posed import LOOKED_FOR, OtherTool
 
     if not poses:
         raise UserError("geometry.source is 'file', but where are the files?", f"--poses takes {LOOKED_FOR}")
-    return {**geometry, "source": "file", "content": digest(Path(poses).expanduser())}
+    files = OtherTool(Path(poses).expanduser(), Path(depth).expanduser() if depth else None)
+    return {**geometry, "source": "file", "content": files.digest()}
 
 
 def _in_cache(repo: str) -> str | None:
