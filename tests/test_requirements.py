@@ -13,10 +13,6 @@ from support import bounds
 
 import smx
 
-# Requirements that no line of smx imports, and who needs them.
-UNIMPORTED = {
-    "accelerate": "transformers' Trainer",
-}
 PACKAGE = Path(smx.__file__).parent
 MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
 
@@ -44,7 +40,7 @@ def test_every_requirement_is_imported() -> None:
             imported |= {name.partition(".")[0] for name in names}
     declared = {name for name, _, _ in bounds.declared()}
     unused = {name for name in declared if MODULES.get(name, name.replace("-", "_")) not in imported}
-    assert unused - UNIMPORTED.keys() == set()
+    assert unused == set()
 
 
 def test_lowest_is_every_floor_and_newest_leaves_them_open() -> None:

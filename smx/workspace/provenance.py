@@ -18,7 +18,7 @@ from smx import plugins
 
 # The registry is written by every command; it says nothing about the code.
 _NOT_CODE = [":!registry.db"]
-_PACKAGES = ["torch", "transformers", "accelerate", "tokenizers", "numpy", "numba", "av", "pillow", "submitit"]
+_PACKAGES = ["torch", "transformers", "tokenizers", "numpy", "numba", "av", "pillow", "submitit"]
 
 
 def provenance() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 KEEP = 2  # checkpoints kept while training: the newest, and one before it
 _FILES = ("weights.safetensors", "moments.safetensors", "state.json")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -200,8 +202,9 @@ def _in_place(target: Path) -> Iterator[Path]:
         sync_folder(target.parent)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if "No space left on device" in str(error) and not isinstance(error, OSError):  # as safetensors says it
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        number = _OS_ERROR.search(str(error))
+        if number and not isinstance(error, OSError):  # as safetensors says it
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(target)) from error
         raise
 
 
