@@ -202,6 +202,11 @@ class RunFolder:
             )
         return found
 
+    def saved_step(self) -> int:
+        """Of a training, the step of its newest checkpoint; 0 without any."""
+        names = (path.name.rpartition("-")[2] for path in (self.path / "training").glob("checkpoint-*"))
+        return max((int(step) for step in names if step.isdigit()), default=0)
+
     def attempt(self, number: int) -> AttemptFolder:
         """Attempt `number`, whether or not it exists."""
         return AttemptFolder(self.path / f"attempts/{number}")

@@ -23,7 +23,7 @@ from smx.node.training.metrics import Metrics
 from smx.spec import digest
 
 FILES = ("weights.safetensors", "moments.safetensors", "state.json", "manifest.json")
-STEPS = {"steps": 5, "batch": 2, "save_every": 2}
+STEPS: dict[str, Any] = {"steps": 5, "batch": 2, "save_every": 2}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from smx.node.training.objective import Tally, answer_tokens, share
 from smx.node.training.optimizer import rate_factor
 from smx.spec import Recipe
 
-EIGHT = {"batch": 8, "scenes": 4}
+EIGHT: dict[str, Any] = {"batch": 8, "scenes": 4}
 
 
 def tally(examples: list[Any]) -> Tally:
@@ -105,7 +105,7 @@ def test_the_trainer_of_transformers_takes_the_same_steps(tmp_path: Path) -> Non
     trainer = Oracle(
         model=other.module,
         args=arguments,
-        train_dataset=other.task.read(order),  # type: ignore[arg-type]
+        train_dataset=other.task.read(order),
         data_collator=other.task.runner.collate,
     )
     trainer.remove_callback(PrinterCallback)
@@ -117,7 +117,7 @@ def test_the_trainer_of_transformers_takes_the_same_steps(tmp_path: Path) -> Non
 
 def test_in_bfloat16_the_weights_move_as_in_float32(tmp_path: Path) -> None:
     """Lost otherwise: at the published rate 98 of 100 weights never change, and the run says done."""
-    recipe = {"steps": 40, "batch": 2, "train": {"llm": 7e-6, "merger": 7e-6, "vision": 7e-6}}
+    recipe: dict[str, Any] = {"steps": 40, "batch": 2, "train": {"llm": 7e-6, "merger": 7e-6, "vision": 7e-6}}
     exact = losses(tmp_path / "exact", **recipe)
     training = Training(task(tmp_path / "half", dtype="bfloat16", **recipe))
     before = weights(training.task.trained)
@@ -152,7 +152,7 @@ def test_rates_are_those_of_transformers(schedule: str) -> None:
     """Lost otherwise: a paper's schedule is followed in name only."""
     from transformers import get_scheduler
 
-    recipe = Recipe(schedule=schedule, warmup=0.12)  # type: ignore[arg-type]
+    recipe = Recipe(schedule=schedule, warmup=0.12)
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=1.0)
     name = "constant_with_warmup" if schedule == "constant" else schedule

@@ -59,6 +59,7 @@ def _train(shard: Shard, spec: TrainSpec, stop: StepStop, rank: int, watchdog: W
     base = Base(model, shard.path("checkpoint"), shard.path("adapter"), spec.seed, spec.recipe.train)
     runner, trained = base.load(on, spec.dtype)
     shard.note({**runner.info, "training_scenes": lesson.coverage, "data": lesson.digest})
+    read = data.Reader(lesson, data.loader(shard, model, runner), memory() // _SHARE)
     task = Task(
         runner=runner,
         trained=trained,
@@ -69,7 +70,8 @@ def _train(shard: Shard, spec: TrainSpec, stop: StepStop, rank: int, watchdog: W
         steps=planned_steps(spec.recipe, len(lesson.ids)),
         ids=lesson.ids,
         sizes=[len(scene.questions) for scene in lesson.scenes],
-        read=data.Reader(lesson, data.loader(shard, model, runner), memory() // _SHARE),
+        read=read,
+        held=read.complete,
         folder=run / "training",
         about=_about(shard, spec, model, lesson.digest),
     )

@@ -46,6 +46,7 @@ def main(map_file: Path) -> int:
         if os.environ.get("SLURM_JOB_NUM_NODES") == "1":
             os.environ["MASTER_ADDR"] = "127.0.0.1"  # a node's name need not be one that its own resolver knows
     os.chdir(part["cwd"])
+    os.environ["SMX_GRACE"] = str(part["grace"])  # a training saves within a third of it
     if not first:
         # The first rank must live to ask for another start, and one that leaves with an error takes the others along.
         code = call(part["entry"], attempt, task["shard"])

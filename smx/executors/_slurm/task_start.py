@@ -59,11 +59,12 @@ def note(shard: ShardFolder, starts: int) -> None:
 
 
 def recorded(shard: ShardFolder) -> int:
-    """How many items it has recorded, done or failed."""
+    """What it has behind it for good: items recorded, done or failed, and the step a training would go on from."""
+    saved = AttemptFolder(shard.path.parents[1]).run.saved_step()
     try:
-        return (shard.path / "items.jsonl").read_bytes().count(b"\n")
+        return (shard.path / "items.jsonl").read_bytes().count(b"\n") + saved
     except FileNotFoundError:
-        return 0
+        return saved
 
 
 def unmet(producers: Iterable[Path], canary: Path | None) -> Unmet | None:

@@ -125,6 +125,10 @@ class Reader:
         """The examples of these numbers, in order."""
         return [self._of(scene)[k] for scene, k in (self._where[number] for number in numbers)]
 
+    def complete(self) -> bool:
+        """Whether all are in memory."""
+        return len(self._kept) == len(self._scenes)
+
     def _of(self, scene: int) -> Sequence[Example]:
         if scene in self._kept:
             self._kept.move_to_end(scene)

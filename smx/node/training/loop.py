@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,7 @@ class Task:
     read: Callable[[Sequence[int]], list[Example]]
     folder: Path  # for checkpoints
     about: Mapping[str, Any]  # what a checkpoint's manifest says, beside its step
+    held: Callable[[], bool] = lambda: True  # whether `read` has all examples in memory
 
 
 class Training:
@@ -90,11 +91,8 @@ class Training:
         stop = stop or StepStop()
         took: float | None = None
         try:
-            todo = range(self.state.step + 1, self.task.steps + 1)
             began = time.perf_counter()
-            for step, examples in ahead(todo, self._read):
-                if isinstance(examples, Exception):
-                    raise examples
+            for step, examples in self._batches():
                 waited = time.perf_counter() - began
                 self.hooks.step(step, took)
                 tally = self._agree(stop, examples)
@@ -108,6 +106,20 @@ class Training:
             self._leave(stop)
         if stop.asked is not None and self.state.step < self.task.steps:
             self._leave(stop)
+
+    def _batches(self) -> Iterator[tuple[int, list[Example]]]:
+        """(step, its examples) of every step that is left, the next ones read ahead until all are held."""
+        first, last = self.state.step + 1, self.task.steps
+        if not self.task.held():
+            for step, examples in ahead(range(first, last + 1), self._read):
+                if isinstance(examples, Exception):
+                    raise examples
+                yield step, examples
+                first = step + 1
+                if self.task.held():
+                    break
+        for step in range(first, last + 1):
+            yield step, self._read(step)
 
     def _read(self, step: int) -> list[Example]:
         return self.task.read(share(self._numbers(step), self.ranks.rank, self.ranks.size))
