@@ -88,18 +88,16 @@ def _print(lines: Sequence[Listed], columns: list[str], *, narrow: bool) -> list
     return left_out
 
 
-_STYLES = {"done": "green", "failed": "red", "lost": "red", "preempted": "red", "partial": "yellow"}
-
-
 def _cell(line: Listed, column: str) -> Text:
     from rich.text import Text
 
     from smx.monitor.status import span
-    from smx.states import LIVE
+    from smx.states import BAD, LIVE, RunState
 
     row, value = line.row, line.value(column)
     if column == "state":
-        return Text(value, _STYLES.get(value, "bold" if value in LIVE else "dim"))
+        style = "red" if value in BAD else "bold" if value in LIVE else "green" if value == RunState.done else "dim"
+        return Text(value, style)
     if column == "items":
         failed = f", {row.failed} failed" if row.failed else ""
         return Text(f"{row.done}/{'?' if row.items is None else row.items}{failed}")
