@@ -33,7 +33,7 @@ from smx.workspace import Workspace
 
 PACKAGE = Path(smx.__file__).parent
 # What the command line may call of control: its own functions, and a look at what there is.
-DOORS = {"launch", "retry", "cancel", "mark", "wait", "progress", "sync", "rebuild"}
+DOORS = {"launch", "retry", "cancel", "mark", "trash", "wait", "progress", "sync", "rebuild"}
 ROOMS = {"dataset": "rooms", "dataset_options": {"count": 1, "frames": 16, "width": 32, "height": 32}}
 
 
