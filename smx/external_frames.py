@@ -34,7 +34,7 @@ def counts(samples: Path, name: str) -> list[int]:
     if not name or "/" in name or name.startswith("."):
         return []
     found = [place.name.partition("f-") for place in (samples / name).glob("*f-*") if place.is_dir()]
-    return sorted(int(n) for n, _, mark in found if n.isdigit() and mark == identity(name, int(n))[:8])
+    return sorted(int(n) for n, _, set_digest in found if n.isdigit() and set_digest == identity(name, int(n))[:8])
 
 
 def folder(samples: Path, name: str, n: int, dataset: str, scene: str) -> Path:
@@ -43,11 +43,11 @@ def folder(samples: Path, name: str, n: int, dataset: str, scene: str) -> Path:
     A dataset that joins others calls its scenes <dataset>/<scene>, which is how the published sets of VSI-Bench lie:
     such a scene is also found under the dataset it was taken from.
     """
-    mark = identity(name, n)[:8]
-    place = sampleset.folder(samples, name, n, mark, dataset, scene)
+    set_digest = identity(name, n)[:8]
+    place = sampleset.folder(samples, name, n, set_digest, dataset, scene)
     first, slash, rest = scene.partition("/")
     if slash and not place.is_dir():
-        own = sampleset.folder(samples, name, n, mark, first, rest)
+        own = sampleset.folder(samples, name, n, set_digest, first, rest)
         return own if own.is_dir() else place
     return place
 

@@ -126,8 +126,13 @@ def _sample_sets(workspace: Workspace, runs: Sequence[RunFolder], age: float) ->
         return  # on storage that other workspaces may share: their runs are not known here
     used, unsure = _sets_in_use(runs)
     for folder in sorted(workspace.samples.glob("*/*f-*")):
-        sampler, _, mark = folder.parent.name, *folder.name.rpartition("-")[1:]
-        if mark in used or sampler in unsure or _newest(folder) > time.time() - age or not _made_here(folder, mark):
+        sampler, _, set_digest = folder.parent.name, *folder.name.rpartition("-")[1:]
+        if (
+            set_digest in used
+            or sampler in unsure
+            or _newest(folder) > time.time() - age
+            or not _made_here(folder, set_digest)
+        ):
             continue
         yield _leftover(
             "sample set", [folder], f"no run uses it, nothing in it changed for {_span(age)}; gen makes the same again"
@@ -139,8 +144,8 @@ def _sets_in_use(runs: Sequence[RunFolder]) -> tuple[set[str], set[str]]:
     used, unsure = set(), set()
     for run in runs:
         spec: dict[str, Any] = run.spec["spec"]
-        if mark := run.spec["inputs"].get("sample_set"):
-            used.add(str(mark).rpartition(":")[2][:8])
+        if set_digest := run.spec["inputs"].get("sample_set"):
+            used.add(str(set_digest).rpartition(":")[2][:8])
             continue
         if spec.get("sampler", "none") == "none":
             continue
@@ -156,7 +161,7 @@ def _sets_in_use(runs: Sequence[RunFolder]) -> tuple[set[str], set[str]]:
     return used, unsure
 
 
-def _made_here(folder: Path, mark: str) -> bool:
+def _made_here(folder: Path, set_digest: str) -> bool:
     """Whether gen made it, so that it can make it again: every sample says of which set it is."""
     samples = list(sampleset.samples(folder))
     try:
@@ -165,7 +170,7 @@ def _made_here(folder: Path, mark: str) -> bool:
         return False
     if any((record.get("source") or {}).get("kind") == external_frames.KIND for record in records):
         return False  # another tool chose them, and who knows whether its pictures are still anywhere else
-    return bool(samples) and all(str(record.get("sample_set", ""))[:8] == mark for record in records)
+    return bool(samples) and all(str(record.get("sample_set", ""))[:8] == set_digest for record in records)
 
 
 def _snapshots(workspace: Workspace, runs: Sequence[RunFolder], attempts: Sequence[AttemptRow]) -> Iterator[Leftover]:

@@ -363,13 +363,15 @@ def test_a_score_that_one_constant_answer_reaches_is_marked_and_its_types_are_na
     assert by_type.count("31.0†") == 2
     assert "60.0†" not in by_type
     assert f"- †: {same}: object_counting '2'" in by_type
-    assert {(c["model"], c["floor"], c["above_floor"]) for c in cells(report("--json", "--metric", "all.micro"))} == {
+    assert {
+        (c["model"], c["majority_score"], c["above_majority"]) for c in cells(report("--json", "--metric", "all.micro"))
+    } == {
         ("prope", 0.3, False),
         ("qwen", 0.3, True),
         ("old", None, None),
     }
     rows = list(csv.DictReader(io.StringIO(report("--format", "csv", "--metric", "all.micro", raw=True))))
-    assert [(row["model"], row["floor"], row["above_floor"]) for row in rows][-1] == ("qwen", "0.3", "True")
+    assert [(row["model"], row["majority_score"], row["above_majority"]) for row in rows][-1] == ("qwen", "0.3", "True")
 
 
 def test_seeds_are_marked_by_their_mean_and_baselines_never(lab: Lab, report: Report) -> None:

@@ -81,20 +81,18 @@ def retry(
 
 
 def _failure_kinds(text: str | None) -> tuple[list[str], list[str]]:
-    """`--kind` of retry: kinds of failure (`oom` is both), and kinds of run. `UserError` for anything else."""
+    """`--kind` of retry: kinds of failure, and kinds of run. `UserError` for anything else."""
     from smx.cli._launch import choices
     from smx.errors import unknown
-    from smx.failures import KINDS
+    from smx.failures import KINDS, TOGETHER
 
     failures: list[str] = []
     kinds: list[str] = []
     for word in choices(text):
         if word in ("gen", "train", "eval"):
             kinds.append(word)
-        elif word == "oom":
-            failures += ["oom-gpu", "oom-host"]
-        elif word in KINDS:
+        elif word in KINDS or word in TOGETHER:
             failures.append(word)
         else:
-            raise unknown("kind of failure", word, [*KINDS, "oom", "gen", "train", "eval"])
+            raise unknown("kind of failure", word, [*KINDS, *TOGETHER, "gen", "train", "eval"])
     return failures, kinds

@@ -20,6 +20,7 @@ from smx.control.wait import wait_for
 from smx.digests import DIGESTS, digests_in, inputs_digest, remembering
 from smx.errors import SceneError, UserError
 from smx.executors import BaseExecutor
+from smx.failures import TOGETHER
 from smx.registry.live_queries import HELD, bad_nodes
 from smx.registry.reading import registry_as_it_is
 from smx.registry.rows import RunRow
@@ -60,6 +61,7 @@ def retry(
     """
     listener = listener or Listener()
     filters = filters or {}
+    failures = [kind for word in failures for kind in TOGETHER.get(word, (word,))]
     options = LaunchOptions(executor=executor, dry_run=dry_run, watch=watch)
     plugins.forget_edited()
     with registry_as_it_is(workspace, listener.say) as registry:

@@ -26,6 +26,8 @@ class Kind:
     weak: bool = False  # usually a consequence: any other error of the log explains more
 
 
+# What people say for several of them.
+TOGETHER = {"oom": ("oom-gpu", "oom-host")}
 # By name. Where the wordings of several fit a line, the first of them counts.
 KINDS: dict[str, Kind] = {
     "node-fail": Kind(

@@ -13,7 +13,7 @@ from smx.report.table import Entry, Table
 _KIND = {"all": "", "acc": "multiple choice, ", "mra": "numerical answers, "}
 _MEAN = {"micro": "mean over questions", "macro": "mean over tasks"}
 _FAILURES_NAMED = 3
-FLOOR = "†"  # behind a score that one constant answer would reach
+NO_BETTER = "†"  # behind a score that one constant answer would reach
 
 
 def wording(axes: Sequence[str], key: Sequence[Any], *, alone: bool = False) -> list[str]:
@@ -92,7 +92,7 @@ def notes(table: Table, missing: str) -> list[str]:
     found += _stand_ins(entries)
     if any(entry.score and entry.score.doubtful for entry in entries):
         found.append("?: somebody marked the attempt doubtful")
-    found += _floor(table)
+    found += _below_majority(table)
     found += _failures(table)
     unparsed = [entry.score.unparsed for entry in entries if entry.score]
     if any(unparsed):
@@ -124,7 +124,7 @@ def _metrics(table: Table) -> list[str]:
     ]
 
 
-def _floor(table: Table) -> Iterator[str]:
+def _below_majority(table: Table) -> Iterator[str]:
     """What guessing blindly reaches as well: the marked cells, and the types behind averages."""
     marked: dict[str, str | None] = {}
     kinds: list[str] = []
@@ -142,7 +142,7 @@ def _floor(table: Table) -> Iterator[str]:
     same = "no better than always giving the most frequent answer"
     if marked:
         answers = [f"{task} {answer!r}" for task, answer in sorted(marked.items()) if answer is not None]
-        yield f"{FLOOR}: {same}{': ' if answers else ' to each type of question'}{', '.join(answers)}"
+        yield f"{NO_BETTER}: {same}{': ' if answers else ' to each type of question'}{', '.join(answers)}"
     if weak := Counter(kinds):
         named = [kind + (f" ({weak[kind]} of {runs} runs)" if weak[kind] < runs else "") for kind in sorted(weak)]
         yield f"{same} at these types (--metric type shows them): {', '.join(named)}"

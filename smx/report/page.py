@@ -10,8 +10,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from smx.report.footnotes import FLOOR, explanation, heading, notes, wording
-from smx.report.table import Entry, Group, Key, Table
+from smx.report.footnotes import NO_BETTER, explanation, heading, notes, wording
+from smx.report.table import Entry, Key, SeedRuns, Table
 from smx.states import RunState
 
 MISSING = "—"
@@ -74,7 +74,7 @@ def cell_text(table: Table, row: Key, col: Key, style: Style) -> str:
     return text + "".join(f" +{state}" for state in dict.fromkeys(others))
 
 
-def _group_text(table: Table, group: Group, style: Style) -> str:
+def _group_text(table: Table, group: SeedRuns, style: Style) -> str:
     scored = [entry for entry in group.entries if entry.value is not None]
     states = list(dict.fromkeys(_state_text(entry) for entry in group.entries if entry.value is None))
     if group.mean is None:
@@ -82,7 +82,7 @@ def _group_text(table: Table, group: Group, style: Style) -> str:
     else:
         text = f"{100 * group.mean:.{table.decimals}f}"
         text += "?" if any(entry.score and entry.score.doubtful for entry in scored) else ""
-        text += FLOOR if group.marked else ""
+        text += NO_BETTER if group.marked else ""
         text += f" ± {100 * group.sd:.1f}" if group.sd is not None else ""
         if style.intervals and (interval := group.interval):
             text += f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
@@ -94,7 +94,7 @@ def _group_text(table: Table, group: Group, style: Style) -> str:
     return text
 
 
-def _remarks(table: Table, group: Group, scored: Sequence[Entry]) -> list[str]:
+def _remarks(table: Table, group: SeedRuns, scored: Sequence[Entry]) -> list[str]:
     remarks = [f"{len(scored)} seeds"] if group.sd is not None and table.seeds is None else []
     done, items = sum(e.run.done for e in scored), sum(e.run.items or 0 for e in scored)
     if done < items:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from smx.report.labels import OLDER, without_mark
-from smx.report.table import Cell, Group, Table
+from smx.report.table import Cell, SeedRuns, Table
 
 
 def records(table: Table) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -21,7 +21,7 @@ def records(table: Table) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
             cell = table.cell(row, col)
             axes = zip(table.rows + table.cols, row + col, strict=True)
             position = {axis: plain(axis, value) for axis, value in axes}
-            for group in cell.groups or [Group(())]:
+            for group in cell.groups or [SeedRuns(())]:
                 yield position, _record(cell, group)
 
 
@@ -33,7 +33,7 @@ def plain(axis: str, value: Any) -> Any:
     return value.replace(" (imported)", "") if axis == "sampler" else without_mark(value)
 
 
-def _record(cell: Cell, group: Group) -> dict[str, Any]:
+def _record(cell: Cell, group: SeedRuns) -> dict[str, Any]:
     entries = group.entries
     scores = [entry.score for entry in entries if entry.score]
     interval = group.interval
@@ -47,8 +47,8 @@ def _record(cell: Cell, group: Group) -> dict[str, Any]:
         "sd": group.sd,
         "ci_low": interval[0] if interval else None,
         "ci_high": interval[1] if interval else None,
-        "floor": group.floor,
-        "above_floor": group.above_floor,
+        "majority_score": group.majority_score,
+        "above_majority": group.above_majority,
         "seeds": len(group.values),
         "n": sum(score.n for score in scores),
         "unparsed": sum(score.unparsed for score in scores),

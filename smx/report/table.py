@@ -49,7 +49,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Group:
+class SeedRuns:
     """Runs of one cell that only their seed tells apart."""
 
     entries: tuple[Entry, ...]
@@ -73,7 +73,7 @@ class Group:
         return math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (len(self.values) - 1))
 
     @cached_property
-    def above_floor(self) -> bool | None:
+    def above_majority(self) -> bool | None:
         """Whether it is better than always giving each type's most frequent answer; None where nothing tells.
 
         By the mean over seeds: their scenes are the same, so its lower end is no lower than the mean of theirs.
@@ -82,15 +82,15 @@ class Group:
         return None if not gains or None in gains else math.fsum(gain for gain in gains if gain is not None) > 0
 
     @property
-    def floor(self) -> float | None:
+    def majority_score(self) -> float | None:
         """What always giving each type's most frequent answer would score; the mean where that differs by run."""
-        floors = [e.score.majority_score for e in self.entries if e.score and e.score.majority_score is not None]
-        return math.fsum(floors) / len(floors) if floors else None
+        scores = [e.score.majority_score for e in self.entries if e.score and e.score.majority_score is not None]
+        return math.fsum(scores) / len(scores) if scores else None
 
     @property
     def marked(self) -> bool:
         """Whether a reader must be told that it is not."""
-        return self.above_floor is False and not self.baseline
+        return self.above_majority is False and not self.baseline
 
     @property
     def baseline(self) -> bool:
@@ -119,19 +119,19 @@ class Cell:
     entries: list[Entry] = field(default_factory=list)
 
     @cached_property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[SeedRuns]:
         """One group, unless the runs differ in more than their seed."""
         if len(self.entries) < 2:
-            return [Group(tuple(self.entries))] if self.entries else []
+            return [SeedRuns(tuple(self.entries))] if self.entries else []
         groups: dict[tuple[str, int], list[Entry]] = {}
         copies: dict[tuple[str, tuple[int, ...]], int] = {}
         for entry in sorted(self.entries, key=lambda e: (e.seeds, e.run.created)):
             copy = copies[entry.alike, entry.seeds] = copies.get((entry.alike, entry.seeds), 0) + 1
             groups.setdefault((entry.alike, copy), []).append(entry)
-        return [Group(tuple(entries)) for entries in groups.values()]
+        return [SeedRuns(tuple(entries)) for entries in groups.values()]
 
     @cached_property
-    def scored(self) -> list[Group]:
+    def scored(self) -> list[SeedRuns]:
         """Groups that have a value."""
         return [group for group in self.groups if group.values]
 

@@ -14,7 +14,7 @@ ENDINGS = (".csv",)
 _AXES = ("bench", "scorer", "metric", "type", "model", "sampler", "frames", "seed")
 _FIELDS = (
     *("untrained", "pose_untrained", "imported_frames", "older_code", "state", "value", "sd", "ci_low", "ci_high"),
-    *("floor", "above_floor", "seeds", "n"),
+    *("majority_score", "above_majority", "seeds", "n"),
     *("unparsed", "cut", "done", "items", "failed", "doubtful"),
 )
 
