@@ -86,6 +86,23 @@ def test_a_hub_id_is_a_checkpoint_and_so_is_each_of_its_revisions(lab: Path, hub
         assert run.labels["blobs"] == {"model.safetensors": f"{blob}model0safetensors"}
 
 
+def test_an_edit_of_any_file_of_a_checkpoint_is_another_run(lab: Path, made: Path, tmp_path: Path) -> None:
+    """Lost otherwise: a config, template or weight is mended, and `skip … done` serves the answers from before."""
+    folder = tmp_path / "edited"
+    shutil.copytree(made, folder)
+    whole = resolved(lab, checkpoint=str(folder)).fingerprint
+    seen = {whole}
+    for file in sorted(folder.iterdir()):
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        if file.suffix == ".json":  # as somebody edits it: one more key
+            file.write_text(json.dumps({**json.loads(content), "edited": True}))
+        seen.add(resolved(lab, checkpoint=str(folder)).fingerprint)
+        file.write_bytes(content)
+    assert len(seen) == 1 + len([*folder.iterdir()])
+    assert resolved(lab, checkpoint=str(folder)).fingerprint == whole
+
+
 def test_what_is_not_here_is_said_with_the_command_that_brings_it(lab: Path, hub: Path) -> None:
     error = refused(lab, checkpoint=f"{ID}@v9")
     assert "not at revision 'v9'" in error.message
