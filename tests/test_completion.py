@@ -46,7 +46,7 @@ def completed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         ("smx samples st", ["stats"]),
         ("smx gen --samp", ["--sampler"]),
         ("smx gen --sampler merge", ["mergeaware_sa", "mergeaware_uniform"]),
-        ("smx ls --bench rooms,vsi", ["rooms,vsibench"]),
+        ("smx ls --bench rooms,vsib", ["rooms,vsibench"]),
         ("smx eval --model tiny-pro", ["tiny-prope"]),
         ("smx train --set recipe.we", ["recipe.weight_decay="]),
         ("smx run gr", ["grid"]),

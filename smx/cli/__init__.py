@@ -58,7 +58,9 @@ def run(arguments: list[str]) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
-    except SystemExit as leaving:  # Typer raises none: it was told to return
+    except SystemExit as leaving:
+        if "_SMX_COMPLETE" in os.environ:  # Typer's own end of answering a shell; it has no other
+            raise
         return _exited(leaving)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (needed := missing_package(error)):

@@ -32,7 +32,7 @@ def test_ranks_train_one_model(
     assert "2 ranks cannot share the 3 examples" in capsys.readouterr().err
     assert on_slurm(lab, *TRAIN) == 0
     settle(lab)
-    check(lab, "gen done 1/1", "train done 2/2")
+    check(lab, "gen done 1/1", "train done 4/4")
     assert _losses(lab) == pytest.approx(_losses(calm(TRAIN)), rel=1e-4)
 
 

@@ -379,12 +379,12 @@ def test_doctor_on_a_cluster_with_accounting(
         ({"partition": "drained"}, "takes no jobs now"),
         ({"qos": "nromal"}, "did you mean normal?"),
         ({"constraint": "nvlink"}, "sbatch refuses it: "),
-        ({"submitit": {"srun_arsg": []}}, "did you mean srun_args?"),
     ]
     for options, words in wrong:
         found = told(lab, capsys, 1, **options)
         assert {found[f"slurm {kind}"].partition(":")[0] for kind in ("gen", "train", "eval")} == {"problem"}
         assert words in found["slurm eval"]
+    assert "did you mean srun_args?" in str(told(lab, capsys, 1, submitit={"srun_arsg": []}))
     nobody = told(lab, capsys, 0, account="nobody", kinds={"eval": {"account": "root"}})
     assert nobody["slurm gen"].startswith("warning: account 'nobody' is none of yours -> valid: root\nok: ")
     assert nobody["slurm eval"].startswith("ok: ")
