@@ -103,6 +103,8 @@ def test_what_is_made_again_is_not_overwritten(lab: Path, capsys: pytest.Capture
     assert "made again since" in capsys.readouterr().err
     assert sorted(p.name for p in (lab / "runs/.trash/eval").iterdir()) == [run, f"{run}~2"]
     assert smx("rm", run) == 0
+    assert smx("rm", "--undo", f"{run}~2", "nothing") == 2
+    assert not (lab / "runs/eval" / run).exists()  # all or none
     assert smx("rm", "--undo", f"{run}~2") == 0
     assert smx("show", run) == 0
 

@@ -15,7 +15,7 @@ from typer._click.core import Command, Context, Parameter
 from smx.errors import UserError
 from smx.workspace import Workspace, find
 
-_SEVERAL = {"model", "sampler", "bench", "dataset", "state", "kind", "tag", "data", "cols", "sort", "rows"}
+_SEVERAL = {"model", "sampler", "bench", "dataset", "state", "kind", "tag", "data"}
 _LAST = ("last", "failed")
 
 
@@ -35,13 +35,8 @@ def _values(context: Context, parameter: Parameter, incomplete: str) -> list[str
     try:
         values = _VALUES[name](find(Path(chosen).expanduser() if chosen else None))
         return [f"{before}{comma}{value}" for value in dict.fromkeys(values) if str(value).startswith(last)]
-    except (
-        UserError,
-        OSError,
-        ValueError,
-        sqlite3.Error,
-    ):  # a word while somebody types: whatever is wrong here, the command says when it is run
-        return []
+    except (UserError, OSError, ValueError, sqlite3.Error):
+        return []  # somebody is still typing: what is wrong here, the command says when it is run
 
 
 def _query(space: Workspace, sql: str) -> Iterator[str]:

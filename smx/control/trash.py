@@ -48,29 +48,32 @@ def remove(workspace: Workspace, runs: Sequence[str], *, listener: Listener | No
 
 
 def bring_back(workspace: Workspace, names: Sequence[str], *, listener: Listener | None = None) -> list[str]:
-    """The names of these removed runs, which are runs again. `UserError` where one is not there, or made anew since."""
+    """The names of these removed runs, which are runs again.
+
+    `UserError`, before anything is moved, where one is not there, has been made anew since, or is named twice.
+    """
     listener = listener or Listener()
     folders = {folder.name: folder for folder in trashed(workspace)}
-    back = []
+    targets: dict[Path, Path] = {}  # where a run was -> where it lies aside
+    for name in names:  # all of them, before any is moved
+        if name not in folders:
+            raise unknown("removed run", name, [*folders], "smx rm shows what was removed")
+        title = name.partition("~")[0]
+        target = workspace.runs / folders[name].parent.name / title
+        if target.exists() or target in targets:
+            raise UserError(f"{title} has been made again since", f"smx rm {title} puts that one aside first")
+        targets[target] = folders[name]
     with Registry.open(workspace.registry) as registry:
-        for name in names:
-            if name not in folders:
-                raise unknown("removed run", name, [*folders], "smx rm shows what was removed")
-            aside = folders[name]
-            title = name.partition("~")[0]
-            target = workspace.runs / aside.parent.name / title
-            if target.exists():
-                raise UserError(f"{title} has been made again since", f"smx rm {title} puts that one aside first")
+        for target, aside in targets.items():
             target.parent.mkdir(exist_ok=True)
             aside.rename(target)
-            back.append(title)
-        runs = [run_of(RunFolder(folder)) for title in back for folder in workspace.runs.glob(f"*/{title}")]
+        runs = [run_of(RunFolder(target)) for target in targets]
         ingest_unknown(workspace, registry, runs)
         here = {run.fingerprint: RunFolder(run.folder) for run in runs}
         for attempt in restore(registry, workspace.experiments):
             if attempt.fingerprint in here:
                 fold_in(workspace, registry, here[attempt.fingerprint], attempt)
-    return back
+    return [target.name for target in targets]
 
 
 def _evaluated_with(registry: Registry, row: RunRow, removed: set[str]) -> list[str]:

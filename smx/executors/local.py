@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -67,9 +68,8 @@ class Executor(BaseExecutor):
                 started = read_json(queue / f"task-{task}.json")
                 if started and is_alive(started):
                     try:
-                        os.killpg(started["pid"], signal.SIGTERM)
-                    except ProcessLookupError:
-                        pass  # it ended this very moment
+                        with contextlib.suppress(ProcessLookupError):  # it ended this very moment
+                            os.killpg(started["pid"], signal.SIGTERM)
                     except PermissionError:
                         foreign.append(str(started["pid"]))
         if foreign:

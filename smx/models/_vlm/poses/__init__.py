@@ -52,7 +52,7 @@ class PoseEncoding:
 
     def bias(self, P: Tensor, heads: int) -> Tensor:
         """What is added to each head's logits between the tokens of two tubelets: [B, T, 4, 4] -> [B, heads, T, T]."""
-        raise NotImplementedError
+        return P.new_zeros(P.shape[0], heads, P.shape[1], P.shape[1])
 
 
 @cache
